@@ -1,0 +1,59 @@
+"""Package metadata; the tools' settings are in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+setup(
+    name="persist_jax",
+    version="0.1.0",
+    description="Regularise a network by its most correlated neurons: differentiable persistence "
+    "deaths on JAX, and the experiments of 'Decorrelating neurons using persistence'.",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["persist_jax*", "launch", "configs"]),
+    install_requires=[
+        "absl-py>=2.1",
+        "filelock>=3.13",
+        "flax>=0.10.4",
+        "h5py>=3.11",
+        "importlib_resources>=6.4",
+        "jax>=0.10",
+        "jaxlib>=0.10",
+        "jaxtyping>=0.2.34",
+        "matplotlib>=3.8",
+        "ml-collections>=1.0",
+        "numpy>=2.0",
+        "optax>=0.2.4",
+        "orbax-checkpoint>=0.11",
+        "pandas>=2.2",
+        "pillow>=10.3",
+        "scikit-learn>=1.5",
+        "scikit-posthocs>=0.11",
+        "scipy>=1.13",
+        "tensorflow-cpu>=2.18; platform_machine == 'x86_64'",
+        "tensorflow>=2.18; platform_machine != 'x86_64'",
+        "tensorflow-datasets>=4.9.7",
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        "test": [
+            "beartype>=0.19",
+            "chex>=0.1.88",
+            "hypothesis>=6.112",
+            "ipykernel>=6.29",
+            "nbmake>=1.5",
+            "pytest>=8.3",
+            "pytest-xdist>=3.6",
+            "ruff>=0.8",
+        ],
+        "bench": [
+            "giotto-ph>=0.2.4",
+            "gudhi>=3.10",
+            "psutil>=6.0",
+            "ripser>=0.6.10",
+        ],
+    },
+)
