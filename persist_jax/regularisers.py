@@ -1,0 +1,162 @@
+"""The five terms that a training may add to the cross-entropy, and their names."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from persist_jax.kernels import correlation_deaths, standardise
+
+
+def t1(deaths: Float[Array, "m"]) -> Float[Array, ""]:
+    r"""The negated total persistence, :math:`T_1 = -\sum_i d_i`.
+
+    Minimising it pushes every death up: the most correlated neurons become less correlated.
+
+    Args:
+      deaths: the ``m = n - 1`` deaths of ``n`` neurons, in any order.
+
+    Returns:
+      A scalar, 0 without deaths.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import persist_jax as pj
+      >>> float(pj.t1(jnp.array([0.25, 0.5])))
+      -0.75
+
+    Reference:
+      Ballester et al., *Decorrelating neurons using persistence*, arXiv 2308.04870.
+    """
+    return -jnp.sum(deaths)
+
+
+def t2(deaths: Float[Array, "m"], alpha: float = 0.5) -> Float[Array, ""]:
+    r"""Spread against level of the deaths.
+
+    .. math:: T_2 = \alpha\,\mathrm{std}(d) - (1 - \alpha)\,\mathrm{mean}(d)
+
+    with the population standard deviation. Where all deaths are equal the standard deviation has
+    no derivative; its gradient is taken as 0.
+
+    Args:
+      deaths: the ``m = n - 1`` deaths of ``n`` neurons, in any order.
+      alpha: share of the standard deviation, in [0, 1].
+
+    Returns:
+      A scalar, 0 without deaths.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import persist_jax as pj
+      >>> float(pj.t2(jnp.array([0.25, 0.75])))
+      -0.125
+
+    Reference:
+      Ballester et al., *Decorrelating neurons using persistence*, arXiv 2308.04870.
+    """
+    if deaths.size == 0:
+        return jnp.zeros((), deaths.dtype)
+    mean = jnp.mean(deaths)
+    variance = jnp.mean(jnp.square(deaths - mean))
+    spread = jnp.where(variance > 0, variance, 1)
+    deviation = jnp.where(variance > 0, jnp.sqrt(spread), variance)
+    return alpha * deviation - (1 - alpha) * mean
+
+
+def mean_correlation(points: Float[Array, "n b"]) -> Float[Array, ""]:
+    r"""Mean absolute correlation over all pairs of neurons that are correlated at all.
+
+    .. math:: \frac{1}{|P|}\sum_{(i,j) \in P} |\mathrm{corr}(x_i, x_j)|,\qquad
+        P = \{(i, j) : i \ne j,\ \mathrm{corr}(x_i, x_j) \ne 0\text{ and finite}\}
+
+    A constant neuron has correlation 0 with every other, so it does not count.
+
+    Args:
+      points: ``n`` neurons as vectors of ``b`` activations.
+
+    Returns:
+      A scalar in [0, 1], 0 where no pair counts.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import persist_jax as pj
+      >>> points = jnp.array([[0.0, 1.0, 2.0], [3.0, 2.0, 1.0], [5.0, 5.0, 5.0]])
+      >>> round(float(pj.mean_correlation(points)), 5)
+      1.0
+
+    Reference:
+      Ballester et al., *Decorrelating neurons using persistence*, arXiv 2308.04870.
+    """
+    rows = standardise(points)
+    correlation = jnp.matmul(rows, rows.T, precision=jax.lax.Precision.HIGHEST)
+    magnitude = jnp.minimum(jnp.abs(correlation), 1)
+    counts = jnp.isfinite(magnitude) & (magnitude > 0) & ~jnp.eye(len(points), dtype=bool)
+    total = jnp.sum(jnp.where(counts, magnitude, 0))
+    return total / jnp.maximum(jnp.sum(counts), 1).astype(total.dtype)
+
+
+def l1(params: PyTree) -> Float[Array, ""]:
+    r"""Sum of the absolute values of all trainable weights, :math:`\sum |w|`.
+
+    Args:
+      params: every trainable weight: kernels, biases, batch-norm scale and offset, PReLU slopes.
+
+    Returns:
+      A scalar. Its gradient at a weight of exactly 0 is 0.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import persist_jax as pj
+      >>> float(pj.l1({"kernel": jnp.array([1.0, -2.0]), "bias": jnp.array(0.5)}))
+      3.5
+    """
+    return sum(jnp.sum(jnp.abs(leaf)) for leaf in jax.tree.leaves(params))
+
+
+def l2(params: PyTree) -> Float[Array, ""]:
+    r"""Sum of the squares of all trainable weights, :math:`\sum w^2`.
+
+    Args:
+      params: every trainable weight: kernels, biases, batch-norm scale and offset, PReLU slopes.
+
+    Returns:
+      A scalar.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import persist_jax as pj
+      >>> float(pj.l2({"kernel": jnp.array([1.0, -2.0]), "bias": jnp.array(0.5)}))
+      5.25
+    """
+    return sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(params))
+
+
+class Regulariser(NamedTuple):
+    """A term of the loss: ``term(subject, alpha)`` of the points or of the trainable weights."""
+
+    subject: str  # "points" or "params"
+    term: Callable[[Any, float], Array]
+
+
+REGULARISERS: dict[str, Regulariser | None] = {
+    "none": None,
+    "t1": Regulariser("points", lambda points, alpha: t1(correlation_deaths(points))),
+    "t2": Regulariser("points", lambda points, alpha: t2(correlation_deaths(points), alpha)),
+    "min_corr": Regulariser("points", lambda points, alpha: mean_correlation(points)),
+    "l1": Regulariser("params", lambda params, alpha: l1(params)),
+    "l2": Regulariser("params", lambda params, alpha: l2(params)),
+}
+
+
+def regulariser(name: str) -> Regulariser | None:
+    """The regulariser of that name, ``None`` for ``"none"``.
+
+    Raises:
+      ValueError: for an unknown name; the message lists the known ones.
+    """
+    if name not in REGULARISERS:
+        raise ValueError(f"regulariser: {name!r} is not one of {', '.join(REGULARISERS)}")
+    return REGULARISERS[name]

@@ -1,0 +1,71 @@
+"""From a network's activations to the point cloud whose persistence is taken."""
+
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def sample_neurons(
+    activations: Sequence[Float[Array, "b ..."]],
+    fraction: float,
+    *,
+    axis_name: str | None = None,
+) -> Float[Array, "n b"]:
+    r"""The most active neurons of every layer, each as its vector of activations over the batch.
+
+    Of every layer but the last, the :math:`\lfloor p\,m \rfloor` of its :math:`m` neurons with the
+    largest mean absolute activation :math:`\frac1b\sum_k |a_{ik}|` are kept, the lower index first
+    where two are equal; of the last layer all are. Layers follow one another in order. The choice
+    itself is not differentiated, the activations are.
+
+    Args:
+      activations: one array ``(b, ...)`` per counted layer, in the order of the layers. Everything
+        after the batch axis is flattened into that layer's neurons.
+      fraction: the kept share :math:`p` of a layer, in [0, 1].
+      axis_name: name of a mapped axis over which the batch is shared out. The result then has the
+        columns of the whole batch, in the order of the devices, and is the same on each of them.
+
+    Returns:
+      Points ``(n, b)``, a row for every kept neuron.
+
+    Raises:
+      ValueError: without activations, or with a fraction outside [0, 1].
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import persist_jax as pj
+      >>> hidden = jnp.array([[0.0, 2.0, -5.0, 1.0], [0.0, 2.0, 5.0, 1.0]])
+      >>> logits = jnp.array([[1.0], [3.0]])
+      >>> pj.sample_neurons([hidden, logits], 0.5).tolist()
+      [[-5.0, 5.0], [2.0, 2.0], [1.0, 3.0]]
+
+    Reference:
+      Ballester et al., *Decorrelating neurons using persistence*, arXiv 2308.04870.
+    """
+    if not activations:
+        raise ValueError("activations: at least one layer is needed, got none")
+    if not 0 <= fraction <= 1:
+        raise ValueError(f"fraction: {fraction} is not in [0, 1]")
+    *hidden, last = (layer.reshape(layer.shape[0], -1) for layer in activations)
+    kept = [_most_active(layer, fraction, axis_name) for layer in hidden]
+    points = jnp.concatenate([*kept, last], axis=1)
+    if axis_name is not None:
+        points = jax.lax.all_gather(points, axis_name, tiled=True)
+    return points.T
+
+
+def _most_active(
+    layer: Float[Array, "b m"], fraction: float, axis_name: str | None
+) -> Float[Array, "b kept"]:
+    # The binary product may fall just short of a whole number: 0.29 * 100 is 28.999999999999996.
+    kept = math.floor(round(fraction * layer.shape[1], 9))
+    if kept == 0:
+        return layer[:, :0]
+    activity = jnp.mean(jnp.abs(jax.lax.stop_gradient(layer)), axis=0)
+    if axis_name is not None:
+        activity = jax.lax.pmean(activity, axis_name)
+    _, indices = jax.lax.top_k(activity, kept)
+    return layer[:, indices]
