@@ -1,0 +1,314 @@
+"""What a run leaves on disk: `result.json` and `history.npz`, each whole or not there at all."""
+
+import io
+import json
+import math
+import os
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+RESULT_FILE = "result.json"
+HISTORY_FILE = "history.npz"
+REGULARISERS = ("none", "t1", "t2", "min_corr", "l1", "l2")
+STATUSES = ("completed", "diverged")
+MOMENTS = ("initial", "trained")
+PARTS = ("train", "validation", "test")
+HISTORY_AXES = {
+    "train_loss": 1,
+    "train_term": 1,
+    "validation_loss": 1,
+    "validation_accuracy": 1,
+    "seconds": 1,
+    "deaths": 2,
+    "deaths_iteration": 1,
+}
+
+Accuracy = dict[str, dict[str, float | None]]
+
+
+@dataclass(frozen=True, order=True)
+class Run:
+    """One point of the grid.
+
+    Args:
+        network: the network's name, which is also a folder's name.
+        regulariser: one of `none, t1, t2, min_corr, l1, l2`.
+        weight: the regularisation weight, 0 for `none`.
+        seed: the seed.
+
+    Raises:
+        ValueError: for an unknown regulariser, a weight that is not finite and at least 0, a
+            negative seed, or a name that is not one folder.
+
+    Example:
+        >>> Run("mlp0", "t1", 1e-3, 0).folder("runs/mnist").as_posix()
+        'runs/mnist/runs/mlp0/t1/0.001/seed0'
+    """
+
+    network: str
+    regulariser: str
+    weight: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        name = self.network
+        if not isinstance(name, str) or name in ("", ".", "..") or set(name) & set("/\\\0"):
+            raise ValueError(f"network: {name!r} cannot name a folder")
+        if self.regulariser not in REGULARISERS:
+            choices = ", ".join(REGULARISERS)
+            raise ValueError(f"regulariser: {self.regulariser!r} is not one of {choices}")
+        if not _is_number(self.weight) or not (0 <= self.weight < math.inf):
+            raise ValueError(f"weight: {self.weight!r} is not a finite number of at least 0")
+        _count("seed", self.seed)
+
+    @property
+    def label(self) -> str:
+        """The run in words, `network regulariser weight seed`."""
+        return f"{self.network} {self.regulariser} {self.weight:g} seed{self.seed}"
+
+    def folder(self, workdir: str | os.PathLike[str]) -> Path:
+        """The folder of this run in a sweep's folder."""
+        grid = Path(workdir) / "runs" / self.network / self.regulariser
+        return grid / f"{self.weight:g}" / f"seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a run that has ended says about itself.
+
+    Args:
+        run: which run of the grid.
+        status: "completed" or "diverged".
+        reason: why it diverged, None when it completed.
+        epochs: epochs trained.
+        best_epoch: the epoch with the lowest validation loss.
+        best_iteration: the iterations trained when that epoch ended.
+        validation_loss: the lowest validation loss, None where there was no finite one.
+        accuracy: `{"initial" | "trained": {"train" | "validation" | "test": fraction}}`; None for
+            a value that a diverged run does not have.
+        seconds: the wall time of the run.
+        folder: where it was read from, None for a record that was not read.
+
+    Raises:
+        ValueError: naming the field that does not hold.
+    """
+
+    run: Run
+    status: str
+    reason: str | None
+    epochs: int
+    best_epoch: int
+    best_iteration: int
+    validation_loss: float | None
+    accuracy: Accuracy
+    seconds: float
+    folder: Path | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.status not in STATUSES:
+            raise ValueError(f"status: {self.status!r} is not one of {', '.join(STATUSES)}")
+        if not (self.reason is None or isinstance(self.reason, str)):
+            raise ValueError(f"reason: {self.reason!r} is neither text nor null")
+        for name in ("epochs", "best_epoch", "best_iteration"):
+            _count(name, getattr(self, name))
+        if self.validation_loss is not None and not _is_finite(self.validation_loss):
+            raise ValueError(f"validation_loss: {self.validation_loss!r} is not a finite number")
+        if not _is_finite(self.seconds) or self.seconds < 0:
+            raise ValueError(f"seconds: {self.seconds!r} is not a finite number of at least 0")
+        _check_accuracy(self.accuracy, may_miss=self.status == "diverged")
+
+    @property
+    def continued(self) -> bool:
+        """Whether this run went on from a finished one, without the regulariser."""
+        return self.folder is not None and self.folder.name == "continued"
+
+
+def write_result(folder: str | os.PathLike[str], record: Record | Mapping[str, Any]) -> Path:
+    """Writes `result.json`, whole or not at all.
+
+    Args:
+        folder: the run's folder, made when it is not there.
+        record: the record, or a mapping with the fields of `result.json`. A loss or accuracy of a
+            diverged run that is not finite is written as null.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        ValueError: one line that names the field that does not hold.
+    """
+    if not isinstance(record, Record):
+        record = _from_json(record)
+    fields = asdict(record)
+    fields.pop("folder")
+    fields = fields.pop("run") | fields
+    text = json.dumps(fields, indent=1, allow_nan=False, default=lambda value: value.item()) + "\n"
+    return replace_file(Path(folder) / RESULT_FILE, text.encode())
+
+
+def read_result(folder: str | os.PathLike[str]) -> Record:
+    """Reads the `result.json` of one run.
+
+    Raises:
+        ValueError: one line that names the file and what is wrong with it.
+    """
+    path = Path(folder) / RESULT_FILE
+    try:
+        return _from_json(json.loads(path.read_bytes()), Path(folder))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def read_results(workdir: str | os.PathLike[str]) -> list[Record]:
+    """Reads every run of a sweep that has ended.
+
+    Args:
+        workdir: the sweep's folder, which holds `runs/`.
+
+    Returns:
+        The records, sorted by run; a continued run follows the one it continues.
+
+    Raises:
+        ValueError: one line that names the file that is broken or lies in the wrong folder.
+    """
+    records = []
+    for path in Path(workdir).glob(f"runs/**/{RESULT_FILE}"):
+        record = read_result(path.parent)
+        folder = record.run.folder(workdir)
+        if path.parent not in (folder, folder / "continued"):
+            raise ValueError(f"{path}: the record of {record.run.label} belongs in {folder}")
+        records.append(record)
+    return sorted(records, key=lambda record: (record.run, record.continued))
+
+
+def write_history(folder: str | os.PathLike[str], arrays: Mapping[str, Any]) -> Path:
+    """Writes `history.npz`, whole or not at all.
+
+    Args:
+        folder: the run's folder, made when it is not there.
+        arrays: `validation_loss` and any of `train_loss`, `train_term` per iteration,
+            `validation_accuracy`, `seconds` per epoch, `deaths` (snapshots, n - 1) and
+            `deaths_iteration` (snapshots,).
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        ValueError: one line that names the array that does not hold.
+    """
+    arrays = {name: np.asarray(array) for name, array in arrays.items()}
+    _check_history(arrays)
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return replace_file(Path(folder) / HISTORY_FILE, buffer.getvalue())
+
+
+def read_history(folder: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Reads the `history.npz` of one run.
+
+    Returns:
+        The arrays by name; empty when the run left no history.
+
+    Raises:
+        ValueError: one line that names the file and what is wrong with it.
+    """
+    path = Path(folder) / HISTORY_FILE
+    if not path.exists():
+        return {}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)
+        _check_history(arrays)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: {error}") from None
+    return arrays
+
+
+def replace_file(path: Path, content: bytes) -> Path:
+    """Puts `content` at `path` in one step: a reader sees the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    return path
+
+
+def _from_json(fields: Any, folder: Path | None = None) -> Record:
+    if not isinstance(fields, Mapping):
+        raise ValueError(f"a record is an object of named fields, not {type(fields).__name__}")
+    run_names = list(Run.__dataclass_fields__)
+    own_names = [name for name in Record.__dataclass_fields__ if name not in ("run", "folder")]
+    missing = [name for name in run_names + own_names if name not in fields]
+    unknown = [name for name in fields if name not in run_names + own_names]
+    if missing or unknown:
+        problem = f"{missing[0]}: missing" if missing else f"{unknown[0]}: unknown"
+        raise ValueError(f"{problem}; a record has {', '.join(run_names + own_names)}")
+    own = {name: fields[name] for name in own_names}
+    own["validation_loss"] = _finite_or_none(own["validation_loss"])
+    if isinstance(own["accuracy"], Mapping):
+        own["accuracy"] = {
+            moment: {part: _finite_or_none(value) for part, value in parts.items()}
+            if isinstance(parts, Mapping)
+            else parts
+            for moment, parts in own["accuracy"].items()
+        }
+    run = Run(**{name: fields[name] for name in run_names})
+    return Record(run=run, folder=folder, **own)
+
+
+def _check_accuracy(accuracy: Any, *, may_miss: bool) -> None:
+    if not isinstance(accuracy, Mapping) or set(accuracy) != set(MOMENTS):
+        raise ValueError(f"accuracy: has the fields {', '.join(MOMENTS)}, not {accuracy!r}")
+    for moment, parts in accuracy.items():
+        if not isinstance(parts, Mapping) or set(parts) != set(PARTS):
+            raise ValueError(f"accuracy.{moment}: has the fields {', '.join(PARTS)}, not {parts!r}")
+        for part, value in parts.items():
+            if not (_is_number(value) and 0 <= value <= 1) and not (value is None and may_miss):
+                raise ValueError(f"accuracy.{moment}.{part}: {value!r} is not in [0, 1]")
+
+
+def _check_history(arrays: Mapping[str, np.ndarray]) -> None:
+    if "validation_loss" not in arrays:
+        raise ValueError(f"validation_loss: missing among {', '.join(arrays) or 'no arrays'}")
+    for name, array in arrays.items():
+        if name not in HISTORY_AXES:
+            raise ValueError(f"{name}: not one of {', '.join(HISTORY_AXES)}")
+        if array.dtype.kind not in "fiu" or array.ndim != HISTORY_AXES[name]:
+            axes = HISTORY_AXES[name]
+            raise ValueError(f"{name}: {array.dtype}{array.shape} is not {axes}-d and real")
+    if ("deaths" in arrays) != ("deaths_iteration" in arrays):
+        raise ValueError("deaths: comes with deaths_iteration or not at all")
+    if "deaths" in arrays and len(arrays["deaths"]) != len(arrays["deaths_iteration"]):
+        shapes = arrays["deaths"].shape, arrays["deaths_iteration"].shape
+        raise ValueError(f"deaths: {shapes[0]} and deaths_iteration: {shapes[1]} do not match")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.floating | np.integer) and not isinstance(value, bool)
+
+
+def _is_finite(value: Any) -> bool:
+    return _is_number(value) and math.isfinite(value)
+
+
+def _finite_or_none(value: Any) -> Any:
+    return None if _is_number(value) and not math.isfinite(value) else value
+
+
+def _count(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
+        raise ValueError(f"{name}: {value!r} is not a whole number of at least 0")
