@@ -1,0 +1,1 @@
+"""Pure array functions: distances, minimum spanning trees, deaths."""

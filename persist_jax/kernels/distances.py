@@ -1,0 +1,176 @@
+"""Distances between neurons: points (n, b) to symmetric matrices (n, n)."""
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jaxtyping import Float
+
+from persist_jax.kernels.arguments import as_points
+
+
+@as_points
+def standardise(points: Float[Array, "n b"]) -> Float[Array, "n b"]:
+    r"""Centres every row and scales it to unit length, so that rows multiply to correlations.
+
+    $$ u_i = (x_i - \bar x_i) / \lVert x_i - \bar x_i \rVert $$
+
+    A constant row becomes zero with zero gradient; a row with a NaN or infinite entry becomes NaN.
+    Rows of any finite scale are handled without overflow.
+
+    Args:
+        points: one row per neuron, its activations over a batch of `b` examples.
+
+    Returns:
+        Rows of mean 0 and norm 1 (0 for constant rows), float32 or float64.
+
+    Raises:
+        ValueError: if `points` has not two axes, or one of them is empty.
+
+    Example:
+        >>> standardise(jnp.array([[3.0, 3.0, 1.0, 1.0], [7.0, 7.0, 7.0, 7.0]]))
+        Array([[ 0.5,  0.5, -0.5, -0.5],
+               [ 0. ,  0. ,  0. ,  0. ]], dtype=float32)
+    """
+    points = _at_least_single(points)
+    finite = jnp.isfinite(points).all(1, keepdims=True)
+    constant = points.max(1, keepdims=True) == points.min(1, keepdims=True)
+    rows = _unit_scale(points)
+    rows = rows - rows.mean(1, keepdims=True)
+    # Without the second scaling a spread far below the mean would underflow when squared.
+    rows = _unit_scale(jnp.where(constant, 0, rows))
+    squares = jnp.square(rows).sum(1, keepdims=True)
+    # A row too close to constant for its own precision may still be 0 here.
+    unit = rows / jnp.sqrt(jnp.where(squares == 0, 1, squares))
+    return jnp.where(finite, unit, jnp.nan)
+
+
+@as_points
+def correlation_distance(points: Float[Array, "n b"]) -> Float[Array, "n n"]:
+    r"""One minus the absolute Pearson correlation of every two neurons.
+
+    $$ d(x, y) = 1 - \lvert \operatorname{corr}(x, y) \rvert $$
+
+    The matrix is exactly symmetric with entries in [0, 1] and an exactly zero diagonal. A constant
+    neuron has correlation 0 and so distance 1 to every other. Entries with |corr| = 1 and entries
+    of constant neurons have zero gradient. A neuron with a NaN or infinite activation gives a row
+    and a column of NaN, its diagonal entry included.
+
+    Args:
+        points: one row per neuron, its activations over a batch of `b` examples; half precision
+            is computed in float32.
+
+    Returns:
+        The distances, float32 or float64.
+
+    Raises:
+        ValueError: if `points` has not two axes, or one of them is empty.
+
+    Example:
+        >>> correlation_distance(jnp.array([[0.0, 1.0, 2.0], [3.0, 2.0, 1.0], [0.0, 3.0, 0.0]]))
+        Array([[0., 0., 1.],
+               [0., 0., 1.],
+               [1., 1., 0.]], dtype=float32)
+
+    Reference:
+        Ballester et al., Decorrelating neurons using persistence, arXiv:2308.04870.
+    """
+    return _with_zero_diagonal(one_minus_absolute(_correlations(points)))
+
+
+@as_points
+def pearson_distance(points: Float[Array, "n b"]) -> Float[Array, "n n"]:
+    r"""The sine of the angle between every two centred neurons.
+
+    $$ d(x, y) = \sqrt{1 - \operatorname{corr}(x, y)^2} $$
+
+    Conventions and edge cases as for `correlation_distance`.
+
+    Args:
+        points: one row per neuron, its activations over a batch of `b` examples.
+
+    Returns:
+        The distances in [0, 1], float32 or float64.
+
+    Raises:
+        ValueError: if `points` has not two axes, or one of them is empty.
+
+    Example:
+        >>> pearson_distance(jnp.array([[1.0, -1.0, 0.0, 0.0], [0.0, 0.0, 1.0, -1.0]]))
+        Array([[0., 1.],
+               [1., 0.]], dtype=float32)
+    """
+    gap = one_minus_absolute(_correlations(points))
+    # 1 - c^2 = (1 - |c|)(1 + |c|) does not cancel where |c| is close to 1.
+    return _with_zero_diagonal(_root(gap * (2 - gap)))
+
+
+@as_points
+def euclidean_distance(points: Float[Array, "n b"]) -> Float[Array, "n n"]:
+    r"""The Euclidean distance of every two neurons.
+
+    $$ d(x, y) = \lVert x - y \rVert $$
+
+    Differences are formed before squaring, so equal rows have distance exactly 0; the gradient
+    there is 0. A NaN activation gives a row and a column of NaN.
+
+    Args:
+        points: one row per neuron, its activations over a batch of `b` examples.
+
+    Returns:
+        The distances, float32 or float64.
+
+    Raises:
+        ValueError: if `points` has not two axes, or one of them is empty.
+
+    Example:
+        >>> euclidean_distance(jnp.array([[0.0, 0.0], [3.0, 4.0]]))
+        Array([[0., 5.],
+               [5., 0.]], dtype=float32)
+    """
+    points = _at_least_single(points)
+
+    # The differences of all pairs, n * n * b numbers, are never kept for the backward pass.
+    @jax.checkpoint
+    def row(point):
+        return _root(jnp.square(points - point[None]).sum(1))
+
+    return lax.map(row, points)
+
+
+def one_minus_absolute(correlations: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """`1 - |corr|` in [0, 1], with zero gradient where rounding makes |corr| 1 or more."""
+    size = jnp.abs(correlations)
+    return jnp.where(size >= 1, 0, 1 - size)
+
+
+def _correlations(points: Float[Array, "n b"]) -> Float[Array, "n n"]:
+    unit = standardise(points)
+    # TF32, the default for float32 on recent GPUs, would give wrong edges.
+    product = jnp.matmul(unit, unit.T, precision=lax.Precision.HIGHEST)
+    # Products need not be symmetric to the last bit.
+    return (product + product.T) / 2
+
+
+def _with_zero_diagonal(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
+    diagonal = jnp.eye(matrix.shape[0], dtype=bool)
+    return jnp.where(diagonal & ~jnp.isnan(matrix), 0, matrix)
+
+
+def _at_least_single(points: Float[Array, "n b"]) -> Float[Array, "n b"]:
+    return points.astype(jnp.promote_types(points.dtype, jnp.float32))
+
+
+def _unit_scale(rows: Float[Array, "n b"]) -> Float[Array, "n b"]:
+    """Rows divided by about their largest size: what follows does not depend on the scale."""
+    limits = jnp.finfo(rows.dtype)
+    largest = jnp.abs(rows).max(1, keepdims=True)
+    # Within these limits the reciprocal is a normal number; a power of two rounds nothing.
+    largest = jnp.clip(largest, float(limits.tiny), float(limits.max) / 4)
+    power = lax.reduce_precision(largest, limits.nexp, 0)
+    return rows / lax.stop_gradient(power)
+
+
+def _root(squares: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """The square root, with gradient 0 at 0."""
+    root = jnp.sqrt(jnp.where(squares == 0, 1, squares))
+    return jnp.where(squares == 0, 0, root)
