@@ -1,1 +1,20 @@
 """Pure array functions: distances, minimum spanning trees, deaths."""
+
+from persist_jax.kernels.deaths import correlation_deaths, zeroth_deaths
+from persist_jax.kernels.distances import (
+    correlation_distance,
+    euclidean_distance,
+    pearson_distance,
+    standardise,
+)
+from persist_jax.kernels.spanning_tree import minimum_spanning_tree
+
+__all__ = [
+    "correlation_deaths",
+    "correlation_distance",
+    "euclidean_distance",
+    "minimum_spanning_tree",
+    "pearson_distance",
+    "standardise",
+    "zeroth_deaths",
+]

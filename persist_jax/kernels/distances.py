@@ -66,10 +66,9 @@ def correlation_distance(points: Float[Array, "n b"]) -> Float[Array, "n n"]:
         ValueError: if `points` has not two axes, or one of them is empty.
 
     Example:
-        >>> correlation_distance(jnp.array([[0.0, 1.0, 2.0], [3.0, 2.0, 1.0], [0.0, 3.0, 0.0]]))
-        Array([[0., 0., 1.],
-               [0., 0., 1.],
-               [1., 1., 0.]], dtype=float32)
+        >>> correlation_distance(jnp.array([[1.0, -1.0, 0.0, 0.0], [0.0, 0.0, 1.0, -1.0]]))
+        Array([[0., 1.],
+               [1., 0.]], dtype=float32)
 
     Reference:
         Ballester et al., Decorrelating neurons using persistence, arXiv:2308.04870.
