@@ -1,1 +1,29 @@
 """Regularise a network by its most correlated neurons, through 0-dimensional persistence."""
+
+from persist_jax import networks
+from persist_jax.kernels import (
+    correlation_deaths,
+    correlation_distance,
+    euclidean_distance,
+    minimum_spanning_tree,
+    pearson_distance,
+    zeroth_deaths,
+)
+from persist_jax.regularisers import l1, l2, mean_correlation, t1, t2
+from persist_jax.sampling import sample_neurons
+
+__all__ = [
+    "correlation_deaths",
+    "correlation_distance",
+    "euclidean_distance",
+    "l1",
+    "l2",
+    "mean_correlation",
+    "minimum_spanning_tree",
+    "networks",
+    "pearson_distance",
+    "sample_neurons",
+    "t1",
+    "t2",
+    "zeroth_deaths",
+]

@@ -1,0 +1,198 @@
+"""One epoch of one run as a single scan, and what follows it: validation and early stopping."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PyTree
+
+from persist_jax.data.dataset import Split
+from persist_jax.networks import Network
+from persist_jax.regularisers import Regulariser
+from persist_jax.training.options import Options
+from persist_jax.training.state import VALIDATION, Best, Data, LaneState
+from persist_jax.training.step import Batch, StepMetrics, deaths_of, make_step
+
+
+class EpochMetrics(NamedTuple):
+    """A row of a run's history."""
+
+    loss: Float[Array, "steps"]
+    term: Float[Array, "steps"]
+    deaths: Float[Array, "snapshots m"]  # the first snapshots_in(epoch) rows are filled
+    validation_loss: Float[Array, ""]
+    validation_accuracy: Float[Array, ""]
+
+
+class Schedule(NamedTuple):
+    """How an epoch is cut into steps, and where the snapshots of the deaths fall."""
+
+    examples: int
+    batch_size: int
+    snapshot_every: int
+
+    @property
+    def full_steps(self) -> int:
+        return self.examples // self.batch_size
+
+    @property
+    def steps(self) -> int:
+        return math.ceil(self.examples / self.batch_size)
+
+    @property
+    def snapshots(self) -> int:
+        """The largest number of snapshots that any epoch takes."""
+        return math.ceil(self.steps / self.snapshot_every) if self.snapshot_every else 0
+
+    def snapshot_iterations(self, epoch: int) -> list[int]:
+        """Iterations of an epoch (0-based) at which the deaths are recorded."""
+        if not self.snapshot_every:
+            return []
+        iterations = range(epoch * self.steps, (epoch + 1) * self.steps)
+        return [i for i in iterations if i % self.snapshot_every == 0]
+
+
+Epoch = Callable[
+    [LaneState, Float[Array, ""], Data, Int[Array, ""]], tuple[LaneState, EpochMetrics]
+]
+
+
+def make_epoch(
+    network: Network,
+    optimiser: optax.GradientTransformation,
+    regulariser: Regulariser | None,
+    options: Options,
+    examples: int,
+) -> Epoch:
+    """The epoch of one lane; nothing in it knows of other lanes.
+
+    The order of the examples comes from the run's seed and the epoch's number alone, so a resumed
+    run sees what an uninterrupted one sees.
+    """
+    schedule = Schedule(examples, options.batch_size, options.snapshot_every)
+    # The last, partial batch need not divide over the devices: each of them takes it whole.
+    whole = network.clone(axis_name=None)
+    step = _recorded(network, make_step(network, optimiser, regulariser, options), options)
+    last_step = _recorded(whole, make_step(whole, optimiser, regulariser, options), options)
+
+    def epoch(state, weight, data, number):
+        order = _order(state.seed, number, schedule.examples)
+        first = number * schedule.steps
+        count = schedule.full_steps * schedule.batch_size
+        batches = order[:count].reshape(schedule.full_steps, schedule.batch_size)
+        deaths = _empty_snapshots(whole, state, data.train, schedule, options)
+
+        def body(carry, inputs):
+            indices, i = inputs
+            batch = _take(data.train, _own_share(indices, network.axis_name), first + i)
+            return step(carry, batch, weight, first)
+
+        carry, metrics = jax.lax.scan(
+            body, (state, deaths), (batches, jnp.arange(schedule.full_steps))
+        )
+        if schedule.steps > schedule.full_steps:
+            batch = _take(data.train, order[count:], first + schedule.full_steps)
+            carry, last = last_step(carry, batch, weight, first)
+            metrics = jax.tree.map(lambda rows, row: jnp.append(rows, row), metrics, last)
+        state, deaths = carry
+        loss, accuracy = evaluate(network, state.variables, data.validation, options.batch_size)
+        state = _stop_early(state, loss, number + 1, schedule.steps, options)
+        return state, EpochMetrics(metrics.loss, metrics.term, deaths, loss, accuracy)
+
+    return epoch
+
+
+def evaluate(
+    network: Network, variables: dict[str, PyTree], split: Split, batch_size: int
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Mean cross-entropy and accuracy of a network on a split, in inference mode."""
+    examples = split.y.shape[0]
+    steps = math.ceil(examples / batch_size)
+    positions = jnp.arange(steps * batch_size).reshape(steps, batch_size)
+
+    def body(sums, indices):
+        indices = _own_share(indices, network.axis_name)
+        batch = _take(split, jnp.minimum(indices, examples - 1), None)
+        logits, _ = network.apply(variables, batch.x, train=False)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.y)
+        right = jnp.argmax(logits, axis=-1) == batch.y
+        counted = indices < examples
+        loss, correct = sums
+        return (
+            loss + jnp.sum(jnp.where(counted, losses, 0)),
+            correct + jnp.sum(counted & right),
+        ), None
+
+    sums, _ = jax.lax.scan(body, (jnp.zeros(()), jnp.zeros((), jnp.int32)), positions)
+    if network.axis_name is not None:
+        sums = jax.lax.psum(sums, network.axis_name)
+    loss, correct = sums
+    return loss / examples, correct.astype(loss.dtype) / examples
+
+
+def _order(seed, number, examples: int) -> Int[Array, "examples"]:
+    # The same stream as dropout's would start at iteration 0: keep the two apart.
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 2**31 - 1), number)
+    return jax.random.permutation(key, examples)
+
+
+def _take(split: Split, indices: Int[Array, "b"], iteration) -> Batch:
+    rows = [jnp.take(part, indices, axis=0, mode="clip") for part in (split.x, split.y)]
+    return Batch(*rows, iteration)
+
+
+def _own_share(indices: Int[Array, "b"], axis_name: str | None) -> Int[Array, "share"]:
+    if axis_name is None:
+        return indices
+    share = len(indices) // jax.lax.axis_size(axis_name)
+    return jax.lax.dynamic_slice_in_dim(indices, jax.lax.axis_index(axis_name) * share, share)
+
+
+def _empty_snapshots(network, state, train: Split, schedule: Schedule, options: Options):
+    one_batch = jax.ShapeDtypeStruct((min(schedule.batch_size, schedule.examples),
+                                      *train.x.shape[1:]), train.x.dtype)
+    deaths = jax.eval_shape(
+        lambda x: deaths_of(network, state.variables, x, options.sampling), one_batch
+    )
+    return jnp.full((schedule.snapshots, *deaths.shape), jnp.nan, deaths.dtype)
+
+
+def _recorded(network: Network, step, options: Options):
+    """The step, with the deaths before it recorded where a snapshot is due."""
+    every = options.snapshot_every
+
+    def recorded(carry, batch, weight, first) -> tuple[tuple, StepMetrics]:
+        state, snapshots = carry
+        if every:
+
+            def record():
+                deaths = deaths_of(network, state.variables, batch.x, options.sampling)
+                # Rows count from the first multiple of `every` in this epoch.
+                row = batch.iteration // every - (first + every - 1) // every
+                return snapshots.at[row].set(deaths)
+
+            snapshots = jax.lax.cond(batch.iteration % every == 0, record, lambda: snapshots)
+        state, metrics = step(state, batch, weight)
+        return (state, snapshots), metrics
+
+    return recorded
+
+
+def _stop_early(state: LaneState, loss, epochs, steps: int, options: Options) -> LaneState:
+    """Keep the weights if they are the best so far; end the lane if patience has run out."""
+    diverged = state.active & ~jnp.isfinite(loss)
+    better = state.active & (loss < state.best.loss - options.min_delta)
+    here = Best(state.params, state.batch_stats, loss, epochs)
+    best = jax.tree.map(lambda new, old: jnp.where(better, new, old), here, state.best)
+    wait = jnp.where(better, 0, state.wait + 1)
+    patient = better | (options.patience is None or wait < options.patience)
+    return state._replace(
+        best=best,
+        wait=wait,
+        active=state.active & patient & ~diverged,
+        reason=jnp.where(diverged, VALIDATION, state.reason),
+        ended_at=jnp.where(diverged, epochs * steps - 1, state.ended_at),
+    )

@@ -1,0 +1,105 @@
+"""What one run carries from step to step; a group of runs stacks it along a leading lane axis."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+from persist_jax.data.dataset import Dataset, Split
+from persist_jax.training.options import Options
+
+# Why a lane stopped before its time; the index is what the state carries.
+REASONS = (
+    None,
+    "the loss is not finite",
+    "the gradient is not finite",
+    "the validation loss is not finite",
+)
+LOSS, GRADIENT, VALIDATION = 1, 2, 3
+
+
+class Best(NamedTuple):
+    """The weights of the epoch with the lowest validation loss so far."""
+
+    params: PyTree
+    batch_stats: PyTree
+    loss: Float[Array, "*lanes"]
+    epoch: Int[Array, "*lanes"]  # epochs trained by then; 0 before the first
+
+
+class Term(NamedTuple):
+    """The last weighted term and its gradient, reused until the term is due again."""
+
+    value: Float[Array, "*lanes"]
+    gradient: PyTree
+
+
+class LaneState(NamedTuple):
+    """One run: its weights, its optimiser, and where its early stopping stands."""
+
+    params: PyTree
+    batch_stats: PyTree
+    opt_state: Any
+    last_term: Term | None
+    seed: Int[Array, "*lanes"]
+    active: Bool[Array, "*lanes"]
+    reason: Int[Array, "*lanes"]  # index into REASONS; 0 unless the run diverged
+    ended_at: Int[Array, "*lanes"]  # the iteration at which it diverged, else -1
+    wait: Int[Array, "*lanes"]
+    best: Best
+
+    @property
+    def variables(self) -> dict[str, PyTree]:
+        return join(self.params, self.batch_stats)
+
+
+class Lane(NamedTuple):
+    """A run in training: its state and the weight of its term."""
+
+    state: LaneState
+    weight: Float[Array, "*lanes"]
+
+
+class Data(NamedTuple):
+    """A data set as arrays that live on the device."""
+
+    train: Split
+    validation: Split
+    test: Split
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> "Data":
+        return cls(dataset.train, dataset.validation, dataset.test)
+
+
+def join(params: PyTree, batch_stats: PyTree) -> dict[str, PyTree]:
+    """A network's variables; networks without batch normalisation have no second collection."""
+    return {"params": params, "batch_stats": batch_stats} if batch_stats else {"params": params}
+
+
+def initial_state(
+    variables: dict[str, PyTree],
+    optimiser: optax.GradientTransformation,
+    options: Options,
+    seed: int,
+    *,
+    with_term: bool,
+) -> LaneState:
+    """The state of a run before its first step."""
+    params = jax.tree.map(jnp.asarray, variables["params"])
+    batch_stats = jax.tree.map(jnp.asarray, variables.get("batch_stats", {}))
+    reuses = with_term and options.term_every > 1
+    return LaneState(
+        params=params,
+        batch_stats=batch_stats,
+        opt_state=optimiser.init(params),
+        last_term=Term(jnp.zeros(()), jax.tree.map(jnp.zeros_like, params)) if reuses else None,
+        seed=jnp.asarray(seed, jnp.int32),
+        active=jnp.asarray(True),
+        reason=jnp.asarray(0, jnp.int32),
+        ended_at=jnp.asarray(-1, jnp.int32),
+        wait=jnp.asarray(0, jnp.int32),
+        best=Best(params, batch_stats, jnp.asarray(jnp.inf), jnp.asarray(0, jnp.int32)),
+    )
