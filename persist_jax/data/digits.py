@@ -1,0 +1,23 @@
+"""scikit-learn's digits: 1797 images of 8 x 8, no download."""
+
+import numpy as np
+
+
+def digits() -> dict[str, np.ndarray]:
+    """The digits in the order scikit-learn has them: 1500 to train, the last 297 to test.
+
+    The last ones are by other writers than the first, as the test part of other sets.
+
+    Returns:
+        `train_x`, `test_x`: `(N, 8, 8, 1)` float32 from 0 to 16; `train_y`, `test_y`: `(N,)` int32.
+
+    Example:
+        >>> digits()["train_x"].shape
+        (1500, 8, 8, 1)
+    """
+    from sklearn.datasets import load_digits
+
+    stored = load_digits()
+    x = stored.images[..., None].astype(np.float32)
+    y = stored.target.astype(np.int32)
+    return {"train_x": x[:1500], "train_y": y[:1500], "test_x": x[1500:], "test_y": y[1500:]}
