@@ -1,0 +1,208 @@
+"""Points (n, b) to the edges (n - 1, 2) of their minimum spanning tree, without an n x n matrix."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jaxtyping import Float, Int
+
+from persist_jax.kernels.arguments import as_points
+from persist_jax.kernels.distances import standardise
+from persist_jax.kernels.neighbours import (
+    Bounds,
+    Candidates,
+    Edges,
+    Layout,
+    component_best,
+    first_minimum,
+    group_distances,
+    search,
+    unsettled,
+)
+
+# More groups make a look at one cheaper, and the table of bounds, m * groups numbers, larger.
+_MOST_GROUPS = 1024
+_LEAST_SIZE = 16
+
+
+class Forest(NamedTuple):
+    """The state of Boruvka's algorithm.
+
+    A component is named by one of its vertices. Where a component was joined to another and so
+    lost its name, `edges` keeps under that name the edge which joined them. `looked` counts the
+    pairs (row, group) looked at, by this device.
+    """
+
+    labels: Int[Array, " m"]
+    components: Int[Array, ""]
+    edges: Edges
+    bounds: Bounds
+    candidates: Candidates
+    looked: Int[Array, ""]
+
+
+@as_points
+def matrix_free_spanning_tree(
+    points: Float[Array, "n b"], *, tile: int = 512, axis_name: str | None = None
+) -> Int[Array, "n-1 2"]:
+    r"""The minimum spanning tree for `correlation_distance`, in O(n b) memory.
+
+    $$ d(x, y) = 1 - \lvert \operatorname{corr}(x, y) \rvert $$
+
+    Boruvka's algorithm. One pass over tiles of the correlation, each used for its rows and its
+    columns, finds how near every vertex comes to every group of consecutive vertices (at most 1024
+    groups). In every round only those groups are looked at again, one vertex against one group,
+    whose bound beats the best edge known of the vertex's component. The largest component waits:
+    the others join it. The tree is exact, with edges compared by (weight, lower vertex, higher
+    vertex). It is the dense algorithms' tree wherever rounding does not create ties, because a
+    correlation may differ in its last bits between two products; the deaths agree to rounding
+    always. Whatever the rounding, the result is a spanning tree.
+
+    A constant neuron has distance 1 to every other. So has, here, a neuron with a NaN or infinite
+    activation: the tree is valid and its deaths, read from the points, are NaN.
+
+    There is no gradient: edges are integers. Under `vmap` the trees are found one after another.
+    The number of rounds, about log4(n), and of looks depends on the data.
+
+    Args:
+        points: one row per neuron, its activations over a batch of `b` examples; half precision
+            is computed in float32. Inside a mapped axis every device holds all the points.
+        tile: rows and columns of the correlation that are formed at once.
+        axis_name: the mapped axis whose devices share the search, each for its part of the rows.
+            All of them return the same tree.
+
+    Returns:
+        The edges `(i, j)`, `i < j`, ascending by (weight, i, j).
+
+    Raises:
+        ValueError: if `points` has not two axes, or one of them is empty, or `tile` is below 1.
+
+    Example:
+        >>> matrix_free_spanning_tree(jnp.array([[0.0, 1.0, 2.0], [5.0, 1.0, 4.0], [1.0, 2.0, 3.0]]))
+        Array([[0, 2],
+               [0, 1]], dtype=int32)
+
+    Reference:
+        Ballester et al., Decorrelating neurons using persistence, arXiv:2308.04870.
+    """
+    if tile < 1:
+        raise ValueError(f"tile must be at least 1, got {tile}")
+
+    # A batched `while_loop` would go on until the slowest tree is done, and copy its table.
+    @jax.custom_batching.sequential_vmap
+    def tree(points):
+        edges = grow(points, tile, axis_name).edges
+        _, lower, upper = lax.sort(edges, num_keys=3)
+        return jnp.stack([lower, upper], 1)[: points.shape[0] - 1]
+
+    return tree(lax.stop_gradient(points))
+
+
+def grow(points: Float[Array, "n b"], tile: int, axis_name: str | None = None) -> Forest:
+    """Runs Boruvka's algorithm until one component is left."""
+    unit = standardise(points)
+    unit = jnp.where(jnp.isfinite(unit), unit, 0)
+    layout, m = _layout(unit.shape[0], tile, axis_name)
+    unit = jnp.pad(unit, ((0, m - layout.n), (0, 0)))
+
+    def body(forest):
+        return _round(unit, forest, layout, axis_name)
+
+    return lax.while_loop(lambda forest: forest.components > 1, body, _start(unit, layout))
+
+
+def _layout(n: int, tile: int, axis_name: str | None) -> tuple[Layout, int]:
+    """How this device's share is cut, and the number of vertices with those that only pad."""
+    devices = 1 if axis_name is None else lax.axis_size(axis_name)
+    size = _LEAST_SIZE
+    while size * _MOST_GROUPS < n:
+        size *= 2
+    tile = -(-min(tile, -(-n // devices)) // size) * size
+    rows = -(-n // (tile * devices)) * tile
+    first = 0 if axis_name is None else lax.axis_index(axis_name) * rows
+    return Layout(n, tile, size, rows, first), rows * devices
+
+
+def _start(unit: Float[Array, "m b"], layout: Layout) -> Forest:
+    m = unit.shape[0]
+    vertex = jnp.arange(m, dtype=jnp.int32)
+    # All edges of a constant row weigh 1, so the first in order leads to vertex 0. Once it is
+    # taken, vertex 0 offers a better edge than the row ever could: the row needs no search.
+    idle = (unit == 0).all(1) & (vertex > 0)
+    constant = idle & (vertex < layout.n)
+    table = group_distances(unit, layout)
+    share = lax.dynamic_slice_in_dim(idle, layout.first, layout.rows)
+    table = jnp.where(share[:, None], jnp.inf, table)
+    none = jnp.full((m,), jnp.inf, unit.dtype)
+    return Forest(
+        labels=vertex,
+        components=jnp.int32(layout.n),
+        edges=Edges(none, vertex, vertex),
+        bounds=Bounds(table, *first_minimum(table)),
+        candidates=Candidates(jnp.where(constant, 1, none), jnp.where(constant, 0, m)),
+        looked=jnp.int32(0),
+    )
+
+
+def _round(
+    unit: Float[Array, "m b"], forest: Forest, layout: Layout, axis_name: str | None
+) -> Forest:
+    """Joins every component to another along its least edge; the largest one may wait."""
+
+    def of_all_devices(share):
+        return share if axis_name is None else lax.all_gather(share, axis_name, tiled=True)
+
+    labels = forest.labels
+    vertex = jnp.arange(labels.shape[0], dtype=jnp.int32)
+    sizes = jnp.zeros_like(labels).at[labels].add(1)
+    largest = jnp.where(sizes == sizes.max(), vertex, vertex.size).min()
+    candidates = _still_leaving(labels, forest.candidates)
+    found = search(unit, labels, forest.bounds, candidates, largest, layout)
+
+    share = (lax.dynamic_slice_in_dim(x, layout.first, layout.rows) for x in found.candidates)
+    candidates = Candidates(*map(of_all_devices, share))
+    best = component_best(labels, candidates)
+    open_rows = unsettled(labels, found.bounds, candidates, best, layout)
+    waits = jnp.zeros(labels.shape, bool).at[labels].max(of_all_devices(open_rows))
+
+    joins = jnp.isfinite(best.weight) & ~waits
+    ends = labels[jnp.where(joins, best.lower, 0)], labels[jnp.where(joins, best.upper, 0)]
+    other = jnp.where(ends[0] == vertex, ends[1], ends[0])
+    root = _roots(jnp.where(joins, other, vertex))
+    joined = root != vertex
+    return Forest(
+        labels=root[labels],
+        components=forest.components - joined.sum(dtype=jnp.int32),
+        edges=Edges(*(jnp.where(joined, new, old) for new, old in zip(best, forest.edges))),
+        bounds=found.bounds,
+        candidates=candidates,
+        looked=forest.looked + found.looked,
+    )
+
+
+def _still_leaving(labels: Int[Array, " m"], candidates: Candidates) -> Candidates:
+    m = labels.shape[0]
+    inside = labels == labels[jnp.minimum(candidates.target, m - 1)]
+    gone = inside | (candidates.target == m)
+    weight = jnp.where(gone, jnp.inf, candidates.weight)
+    return Candidates(weight, jnp.where(gone, m, candidates.target))
+
+
+def _roots(parent: Int[Array, " m"]) -> Int[Array, " m"]:
+    """The least vertex of the cycle that every vertex ends in, following its parents.
+
+    With one total order of the edges all cycles are two components that chose the same edge. Two
+    products may round the same correlation differently, though, and longer cycles are then
+    possible among edges that are equal to rounding. One root for each, whose own edge is not
+    taken, leaves a forest in any case.
+    """
+    m = parent.shape[0]
+
+    def double(_, carry):
+        jump, least = carry
+        return jump[jump], jnp.minimum(least, least[jump])
+
+    start = parent, jnp.minimum(parent, jnp.arange(m, dtype=jnp.int32))
+    jump, least = lax.fori_loop(0, m.bit_length(), double, start)
+    return least[jump]

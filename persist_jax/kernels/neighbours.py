@@ -1,0 +1,207 @@
+"""The nearest neighbour outside its component of every vertex, without a distance matrix.
+
+The vertices are cut into groups of consecutive ones. One pass over tiles of the correlation keeps
+a table of the least distance from every row to every group, (n, n / size) numbers, and no index.
+That is a lower bound on what the group can offer in every later round, so that a group has to be
+looked at again, one row times `size` columns, only where its bound beats the best edge which the
+row's component has found so far.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import Array, lax
+from jaxtyping import Bool, Float, Int
+
+from persist_jax.kernels.distances import one_minus_absolute
+
+# Rows looked at together: on a CPU their groups, gathered, then stay in the cache.
+_CHUNK = 256
+
+
+class Candidates(NamedTuple):
+    """The best known edge of every vertex out of its component (weight inf, target m: none)."""
+
+    weight: Float[Array, " m"]
+    target: Int[Array, " m"]
+
+
+class Edges(NamedTuple):
+    """One edge for every component label, `lower < upper` (weight inf: none)."""
+
+    weight: Float[Array, " m"]
+    lower: Int[Array, " m"]
+    upper: Int[Array, " m"]
+
+
+class Bounds(NamedTuple):
+    """Lower bounds on the edges of a share of the rows, their candidates excepted.
+
+    `table[r, g]` is at most the weight of every edge that leads from row r to group g and out of
+    the component of r. `least` is the minimum over the groups, `group` the first one with it.
+    """
+
+    table: Float[Array, "rows groups"]
+    least: Float[Array, " rows"]
+    group: Int[Array, " rows"]
+
+
+class Search(NamedTuple):
+    """The state of one round's search. `looked` counts the pairs (row, group) looked at."""
+
+    bounds: Bounds
+    candidates: Candidates
+    best: Edges
+    active: Bool[Array, " rows"]
+    looked: Int[Array, ""]
+
+
+class Layout(NamedTuple):
+    """Which rows this device searches, and how the columns are cut."""
+
+    n: int
+    tile: int
+    size: int
+    rows: int
+    first: int | Int[Array, ""]
+
+
+def group_distances(unit: Float[Array, "m b"], layout: Layout) -> Float[Array, "rows groups"]:
+    """The distance from every row of the share to the nearest other vertex of every group."""
+    m, tile, size = unit.shape[0], layout.tile, layout.size
+    tiles, width = m // tile, tile // size
+    whole = layout.rows == m
+    pairs = jnp.triu_indices(tiles) if whole else jnp.indices((layout.rows // tile, tiles))
+    pairs = jnp.stack([jnp.ravel(at).astype(jnp.int32) for at in pairs], 1)
+    diagonal = jnp.eye(tile, dtype=bool)
+
+    def add_tile(k, table):
+        i, j = pairs[k, 0], pairs[k, 1]
+        start = layout.first + i * tile
+        left = lax.dynamic_slice_in_dim(unit, start, tile)
+        right = lax.dynamic_slice_in_dim(unit, j * tile, tile)
+        product = jnp.matmul(left, right.T, precision=lax.Precision.HIGHEST)
+        gap = jnp.where(diagonal & (start == j * tile), jnp.inf, one_minus_absolute(product))
+        nearest = gap.reshape(tile, width, size).min(2)
+        table = lax.dynamic_update_slice(table, nearest, (i * tile, j * width))
+        if not whole:
+            return table
+        # The same tile read by columns is tile (j, i): half of the products are enough.
+        nearest = gap.reshape(width, size, tile).min(1).T
+        return lax.dynamic_update_slice(table, nearest, (j * tile, i * width))
+
+    table = jnp.zeros((layout.rows, m // size), unit.dtype)
+    return lax.fori_loop(0, pairs.shape[0], add_tile, table)
+
+
+def first_minimum(table: Float[Array, "rows k"]) -> tuple[Float[Array, " rows"], Array]:
+    """The minimum of every row and the first column that has it."""
+    least = table.min(1)
+    columns = lax.broadcasted_iota(jnp.int32, table.shape, 1)
+    # `argmin` is a reduction over pairs, which XLA does not vectorise on the CPU.
+    return least, jnp.where(table == least[:, None], columns, table.shape[1]).min(1)
+
+
+def component_best(labels: Int[Array, " m"], candidates: Candidates) -> Edges:
+    """The least candidate of every component by (weight, lower vertex, higher vertex)."""
+    m = labels.shape[0]
+    vertex = jnp.arange(m, dtype=jnp.int32)
+    lower = jnp.minimum(vertex, candidates.target)
+    upper = jnp.maximum(vertex, candidates.target)
+    weight = jnp.full_like(candidates.weight, jnp.inf).at[labels].min(candidates.weight)
+    tied = candidates.weight == weight[labels]
+    least_lower = jnp.full_like(lower, m).at[labels].min(jnp.where(tied, lower, m))
+    tied &= lower == least_lower[labels]
+    least_upper = jnp.full_like(upper, m).at[labels].min(jnp.where(tied, upper, m))
+    return Edges(weight, least_lower, least_upper)
+
+
+def unsettled(
+    labels: Int[Array, " m"], bounds: Bounds, candidates: Candidates, best: Edges, layout: Layout
+) -> Bool[Array, " rows"]:
+    """Which rows may have an edge that beats the best known one of their component."""
+    vertex = layout.first + jnp.arange(layout.rows, dtype=jnp.int32)
+    weight, target = candidates.weight[vertex], candidates.target[vertex]
+    best_weight, best_lower = best.weight[labels[vertex]], best.lower[labels[vertex]]
+    # Of equally long edges the one with the lowest vertices wins, so of a row's the lowest target.
+    # Groups are in the order of the vertices: the first one looked at settles such a tie.
+    earlier = jnp.minimum(vertex, bounds.group * layout.size) <= best_lower
+    earlier &= (weight > bounds.least) | (bounds.group < target // layout.size)
+    tied = (bounds.least == best_weight) & jnp.isfinite(best_weight)
+    return (bounds.least < best_weight) | (tied & earlier)
+
+
+def search(
+    unit: Float[Array, "m b"],
+    labels: Int[Array, " m"],
+    bounds: Bounds,
+    candidates: Candidates,
+    skipped: Int[Array, ""],
+    layout: Layout,
+) -> Search:
+    """Looks at groups until every row of the share is settled, component `skipped` excepted."""
+    label = lax.dynamic_slice_in_dim(labels, layout.first, layout.rows)
+
+    def renewed(bounds, candidates, looked):
+        best = component_best(labels, candidates)
+        active = (label != skipped) & unsettled(labels, bounds, candidates, best, layout)
+        return Search(bounds, candidates, best, active, looked)
+
+    def step(state):
+        chunks = -(-layout.rows // _CHUNK)
+        (waiting,) = jnp.nonzero(state.active, size=chunks * _CHUNK, fill_value=layout.rows)
+        waiting = waiting.astype(jnp.int32)
+        count = state.active.sum(dtype=jnp.int32)
+
+        def look(k, known):
+            row = lax.dynamic_slice_in_dim(waiting, k * _CHUNK, _CHUNK)
+            return _look(unit, labels, *known, row, layout)
+
+        known = (state.bounds, state.candidates)
+        known = lax.fori_loop(0, -(-count // _CHUNK), look, known)
+        return renewed(*known, state.looked + count)
+
+    start = renewed(bounds, candidates, jnp.int32(0))
+    return lax.while_loop(lambda state: state.active.any(), step, start)
+
+
+def _look(unit, labels, bounds, candidates, row, layout):
+    """Looks at the least bounded group of every row in `row`; row number `rows` means none."""
+    m, size = labels.shape[0], layout.size
+    inside = jnp.minimum(row, layout.rows - 1)
+    vertex, group = layout.first + inside, bounds.group[inside]
+    weight, target, rest = _nearest_in_group(unit, labels, vertex, group, layout)
+    old_weight, old_target = candidates.weight[vertex], candidates.target[vertex]
+    better = (weight < old_weight) | ((weight == old_weight) & (target < old_target))
+    # A candidate is excepted from its group's bound, so one that is given up goes back into it.
+    back = jnp.where(better, old_weight, jnp.inf)
+    left = jnp.where(better | (target == old_target), rest, weight)
+    table = bounds.table.at[row, old_target // size].min(back, mode="drop")
+    table = table.at[row, group].set(left, mode="drop")
+    least, first = first_minimum(table[inside])
+    bounds = Bounds(
+        table,
+        bounds.least.at[row].set(least, mode="drop"),
+        bounds.group.at[row].set(first, mode="drop"),
+    )
+    vertex = jnp.where(row < layout.rows, vertex, m)
+    candidates = Candidates(
+        candidates.weight.at[vertex].set(jnp.where(better, weight, old_weight), mode="drop"),
+        candidates.target.at[vertex].set(jnp.where(better, target, old_target), mode="drop"),
+    )
+    return bounds, candidates
+
+
+def _nearest_in_group(unit, labels, vertex, group, layout):
+    """The nearest vertex of the group outside the component, and how far the next one is."""
+    blocks = unit.reshape(-1, layout.size, unit.shape[1])
+    product = jnp.einsum(
+        "rsb,rb->rs", blocks[group], unit[vertex], precision=lax.Precision.HIGHEST
+    )
+    place = jnp.arange(layout.size, dtype=jnp.int32)[None]
+    target = group[:, None] * layout.size + place
+    leaving = (labels[target] != labels[vertex][:, None]) & (target < layout.n)
+    gap = jnp.where(leaving, one_minus_absolute(product), jnp.inf)
+    weight, first = first_minimum(gap)
+    rest = jnp.where(place == first[:, None], jnp.inf, gap).min(1)
+    return weight, group * layout.size + first, rest
