@@ -6,10 +6,15 @@ os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
 )
 
+from pathlib import Path
+
 import jax
+import numpy as np
 import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+DATA = Path(__file__).parent / "data"
 
 
 def pytest_collection_modifyitems(items):
@@ -18,3 +23,36 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "gpu" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="needs a GPU"))
+
+
+class Golden:
+    """One case of tests/data/golden: what the published code returned on a small network."""
+
+    def __init__(self, name: str):
+        from persist_jax import networks
+
+        self._networks = networks
+        path = DATA / "golden" / name
+        self.arrays = dict(np.load(f"{path}.npz"))
+        self.network, self.variables = networks.read_network(
+            f"{path}.config.json", f"{path}.hdf5"
+        )
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.arrays[name]
+
+    def weights(self, prefix: str = "w"):
+        """The variables stored under ``w00:...``, or ``final:w00:...`` with another prefix."""
+        names = [n for n in self.arrays if n.startswith(prefix) and n[len(prefix)].isdecimal()]
+        arrays = [self.arrays[name] for name in sorted(names)]
+        return self._networks.variables_from_weights(self.network, arrays)
+
+    def gradient(self, term: str) -> list[np.ndarray] | None:
+        """The gradient of a term per trainable variable in layer order, if it was finite."""
+        names = [name for name in self.arrays if name.startswith(f"{term}/grad:")]
+        return [self.arrays[name] for name in names] or None
+
+
+@pytest.fixture(scope="session")
+def golden():
+    return Golden

@@ -1,0 +1,75 @@
+"""The paper's experiment on task 1 of PGDL: eight CIFAR-10 networks from their given weights.
+
+    python -m launch.sweep --config=configs/pgdl.py --config.dataset.root=DIR    # the real data
+    python -m launch.sweep --config=configs/pgdl.py                              # embedded sample
+
+Data: the public data of the competition "Predicting Generalization in Deep Learning" (NeurIPS
+2020). DIR, or the environment variable PGDL_ROOT, is the folder that holds
+`input_data/task1_v4/model_*/` and `input_data/task1_v4/dataset_1/`. Without either, a small task
+in the same layout is made from scikit-learn's digits: two little networks, a small grid, a few
+minutes on two cores, in `runs/pgdl_sample`.
+
+Runs: 8 networks x (1 + 5 regularisers x 10 weights) = 408, of n = 2630 points (models 20, 22, 148
+and 150) or n = 5252 (models 21, 23, 149 and 151), at most 1200 epochs. A finished run keeps its
+best weights and one earlier state on disk.
+"""
+
+from ml_collections import config_dict
+
+
+def get_config() -> config_dict.ConfigDict:
+    return config_dict.create(
+        name="pgdl",
+        dataset=dict(
+            kind="pgdl",
+            root=config_dict.placeholder(str),
+            task="task1_v4",
+            validation_seed=0,
+            sample=False,
+            note="",
+            cache=config_dict.placeholder(str),
+        ),
+        networks=tuple(f"model_{identifier}" for identifier in (20, 21, 22, 23, 148, 149, 150, 151)),
+        regularisers=("none", "t1", "t2", "min_corr", "l1", "l2"),
+        weights=(1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 5.0, 10.0, 100.0),
+        seeds=(0,),
+        train=dict(
+            batch_size=256,
+            epochs=1200,
+            patience=20,
+            min_delta=0.0,
+            optimiser="sgd",
+            learning_rate=0.001,
+            momentum=0.9,
+            nesterov=False,
+            decay_rate=1.0,
+            decay_steps=0,  # a constant learning rate
+            sampling=0.005,
+            alpha=0.5,
+            term_every=1,
+            term_epochs=config_dict.placeholder(int),
+            checkpoint_every=10,
+            snapshot_every=50,
+        ),
+        continued=False,  # afterwards, continue every run without its regulariser
+        parallel="lanes",  # or "batch": every device takes a share of each batch
+        lane_strategy="auto",  # or "vmap", "map"
+        devices=config_dict.placeholder(int),  # how many to use; all if unset
+        max_lanes=0,  # runs that train in one program at most; 0: all of a regulariser
+        report=dict(alpha=0.05, test="nemenyi", correction="holm"),
+        # What the embedded sample has in place of the fields above.
+        sample=dict(
+            name="pgdl_sample",
+            dataset=dict(
+                task="digits_sample",
+                sample=True,
+                note="For the paper's task give --config.dataset.root=DIR or set PGDL_ROOT=DIR, "
+                "where DIR holds input_data/task1_v4.",
+            ),
+            networks=("model_20", "model_148"),
+            weights=(1e-3, 1e-1),
+            train=dict(
+                batch_size=64, epochs=8, learning_rate=0.01, sampling=0.05, snapshot_every=10
+            ),
+        ),
+    )

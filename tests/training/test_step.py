@@ -1,0 +1,187 @@
+import dataclasses
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import persist_jax as pj
+from persist_jax import networks
+from persist_jax.regularisers import REGULARISERS, Regulariser, regulariser
+from persist_jax.training.options import make_optimiser
+from persist_jax.training.state import GRADIENT, LOSS, initial_state
+from persist_jax.training.step import Batch, cross_entropy, make_step
+
+
+def _published_options(options, case):
+    nesterov = str(case["optimizer"]) == "nesterov"
+    return dataclasses.replace(
+        options,
+        learning_rate=0.01 if nesterov else 0.001,
+        nesterov=nesterov,
+        decay_steps=3 if nesterov else 0,
+        sampling=float(case["sampling"]),
+    )
+
+
+def _train_on(case, options, weight):
+    options = _published_options(options, case)
+    optimiser = make_optimiser(options)
+    term = regulariser(str(case["term"]))
+    step = jax.jit(make_step(case.network, optimiser, term, options))
+    state = initial_state(case.weights(), optimiser, options, 0, with_term=True)
+    for iteration in range(int(case["epochs"])):
+        batch = Batch(jnp.asarray(case["x"]), jnp.asarray(case["y"]), jnp.int32(iteration))
+        state, _ = step(state, batch, jnp.float32(weight))
+    return state
+
+
+def _distance(case, state):
+    """Largest relative error over the weights, relative to how far each of them travelled."""
+    error = jax.tree.map(
+        lambda ours, theirs, start: np.linalg.norm(ours - theirs) / np.linalg.norm(theirs - start),
+        state.variables,
+        case.weights("final:w"),
+        case.weights(),
+    )
+    return max(jax.tree.leaves(error))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["train_conv_bn_l2", "train_conv_t1", "train_mlp_l1", "train_mlp_l2", "train_mlp_t2"],
+)
+def test_end_weights_are_those_of_the_published_training(golden, options, name):
+    case = golden(name)
+    assert _distance(case, _train_on(case, options, case["weight"])) < 1e-4
+
+
+@pytest.mark.parametrize("name", ["train_mlp_t1", "train_mlp_min_corr"])
+def test_published_regulariser_had_no_effect_beside_constant_neurons(golden, options, name):
+    """There its gradient was NaN and was replaced by 0; ours is finite and moves the weights."""
+    case = golden(name)
+    _, activations = case.network.apply(case.weights(), jnp.asarray(case["x"]))
+    points = np.asarray(pj.sample_neurons(activations, float(case["sampling"])))
+    assert np.any(points.max(axis=1) == points.min(axis=1))
+    assert _distance(case, _train_on(case, options, 0.0)) < 1e-4
+    state = _train_on(case, options, case["weight"])
+    assert bool(state.active)
+    assert _distance(case, state) > 0.05
+
+
+def _setup(network, options, name="t1", seed=0):
+    optimiser = make_optimiser(options)
+    variables = network.init(jax.random.key(1), jnp.zeros((1, *network.input_shape)))
+    term = regulariser(name)
+    state = initial_state(variables, optimiser, options, seed, with_term=term is not None)
+    return state, make_step(network, optimiser, term, options)
+
+
+def _batch(dataset, iteration=0, size=32):
+    return Batch(
+        jnp.asarray(dataset.train.x[:size]),
+        jnp.asarray(dataset.train.y[:size]),
+        jnp.int32(iteration),
+    )
+
+
+@pytest.mark.parametrize("name", [name for name in REGULARISERS if name != "none"])
+def test_one_compilation_serves_every_weight(perceptron, options, dataset, name):
+    chex.clear_trace_counter()
+    state, step = _setup(perceptron, options, name)
+    compiled = jax.jit(chex.assert_max_traces(step, n=1))
+    losses = [
+        float(compiled(state, _batch(dataset), jnp.float32(weight))[1].term)
+        for weight in (1e-6, 0.1, 100.0)
+    ]
+    np.testing.assert_allclose(np.array(losses) / losses[1], [1e-5, 1, 1e3], rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", [name for name in REGULARISERS if name != "none"])
+def test_gradients_are_finite_with_dead_and_twin_neurons(options, dataset, name):
+    network = networks.mlp((8, 8, 1), (12, 8))
+    state, step = _setup(network, options, name)
+    params = jax.tree.map(np.array, state.params)
+    params["layer_01"]["kernel"][:, :3] = 0  # dead neurons
+    params["layer_01"]["kernel"][:, 4] = params["layer_01"]["kernel"][:, 3]  # twins
+    state = state._replace(params=jax.tree.map(jnp.asarray, params))
+    after, metrics = jax.jit(step)(state, _batch(dataset), jnp.float32(1.0))
+    assert bool(after.active) and np.isfinite(metrics.loss)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(after.params))
+
+
+def test_a_term_of_every_third_iteration_is_reused_in_between(options, dataset):
+    """Against the sum written out by hand: cross-entropy's gradient plus the last term's."""
+    network = networks.mlp((8, 8, 1), (12, 8))
+    options = dataclasses.replace(options, term_every=3, momentum=0.0, decay_steps=0)
+    state, step = _setup(network, options, "t1")
+    step, weight, params, kept = jax.jit(step), jnp.float32(0.1), state.params, None
+
+    def entropy(params, batch):
+        return cross_entropy(network.apply({"params": params}, batch.x)[0], batch.y)
+
+    def term(params, batch):
+        _, activations = network.apply({"params": params}, batch.x)
+        points = pj.sample_neurons(activations, options.sampling)
+        return weight * pj.t1(pj.correlation_deaths(points))
+
+    for iteration in range(5):
+        batch = Batch(
+            jnp.asarray(dataset.train.x[iteration * 20 :][:32]),
+            jnp.asarray(dataset.train.y[iteration * 20 :][:32]),
+            jnp.int32(iteration),
+        )
+        state, metrics = step(state, batch, weight)
+        if iteration % 3 == 0:
+            kept = jax.value_and_grad(term)(params, batch)
+        slope = jax.tree.map(jnp.add, jax.grad(entropy)(params, batch), kept[1])
+        params = jax.tree.map(lambda p, s: p - options.learning_rate * s, params, slope)
+        np.testing.assert_allclose(metrics.term, kept[0], rtol=1e-5)
+    chex.assert_trees_all_close(state.params, params, rtol=1e-4, atol=1e-6)
+
+
+def test_reusing_every_iteration_is_the_plain_step(perceptron, options, dataset):
+    """With the term due each time, the two ways to differentiate agree."""
+    results = []
+    for every in (1, 2):
+        state, step = _setup(perceptron, dataclasses.replace(options, term_every=every), "t2")
+        step = jax.jit(step)
+        for iteration in (0, 2, 4):  # all of them multiples of 2
+            state, _ = step(state, _batch(dataset, iteration), jnp.float32(0.5))
+        results.append(state.params)
+    chex.assert_trees_all_close(*results, rtol=1e-5, atol=1e-7)
+
+
+def test_a_step_that_is_not_finite_changes_nothing_and_ends_the_lane(
+    perceptron, options, dataset
+):
+    state, step = _setup(perceptron, options, "l2")
+    step = jax.jit(step)
+    after, _ = step(state, _batch(dataset, 7), jnp.float32(np.inf))
+    chex.assert_trees_all_equal(after.params, state.params)
+    assert not bool(after.active)
+    assert (int(after.reason), int(after.ended_at)) == (LOSS, 7)
+    later, _ = step(after, _batch(dataset, 8), jnp.float32(0.0))
+    chex.assert_trees_all_equal(later, after)
+
+
+def test_a_gradient_that_is_not_finite_is_told_from_a_loss(perceptron, options, dataset):
+    optimiser = make_optimiser(options)
+    root = Regulariser("params", lambda params, alpha: jnp.sqrt(0 * jnp.sum(params["w"])))
+    variables = perceptron.init(jax.random.key(1), jnp.zeros((1, 8, 8, 1)))
+    variables["params"]["w"] = jnp.ones(2)
+    state = initial_state(variables, optimiser, options, 0, with_term=True)
+    step = jax.jit(make_step(perceptron, optimiser, root, options))
+    after, metrics = step(state, _batch(dataset), jnp.float32(1.0))
+    assert np.isfinite(metrics.loss) and int(after.reason) == GRADIENT
+
+
+def test_the_term_sees_the_network_in_inference_mode(perceptron, options, dataset):
+    state, step = _setup(perceptron, options, "t1")
+    batch = _batch(dataset)
+    _, metrics = jax.jit(step)(state, batch, jnp.float32(1.0))
+    _, activations = perceptron.apply(state.variables, batch.x, train=False)
+    points = pj.sample_neurons(activations, options.sampling)
+    expected = pj.t1(pj.correlation_deaths(points))
+    np.testing.assert_allclose(metrics.term, expected, rtol=1e-5)
