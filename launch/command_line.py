@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 
-from absl import app, flags
+from absl import app, flags, logging
 
 
 def run(main: Callable[[], int | None]) -> None:
@@ -31,22 +31,25 @@ def _parse(argv: Sequence[str]) -> list[str]:
         # ml_collections refuses an unknown field without saying which fields there are.
         sys.exit(fail(_unknown_field(argv) or error))
     except (flags.Error, ValueError, TypeError, KeyError, OSError) as error:
-        sys.exit(fail(error))
+        # A configuration's own error comes wrapped in a traceback; its last line says it.
+        sys.exit(fail(str(error).strip().splitlines()[-1]))
     if len(rest) > 1:
         sys.exit(fail(f"unexpected argument {rest[1]!r}; options look like --name=value"))
+    logging.set_verbosity(logging.WARNING)
     return rest
 
 
 def _unknown_field(argv: Sequence[str]) -> str | None:
-    for argument in argv:
-        name, _, _ = argument.lstrip("-").partition("=")
+    given = dict(argument.lstrip("-").partition("=")[::2] for argument in argv[1:])
+    for name in given:
         room, _, path = name.partition(".")
-        if not path or room not in flags.FLAGS:
+        if not path or room not in given:
             continue
-        fields = flags.FLAGS[room].value
+        fields = flags.FLAGS[room].parser.parse(given[room])
         for part in path.split("."):
-            if not hasattr(fields, "keys") or part not in fields:
-                known = ", ".join(fields) if hasattr(fields, "keys") else "none"
-                return f"{name}: unknown field {part!r}; known here: {known}"
+            known = list(fields) if hasattr(fields, "keys") else []
+            if part not in known:
+                choices = ", ".join(known) or "none, it is a value"
+                return f"{name}: unknown field {part!r}; known here: {choices}"
             fields = fields[part]
     return None

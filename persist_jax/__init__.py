@@ -1,6 +1,6 @@
 """Regularise a network by its most correlated neurons, through 0-dimensional persistence."""
 
-from persist_jax import networks
+from persist_jax import networks, pgdl
 from persist_jax.kernels import (
     correlation_deaths,
     correlation_distance,
@@ -22,6 +22,7 @@ __all__ = [
     "minimum_spanning_tree",
     "networks",
     "pearson_distance",
+    "pgdl",
     "sample_neurons",
     "t1",
     "t2",

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
+from ml_collections import ConfigDict
 
 from persist_jax import data, pgdl
 from persist_jax.data.dataset import Dataset
@@ -55,7 +56,9 @@ class Experiment:
     notices: tuple[str, ...]
 
 
-def load_experiment(config: Mapping[str, Any], overridden: Collection[str] = ()) -> Experiment:
+def load_experiment(
+    config: Mapping[str, Any] | ConfigDict, overridden: Collection[str] = ()
+) -> Experiment:
     """Read the data and the networks that a configuration names.
 
     Args:
@@ -67,6 +70,9 @@ def load_experiment(config: Mapping[str, Any], overridden: Collection[str] = ())
       ValueError: one line that names the field, its value and the choices.
     """
     config = _plain(config)
+    for field in ("networks", "regularisers"):
+        # On a command line `a,b` arrives as the one name "a,b".
+        config[field] = [name for entry in config[field] for name in str(entry).split(",")]
     load = _choose("dataset.kind", config["dataset"]["kind"], LOADERS)
     return load(config, overridden)
 
@@ -99,7 +105,7 @@ def _load_pgdl(config: dict[str, Any], overridden: Collection[str]) -> Experimen
         notices += ["This is the embedded sample, not the PGDL data.", fields["note"]]
     fields["root"] = str(Path(root).resolve())
     task = pgdl.read_task(
-        Path(fields["root"]) / "input_data" / fields["task"],
+        data.task_folder(fields["root"], fields["task"]),
         validation_seed=fields["validation_seed"],
         cache=fields["cache"],
     )
@@ -156,6 +162,8 @@ def _choose(field: str, value: Any, choices: Mapping[str, Any]) -> Any:
 
 def _plain(config: Any) -> Any:
     """Nested dicts and lists of plain values, as JSON has them."""
+    if isinstance(config, ConfigDict):
+        return _plain(config.to_dict())
     if isinstance(config, Mapping):
         return {name: _plain(value) for name, value in config.items()}
     if isinstance(config, tuple | list):
