@@ -6,11 +6,9 @@ python -m launch.prepare --dataset=pgdl --root=ROOT --task=task1_v4
 python -m launch.prepare --dataset=pgdl_sample
 """
 
-import sys
-from collections.abc import Sequence
+from absl import flags
 
-from absl import app, flags
-
+from launch import command_line
 from persist_jax import data
 
 _DATASET = flags.DEFINE_string(
@@ -37,15 +35,9 @@ def _load() -> data.Dataset:
     )
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Convert what the flags name, or exit with status 2 and one line."""
-    try:
-        if len(arguments) > 1:
-            raise ValueError(f"{arguments[1]}: unknown argument, flags begin with --")
-        dataset = _load()
-    except ValueError as error:
-        print(f"prepare: {error}", file=sys.stderr)
-        sys.exit(2)
+def main() -> None:
+    """Convert what the flags name, and say what it is and where."""
+    dataset = _load()
     parts = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
     sizes = ", ".join(f"{len(part.y)} {name}" for name, part in parts.items())
     print(f"{dataset.name}: {sizes}, examples of shape {dataset.input_shape}")
@@ -53,4 +45,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

@@ -145,5 +145,5 @@ def _intact(folder: Path, key: dict[str, Any]) -> bool:
         return record["key"] == key and all(
             _stamp(folder / name) == stamp for name, stamp in record["files"].items()
         )
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError, TypeError):
         return False

@@ -1,7 +1,7 @@
 """Conversions into plain arrays, in a process of their own: `python -m persist_jax.data.convert`.
 
-Reads the arguments as JSON from standard input, writes into the folder on the command line, and says
-in one line on standard error why it could not. TensorFlow is imported in this process only.
+Reads the arguments as JSON from standard input, writes into the folder on the command line, and
+says in one line on standard error why it could not. TensorFlow is imported in this process only.
 """
 
 import json

@@ -12,8 +12,8 @@ from persist_jax.networks.network import Network
 
 
 def _integer(value: Any) -> int:
-    whole = isinstance(value, int | float) and not isinstance(value, bool) and value == int(value)
-    if not whole or value < 1:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or value < 1 or not float(value).is_integer():
         raise ValueError("a whole number of at least 1")
     return int(value)
 
@@ -116,7 +116,7 @@ def _read_layer(index: int, entry: Any) -> Layer:
     if not isinstance(entry, dict) or "layer_name" not in entry:
         raise ValueError(f"layer {index} has no layer_name")
     name = entry["layer_name"]
-    if name not in _KINDS:
+    if not isinstance(name, str) or name not in _KINDS:
         raise ValueError(f"layer {index}: unknown layer {name!r}, known: {', '.join(_KINDS)}")
     kind, arguments, where = _KINDS[name], {}, f"layer {index} ({name})"
     for argument, value in entry.items():

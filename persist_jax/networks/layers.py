@@ -81,6 +81,11 @@ class Conv2D(Layer):
     counted: ClassVar[bool] = True
 
     def __call__(self, x: Float[Array, "b ..."], name: str, mode: Mode) -> Float[Array, "b ..."]:
+        if x.shape[-1] % self.groups or self.filters % self.groups:
+            raise ValueError(
+                f"Conv2D: groups = {self.groups} does not divide both "
+                f"{x.shape[-1]} channels and {self.filters} filters"
+            )
         y = nn.Conv(
             self.filters,
             self.kernel_size,

@@ -1,0 +1,129 @@
+"""A batch shared by four devices gives what one device gives for the whole batch."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from persist_jax.networks import Network
+from persist_jax.networks.layers import (
+    BatchNormalization,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    MaxPooling2D,
+)
+
+DEVICES = 4
+KEY = jax.random.key(3)
+
+
+@pytest.fixture(scope="module")
+def network():
+    layers = (
+        Conv2D(4, (3, 3), padding="same", activation="relu"),
+        BatchNormalization(momentum=0.5),
+        MaxPooling2D(),
+        Dropout(0.3),
+        Flatten(),
+        Dense(8, "tanh"),
+        BatchNormalization(momentum=0.5),
+        Dropout(0.5),
+        Dense(3),
+    )
+    return Network(layers, (6, 6, 2))
+
+
+@pytest.fixture(scope="module")
+def x():
+    draw = np.random.default_rng(0)
+    # Shares of different means: statistics of a share are far from those of the batch.
+    shift = np.arange(0.0, 3.0, 0.25)[:, None, None, None]
+    return jnp.asarray(draw.normal(size=(12, 6, 6, 2)) + shift, jnp.float32)
+
+
+def _train(network, variables, x):
+    rngs = {"dropout": KEY}
+    return network.apply(variables, x, train=True, rngs=rngs, mutable=["batch_stats"])
+
+
+def _gradient(network, variables, x, total):
+    def loss(params):
+        (logits, _), _ = _train(network, variables | {"params": params}, x)
+        return jnp.square(logits).sum() / total
+
+    return jax.grad(loss)(variables["params"])
+
+
+def test_shared_batch_equals_whole_batch(network, x):
+    variables = network.init(jax.random.key(0), x)
+    (logits, activations), updates = jax.jit(_train, static_argnums=0)(network, variables, x)
+    gradient = jax.jit(_gradient, static_argnums=(0, 3))(network, variables, x, len(x))
+    shared = network.clone(axis_name="batch")
+
+    def share(x):
+        outputs = _train(shared, variables, x)
+        local = _gradient(shared, variables, x, DEVICES * len(x))
+        return outputs, jax.lax.psum(local, "batch")
+
+    shares = x.reshape(DEVICES, -1, *x.shape[1:])
+    result = jax.pmap(share, axis_name="batch")(shares)
+    ((shared_logits, shared_activations), shared_updates), shared_gradient = result
+    close = {"rtol": 1e-4, "atol": 1e-4}
+    whole = shared_logits.reshape(logits.shape)
+    np.testing.assert_allclose(whole, logits, **close)
+    for mine, theirs in zip(shared_activations, activations, strict=True):
+        np.testing.assert_allclose(mine.reshape(theirs.shape), theirs, **close)
+    for mine, theirs in ((shared_updates, updates), (shared_gradient, gradient)):
+        for device in range(DEVICES):
+            one = jax.tree.map(lambda leaf, device=device: leaf[device], mine)
+            jax.tree.map(partial(np.testing.assert_allclose, **close), one, theirs)
+
+
+def test_dropout_mask_is_the_same_to_the_bit(x):
+    network = Network((Flatten(), Dropout(0.4), Dropout(0.4)), (6, 6, 2))
+    ones = jnp.ones_like(x)
+    (whole, _), _ = _train(network, {}, ones)
+    shared = network.clone(axis_name="batch")
+    shares = ones.reshape(DEVICES, -1, *x.shape[1:])
+    parts = jax.pmap(lambda x: _train(shared, {}, x)[0][0], axis_name="batch")(shares)
+    np.testing.assert_array_equal(parts.reshape(whole.shape), whole)
+
+
+def test_dropout_keeps_the_mean_and_differs_by_layer_example_and_key():
+    network = Network((Dropout(0.25),), (5000,))
+    ones = jnp.ones((4, 5000))
+    (kept, _), _ = _train(network, {}, ones)
+    assert set(np.unique(kept)) == {np.float32(0.0), np.float32(1.0) / np.float32(0.75)}
+    np.testing.assert_allclose(kept.mean(axis=1), 1.0, atol=0.05)
+    (other, _), _ = network.apply(
+        {}, ones, train=True, rngs={"dropout": jax.random.key(4)}, mutable=["batch_stats"]
+    )
+    (twice, _), _ = _train(Network((Dropout(0.25), Dropout(0.25)), (5000,)), {}, ones)
+    masks = [*np.asarray(kept > 0), np.asarray(other[0] > 0)]
+    agreement = [np.mean(a == b) for i, a in enumerate(masks) for b in masks[:i]]
+    np.testing.assert_allclose(agreement, 0.25**2 + 0.75**2, atol=0.05)
+    np.testing.assert_allclose(np.mean(twice > 0), 0.75**2, atol=0.02)
+
+
+def test_lanes_of_parameters_equal_one_lane_alone(network, x):
+    lanes = jax.vmap(lambda key: network.init(key, x))(jax.random.split(jax.random.key(1), 3))
+
+    train = partial(_train, network, x=x)
+    together = jax.jit(jax.vmap(train))(lanes)
+    one = jax.jit(train)
+    for lane in range(3):
+        mine, alone = jax.tree.map(lambda leaf, lane=lane: leaf[lane], (together, lanes))
+        close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4)
+        jax.tree.map(close, mine, one(alone))
+
+
+def test_inference_needs_no_axis_and_no_key(network, x):
+    variables = network.init(jax.random.key(0), x)
+    logits, _ = network.apply(variables, x)
+    shared, _ = network.clone(axis_name="batch").apply(variables, x)
+    np.testing.assert_array_equal(logits, shared)
+    assert network.training_differs and network.has_convolution
