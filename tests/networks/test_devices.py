@@ -51,27 +51,28 @@ def _train(network, variables, x):
 
 
 def _gradient(network, variables, x, total):
-    def loss(params):
-        (logits, _), _ = _train(network, variables | {"params": params}, x)
-        return jnp.square(logits).sum() / total
+    """Gradient of a loss over the batch, and the outputs and updates beside it."""
 
-    return jax.grad(loss)(variables["params"])
+    def loss(params):
+        outputs, updates = _train(network, variables | {"params": params}, x)
+        return jnp.square(outputs[0]).sum() / total, (outputs, updates)
+
+    return jax.grad(loss, has_aux=True)(variables["params"])
 
 
 def test_shared_batch_equals_whole_batch(network, x):
-    variables = network.init(jax.random.key(0), x)
-    (logits, activations), updates = jax.jit(_train, static_argnums=0)(network, variables, x)
-    gradient = jax.jit(_gradient, static_argnums=(0, 3))(network, variables, x, len(x))
+    variables = jax.jit(network.init)(jax.random.key(0), x)
+    whole_batch = jax.jit(partial(_gradient, network, total=len(x)))
+    gradient, ((logits, activations), updates) = whole_batch(variables, x)
     shared = network.clone(axis_name="batch")
 
     def share(x):
-        outputs = _train(shared, variables, x)
-        local = _gradient(shared, variables, x, DEVICES * len(x))
-        return outputs, jax.lax.psum(local, "batch")
+        local, outputs = _gradient(shared, variables, x, DEVICES * len(x))
+        return jax.lax.psum(local, "batch"), outputs
 
     shares = x.reshape(DEVICES, -1, *x.shape[1:])
     result = jax.pmap(share, axis_name="batch")(shares)
-    ((shared_logits, shared_activations), shared_updates), shared_gradient = result
+    shared_gradient, ((shared_logits, shared_activations), shared_updates) = result
     close = {"rtol": 1e-4, "atol": 1e-4}
     whole = shared_logits.reshape(logits.shape)
     np.testing.assert_allclose(whole, logits, **close)
@@ -110,7 +111,8 @@ def test_dropout_keeps_the_mean_and_differs_by_layer_example_and_key():
 
 
 def test_lanes_of_parameters_equal_one_lane_alone(network, x):
-    lanes = jax.vmap(lambda key: network.init(key, x))(jax.random.split(jax.random.key(1), 3))
+    init = jax.jit(jax.vmap(lambda key: network.init(key, x)))
+    lanes = init(jax.random.split(jax.random.key(1), 3))
 
     train = partial(_train, network, x=x)
     together = jax.jit(jax.vmap(train))(lanes)
@@ -122,7 +124,7 @@ def test_lanes_of_parameters_equal_one_lane_alone(network, x):
 
 
 def test_inference_needs_no_axis_and_no_key(network, x):
-    variables = network.init(jax.random.key(0), x)
+    variables = jax.jit(network.init)(jax.random.key(0), x)
     logits, _ = network.apply(variables, x)
     shared, _ = network.clone(axis_name="batch").apply(variables, x)
     np.testing.assert_array_equal(logits, shared)

@@ -1,0 +1,40 @@
+"""The embedded sample is a PGDL task like any other."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from persist_jax import data, pgdl
+
+
+@pytest.fixture(scope="module")
+def task(sample_root, cache):
+    return pgdl.read_task(data.task_folder(sample_root, data.SAMPLE_TASK), cache=cache)
+
+
+def test_examples_are_the_digits(task):
+    stored = load_digits()
+    assert task.dataset.input_shape == (8, 8, 1)
+    np.testing.assert_array_equal(task.dataset.test.x[..., 0] * 16, stored.images[1500:])
+    np.testing.assert_array_equal(task.dataset.test.y, stored.target[1500:])
+    read = np.concatenate([task.dataset.train.x, task.dataset.validation.x])
+    wanted = sorted(image.astype(np.float32).tobytes() for image in stored.images[:1500])
+    assert sorted((x[..., 0] * 16).tobytes() for x in read) == wanted
+
+
+def test_networks_have_their_initial_weights_and_say_so(task):
+    assert task.networks == ("20", "148")
+    assert [task.initial(network)[0].training_differs for network in task.networks] == [False, True]
+    for network_id in task.networks:
+        network, variables = task.initial(network_id)
+        again = network.init(jax.random.key(int(network_id)), np.zeros((1, 8, 8, 1), np.float32))
+        jax.tree.map(np.testing.assert_array_equal, variables, again)
+        jax.tree.map(np.testing.assert_array_equal, variables, task.trained(network_id)[1])
+        assert "untrained" in task.model_configs[network_id]["note"]
+        config = json.loads((task.folder(network_id) / "config.json").read_text())
+        assert config["model_config"][0]["filters"] == 16.0
+        logits, activations = network.apply(variables, task.dataset.test.x[:3])
+        assert logits.shape == (3, 10) and len(activations) in (4, 5)
