@@ -79,7 +79,8 @@ def matrix_free_spanning_tree(
         ValueError: if `points` has not two axes, or one of them is empty, or `tile` is below 1.
 
     Example:
-        >>> matrix_free_spanning_tree(jnp.array([[0.0, 1.0, 2.0], [5.0, 1.0, 4.0], [1.0, 2.0, 3.0]]))
+        >>> points = jnp.array([[0.0, 1.0, 2.0], [5.0, 1.0, 4.0], [1.0, 2.0, 3.0]])
+        >>> matrix_free_spanning_tree(points)
         Array([[0, 2],
                [0, 1]], dtype=int32)
 
@@ -132,14 +133,14 @@ def _start(unit: Float[Array, "m b"], layout: Layout) -> Forest:
     idle = (unit == 0).all(1) & (vertex > 0)
     constant = idle & (vertex < layout.n)
     table = group_distances(unit, layout)
-    share = lax.dynamic_slice_in_dim(idle, layout.first, layout.rows)
-    table = jnp.where(share[:, None], jnp.inf, table)
+    least, group = first_minimum(table)
+    least = jnp.where(lax.dynamic_slice_in_dim(idle, layout.first, layout.rows), jnp.inf, least)
     none = jnp.full((m,), jnp.inf, unit.dtype)
     return Forest(
         labels=vertex,
         components=jnp.int32(layout.n),
         edges=Edges(none, vertex, vertex),
-        bounds=Bounds(table, *first_minimum(table)),
+        bounds=Bounds(table, least, group),
         candidates=Candidates(jnp.where(constant, 1, none), jnp.where(constant, 0, m)),
         looked=jnp.int32(0),
     )
@@ -174,7 +175,7 @@ def _round(
     return Forest(
         labels=root[labels],
         components=forest.components - joined.sum(dtype=jnp.int32),
-        edges=Edges(*(jnp.where(joined, new, old) for new, old in zip(best, forest.edges))),
+        edges=jax.tree.map(lambda new, old: jnp.where(joined, new, old), best, forest.edges),
         bounds=found.bounds,
         candidates=candidates,
         looked=forest.looked + found.looked,

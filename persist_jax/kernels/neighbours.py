@@ -195,9 +195,7 @@ def _look(unit, labels, bounds, candidates, row, layout):
 def _nearest_in_group(unit, labels, vertex, group, layout):
     """The nearest vertex of the group outside the component, and how far the next one is."""
     blocks = unit.reshape(-1, layout.size, unit.shape[1])
-    product = jnp.einsum(
-        "rsb,rb->rs", blocks[group], unit[vertex], precision=lax.Precision.HIGHEST
-    )
+    product = jnp.einsum("rsb,rb->rs", blocks[group], unit[vertex], precision=lax.Precision.HIGHEST)
     place = jnp.arange(layout.size, dtype=jnp.int32)[None]
     target = group[:, None] * layout.size + place
     leaving = (labels[target] != labels[vertex][:, None]) & (target < layout.n)

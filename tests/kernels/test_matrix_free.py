@@ -1,0 +1,269 @@
+"""The matrix-free tree against the dense ones and against scipy's single linkage."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from jax.sharding import PartitionSpec
+from scipy.cluster.hierarchy import linkage
+from scipy.spatial.distance import squareform
+
+from persist_jax.kernels.deaths import correlation_deaths
+from persist_jax.kernels.distances import correlation_distance
+from persist_jax.kernels.matrix_free import grow, matrix_free_spanning_tree
+from persist_jax.kernels.spanning_tree import minimum_spanning_tree
+
+# Several tiles, the last of them partly filled, at the sizes below.
+_TILE = 64
+_tree = jax.jit(functools.partial(matrix_free_spanning_tree, tile=_TILE))
+
+
+def _random(n, b=24, seed=0):
+    return np.random.default_rng(seed).normal(size=(n, b)).astype(np.float32)
+
+
+def _relu_features(n, b=24):
+    generator = np.random.default_rng(1)
+    hidden = np.maximum(generator.normal(size=(b, 8)) @ generator.normal(size=(8, 32)), 0)
+    return np.maximum(hidden @ generator.normal(size=(32, n)), 0).T.astype(np.float32)
+
+
+def _clusters(n, members, b=24, noise=0.3):
+    generator = np.random.default_rng(2)
+    centres = np.repeat(generator.normal(size=(-(-n // members), b)), members, 0)[:n]
+    points = centres + noise * generator.normal(size=(n, b))
+    return generator.permutation(points).astype(np.float32)
+
+
+def _signs(n, b=16):
+    """Rows whose correlations are exact in floating point, and full of ties."""
+    half = np.repeat([-1.0, 1.0], b // 2)
+    generator = np.random.default_rng(3)
+    return np.stack([generator.permutation(half) for _ in range(n)]).astype(np.float32)
+
+
+def _with_constants(points):
+    points = points.copy()
+    points[5::7] = 3.0
+    return points
+
+
+CLOUDS = {
+    "random": _random(300),
+    "relu": _relu_features(300),
+    "clusters": _clusters(300, 30),
+    "exact ties": _signs(300),
+    "exact duplicates": np.repeat(_signs(75), 4, 0),
+    "constant rows": _with_constants(_random(300)),
+    "constant first row": _with_constants(_signs(300))[5:],
+    "all constant": np.ones((300, 24), np.float32),
+    "two examples": _random(300, 2),
+}
+
+
+@jax.jit
+def _dense_tree(points):
+    return minimum_spanning_tree(correlation_distance(points), algorithm="prim")
+
+
+def _distances(points):
+    """In float64 by numpy: a constant row is at distance 1 from every other."""
+    with np.errstate(invalid="ignore"):
+        correlations = np.nan_to_num(np.corrcoef(points.astype(np.float64)))
+    distances = np.clip(1 - np.abs(correlations), 0, 1)
+    np.fill_diagonal(distances, 0)
+    return distances
+
+
+def _linkage_deaths(points):
+    return linkage(squareform(_distances(points), checks=False), "single")[:, 2]
+
+
+def _deaths(points, edges):
+    return np.sort(_distances(points)[tuple(np.asarray(edges).T)])
+
+
+def _assert_is_tree(edges, n):
+    edges = np.asarray(edges)
+    assert edges.shape == (n - 1, 2) and edges.dtype == np.int32
+    assert (edges[:, 0] < edges[:, 1]).all() and (edges >= 0).all() and (edges < n).all()
+    root = np.arange(n)
+    for i, j in edges:
+        assert root[i] != root[j], "the edges close a cycle"
+        root[root == root[j]] = root[i]
+
+
+def _as_set(edges):
+    return set(map(tuple, np.asarray(edges).tolist()))
+
+
+@pytest.mark.parametrize("name", [name for name in CLOUDS if name != "two examples"])
+def test_same_edges_as_dense(name):
+    points = CLOUDS[name]
+    edges = _tree(points)
+    _assert_is_tree(edges, len(points))
+    assert _as_set(edges) == _as_set(_dense_tree(points))
+
+
+@pytest.mark.parametrize("name", ["exact ties", "exact duplicates", "all constant"])
+def test_same_order_as_dense_where_nothing_is_rounded(name):
+    np.testing.assert_array_equal(_tree(CLOUDS[name]), _dense_tree(CLOUDS[name]))
+
+
+@pytest.mark.parametrize("name", CLOUDS)
+def test_deaths_equal_single_linkage(name):
+    points = CLOUDS[name]
+    np.testing.assert_allclose(_deaths(points, _tree(points)), _linkage_deaths(points), atol=1e-6)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 65])
+def test_sizes_around_the_tile(n):
+    points = _random(n)
+    edges = matrix_free_spanning_tree(points, tile=_TILE)
+    assert edges.shape == (n - 1, 2)
+    assert _as_set(edges) == _as_set(_dense_tree(points))
+
+
+@pytest.mark.parametrize("tile", [1, 512])
+def test_tile_does_not_matter(tile):
+    points = CLOUDS["relu"]
+    np.testing.assert_array_equal(matrix_free_spanning_tree(points, tile=tile), _tree(points))
+
+
+def test_rejects_a_tile_below_one():
+    with pytest.raises(ValueError, match="tile must be at least 1, got 0"):
+        matrix_free_spanning_tree(_random(4), tile=0)
+
+
+def test_looks_again_at_groups_used_up_by_the_own_component():
+    # Twenty groups of sixteen columns: in clusters of thirty most groups hold a near neighbour of
+    # the own cluster, so bounds from the first pass alone cannot tell the nearest other cluster.
+    points = CLOUDS["clusters"]
+    looked = int(grow(jnp.asarray(points), _TILE).looked)
+    assert 5 * len(points) < looked < 30 * len(points)
+    # Points far apart need about one look to find the nearest and one to find another.
+    assert int(grow(jnp.asarray(CLOUDS["random"]), _TILE).looked) < 5 * len(points)
+
+
+def test_float64():
+    with jax.enable_x64(True):
+        points = _clusters(150, 10).astype(np.float64)
+        edges = matrix_free_spanning_tree(points, tile=_TILE)
+        assert _as_set(edges) == _as_set(_dense_tree(points))
+        np.testing.assert_allclose(_deaths(points, edges), _linkage_deaths(points), atol=1e-14)
+
+
+def test_half_precision_is_computed_in_single():
+    points = jnp.asarray(_random(100), jnp.bfloat16)
+    np.testing.assert_array_equal(_tree(points), _tree(points.astype(jnp.float32)))
+
+
+def test_near_duplicates_below_rounding_still_give_a_tree():
+    points = np.repeat(_random(10), 30, 0)
+    points = points * np.random.default_rng(4).uniform(1, 3, (300, 1)).astype(np.float32)
+    edges = _tree(points)
+    _assert_is_tree(edges, 300)
+    np.testing.assert_allclose(_deaths(points, edges), _linkage_deaths(points), atol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_rows_that_are_not_finite_take_part_as_constant_ones(bad):
+    points = _random(300)
+    points[[0, 17, 290], 3] = bad
+    constant = points.copy()
+    constant[[0, 17, 290]] = 1.0
+    edges = _tree(points)
+    _assert_is_tree(edges, 300)
+    np.testing.assert_array_equal(edges, _tree(constant))
+    assert np.isnan(correlation_deaths(points, algorithm="matrix_free")).all()
+
+
+def test_vmap_gives_each_tree():
+    clouds = np.stack([CLOUDS["random"], CLOUDS["relu"], CLOUDS["clusters"]])
+    trees = jax.jit(jax.vmap(functools.partial(matrix_free_spanning_tree, tile=_TILE)))(clouds)
+    for points, edges in zip(clouds, trees, strict=True):
+        np.testing.assert_array_equal(edges, _tree(points))
+
+
+def test_vmapped_gradient_equals_the_dense_one():
+    clouds = np.stack([_random(40, seed=seed) for seed in range(3)])
+
+    def gradients(algorithm):
+        def total(points):
+            return jnp.square(correlation_deaths(points, algorithm=algorithm)).sum()
+
+        return jax.jit(jax.vmap(jax.grad(total)))(clouds)
+
+    np.testing.assert_allclose(gradients("matrix_free"), gradients("prim"), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["relu", "clusters", "exact ties", "constant rows"])
+def test_devices_share_the_rows_and_agree(name):
+    points = CLOUDS[name]
+    trees = _sharded(np.stack([points] * 4))
+    for edges in np.asarray(trees):
+        np.testing.assert_array_equal(edges, _tree(points))
+
+
+def test_devices_with_nothing_to_search():
+    points = _random(2)
+    for edges in np.asarray(_sharded(np.stack([points] * 4))):
+        np.testing.assert_array_equal(edges, [[0, 1]])
+
+
+def test_shares_inside_shard_map():
+    points = CLOUDS["relu"]
+    mesh = jax.make_mesh((4,), ("devices",))
+    tree = functools.partial(matrix_free_spanning_tree, tile=_TILE, axis_name="devices")
+    replicated = PartitionSpec()
+    shared = jax.shard_map(
+        tree, mesh=mesh, in_specs=replicated, out_specs=replicated, check_vma=False
+    )
+    np.testing.assert_array_equal(jax.jit(shared)(points), _tree(points))
+
+
+_sharded = jax.pmap(
+    functools.partial(matrix_free_spanning_tree, tile=_TILE, axis_name="devices"),
+    axis_name="devices",
+)
+
+
+_small_clouds = arrays(np.float32, (40, 6), elements=st.integers(-3, 3).map(float))
+_scales = st.integers(-20, 20).map(lambda power: 2.0**power)
+
+
+@settings(max_examples=40, deadline=None)
+@given(points=_small_clouds, scale=_scales, seed=st.integers(0, 1000))
+def test_invariants(points, scale, seed):
+    edges = _tree(points)
+    _assert_is_tree(edges, 40)
+    deaths = _deaths(points, edges)
+    np.testing.assert_allclose(_distances(points)[tuple(np.asarray(edges).T)], deaths, atol=1e-6)
+    np.testing.assert_allclose(deaths, _linkage_deaths(points), atol=1e-6)
+
+    np.testing.assert_array_equal(_tree(points * np.float32(scale)), edges)
+
+    order = np.random.default_rng(seed).permutation(40)
+    relabelled = points[order]
+    np.testing.assert_allclose(_deaths(relabelled, _tree(relabelled)), deaths, atol=1e-6)
+
+
+@settings(max_examples=20, deadline=None)
+@given(points=_small_clouds, copies=st.integers(1, 20))
+def test_duplicates_add_zeros_and_a_constant_adds_a_one(points, copies):
+    # A constant row and its copy are at distance 1: start without any.
+    points = points + np.where(np.ptp(points, 1, keepdims=True) == 0, np.eye(1, 6), 0)
+    points = points.astype(np.float32)
+    more = points.copy()
+    more[:copies] = points[20 : 20 + copies]
+    kept = more[copies:]
+    expected = np.concatenate([np.zeros(copies), _linkage_deaths(kept)])
+    np.testing.assert_allclose(_deaths(more, _tree(more)), np.sort(expected), atol=1e-6)
+    more[0] = 2.0
+    expected[0] = 1.0
+    np.testing.assert_allclose(_deaths(more, _tree(more)), np.sort(expected), atol=1e-6)
