@@ -4,9 +4,12 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import Array, lax
-from jaxtyping import Float, Int32
+from jaxtyping import Bool, Float, Int32
 
 from persist_jax.kernels.ordering import ordered_keys
+
+# Above every 32-bit weight's key; what the tree is with a NaN does not matter.
+_NAN = jnp.iinfo(jnp.int32).max - 1
 
 
 class _Forest(NamedTuple):
@@ -17,7 +20,9 @@ class _Forest(NamedTuple):
     higher: Int32[Array, " n"]
 
 
-def boruvka_edges(distances: Float[Array, "n n"]) -> Int32[Array, "n_minus_1 2"]:
+def boruvka_edges(
+    distances: Float[Array, "n n"],
+) -> tuple[Int32[Array, "n_minus_1 2"], Bool[Array, ""]]:
     """The edges (lower, higher) of the minimum spanning tree, in no particular order.
 
     The number of rounds is fixed, so no device waits for a decision of the host; rounds after the
@@ -27,7 +32,7 @@ def boruvka_edges(distances: Float[Array, "n n"]) -> Int32[Array, "n_minus_1 2"]
         distances: symmetric; the diagonal is not read.
 
     Returns:
-        n - 1 edges.
+        n - 1 edges, and whether no distance is NaN; where one is, the edges mean nothing.
     """
     n = distances.shape[0]
     index = jnp.arange(n, dtype=jnp.int32)
@@ -40,7 +45,9 @@ def boruvka_edges(distances: Float[Array, "n n"]) -> Int32[Array, "n_minus_1 2"]
     forest = lax.fori_loop(0, (n - 1).bit_length(), round_, forest)
     # The last root never joined another tree: its slot is the one to leave out.
     slots = jnp.nonzero(forest.lower < n, size=n - 1)[0]
-    return jnp.stack([forest.lower[slots], forest.higher[slots]], 1)
+    edges = jnp.stack([forest.lower[slots], forest.higher[slots]], 1)
+    diagonal = jnp.eye(n, dtype=bool)
+    return edges, ~(jnp.isnan(distances) & ~diagonal).any()
 
 
 def _nearest_outside(
@@ -48,8 +55,8 @@ def _nearest_outside(
 ) -> tuple[Array, Int32[Array, " n"]]:
     """Every vertex's first edge out of its component, as its key and the other end."""
     n = distances.shape[0]
-    keys = ordered_keys(distances)
     outside = component[:, None] != component[None]
+    keys = ordered_keys(distances, nan=_NAN)
     keys = jnp.where(outside, keys, jnp.iinfo(keys.dtype).max)
     least = keys.min(1)
     # `argmin` does not vectorise; of equal edges the one to the lower index comes first.

@@ -20,7 +20,8 @@ def zeroth_deaths(
     $$ \dot d_k = (\dot D_{ij} + \dot D_{ji}) / 2 \quad\text{at the k-th edge } (i, j), $$
 
     so the gradient of a symmetric matrix is symmetric. At ties it is that of the unique tree of
-    `minimum_spanning_tree`. An infinite death has gradient 0. One NaN makes every death NaN.
+    `minimum_spanning_tree`. An infinite death has gradient 0. One NaN off the
+    diagonal makes every death NaN.
 
     Args:
         distances: symmetric; the diagonal is not read.
@@ -39,10 +40,11 @@ def zeroth_deaths(
     Reference:
         Ballester et al., Decorrelating neurons using persistence, arXiv:2308.04870.
     """
-    lower, higher = tree_edges(distances, algorithm).T
+    edges, comparable = tree_edges(distances, algorithm)
+    lower, higher = edges.T
     deaths = distances[lower, higher] / 2 + distances[higher, lower] / 2
     deaths = jnp.where(jnp.isinf(deaths), lax.stop_gradient(deaths), deaths)
-    return jnp.where(jnp.isnan(distances).any(), jnp.nan, jnp.sort(deaths))
+    return jnp.where(comparable, jnp.sort(deaths), jnp.nan)
 
 
 @as_points
@@ -91,4 +93,4 @@ def _correlation_tree(points, algorithm):
     if algorithm not in SEARCHES:
         choices = ", ".join([*SEARCHES, "matrix_free"])
         raise ValueError(f"algorithm {algorithm!r} is not one of {choices}")
-    return tree_edges(correlation_distance(points), algorithm)
+    return tree_edges(correlation_distance(points), algorithm)[0]
