@@ -110,7 +110,9 @@ def test_dropout_keeps_the_mean_and_differs_by_layer_example_and_key():
     np.testing.assert_allclose(np.mean(twice > 0), 0.75**2, atol=0.02)
 
 
-def test_lanes_of_parameters_equal_one_lane_alone(network, x):
+def test_lanes_of_parameters_equal_one_lane_alone(x):
+    layers = Flatten(), Dense(8), BatchNormalization(), Dropout(0.5), Dense(3)
+    network = Network(layers, (6, 6, 2))
     init = jax.jit(jax.vmap(lambda key: network.init(key, x)))
     lanes = init(jax.random.split(jax.random.key(1), 3))
 

@@ -168,7 +168,7 @@ def test_written_weights_are_read_back(tmp_path):
     keys = iter(jax.random.split(jax.random.key(0), 100))
     variables = jax.tree.map(
         lambda leaf: jax.random.normal(next(keys), leaf.shape),
-        network.init(jax.random.key(0), jnp.ones((1, 4))),
+        jax.jit(network.init)(jax.random.key(0), jnp.ones((1, 4))),
     )
     write_weights(tmp_path / "weights.hdf5", network, variables)
     again, read = read_network(tmp_path / "config.json", tmp_path / "weights.hdf5")
@@ -178,7 +178,8 @@ def test_written_weights_are_read_back(tmp_path):
 
 def test_initial_values_are_those_of_keras():
     layers = (Flatten(), Dense(300, "relu"), BatchNormalization(), PReLU(), Dense(10))
-    variables = Network(layers, (10, 10, 1)).init(jax.random.key(0), jnp.ones((1, 10, 10, 1)))
+    init = jax.jit(Network(layers, (10, 10, 1)).init)
+    variables = init(jax.random.key(0), jnp.ones((1, 10, 10, 1)))
     kernel = variables["params"]["layer_01"]["kernel"]
     limit = np.sqrt(6.0 / (100 + 300))
     assert 0.99 * limit < np.abs(kernel).max() <= limit
