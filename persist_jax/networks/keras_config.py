@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from persist_jax.networks import layers as kinds
+from persist_jax.networks.activations import ACTIVATIONS
 from persist_jax.networks.layers import Layer
 from persist_jax.networks.network import Network
 
@@ -61,7 +62,7 @@ def _optional(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda value: None if value is None else read(value)
 
 
-_activation = _choice(*kinds.ACTIVATIONS)
+_activation = _choice(*ACTIVATIONS)
 _padding = _choice("valid", "same")
 
 

@@ -121,7 +121,7 @@ def _stored(path: Path) -> list[_Stored]:
             for layer in map(_text, root.attrs["layer_names"]):
                 names = [_text(name) for name in root[layer].attrs["weight_names"]]
                 layers.append(_Stored(layer, [(name, root[layer][name][()]) for name in names]))
-    except (OSError, KeyError) as error:
+    except (OSError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: not a Keras weight file ({error})") from None
     return [layer for layer in layers if layer.weights]
 

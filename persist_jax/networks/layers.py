@@ -7,7 +7,6 @@ given name; what it leaves out takes Keras' defaults (glorot-uniform kernels, ze
 
 import dataclasses
 import math
-from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
@@ -15,24 +14,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-Pair = tuple[int, int]
 
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "linear": lambda x: x,
-    "relu": jax.nn.relu,
-    "relu6": jax.nn.relu6,
-    "elu": jax.nn.elu,
-    "selu": jax.nn.selu,
-    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
-    "tanh": jnp.tanh,
-    "sigmoid": jax.nn.sigmoid,
-    "softmax": jax.nn.softmax,
-    "softplus": jax.nn.softplus,
-    "softsign": jax.nn.soft_sign,
-    "swish": jax.nn.swish,
-    "silu": jax.nn.silu,
-    "exponential": jnp.exp,
-}
+from persist_jax.networks.activations import ACTIVATIONS
+from persist_jax.networks.convolution import convolution
+
+Pair = tuple[int, int]
 
 
 class Mode(NamedTuple):
@@ -95,6 +81,7 @@ class Conv2D(Layer):
             feature_group_count=self.groups,
             use_bias=self.use_bias,
             kernel_init=nn.initializers.glorot_uniform(),
+            conv_general_dilated=convolution,
             name=name,
         )(_image(self, x))
         return ACTIVATIONS[self.activation](_not_empty(self, x, y))
