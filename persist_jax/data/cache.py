@@ -112,6 +112,8 @@ def _run(name: str, job: str, folder: Path, arguments: dict[str, Any]) -> None:
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")])),
         "TF_CPP_MIN_LOG_LEVEL": "3",
+        # The device belongs to the process that trains.
+        "CUDA_VISIBLE_DEVICES": "",
         "JAX_PLATFORMS": "cpu",
     }
     done = subprocess.run(

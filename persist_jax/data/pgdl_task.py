@@ -134,7 +134,7 @@ def read_task(
     path = Path(task_dir).expanduser()
     if not path.is_dir():
         raise ValueError(f"{path}: no such folder")
-    folders = [re.fullmatch(r"model_(\d+)", item.name) for item in path.iterdir()]
+    folders = [re.fullmatch(r"model_(\d+)", i.name) for i in path.iterdir() if i.is_dir()]
     ids = [found[1] for found in folders if found]
     if not ids:
         raise ValueError(f"{path}: no folder model_<digits>")

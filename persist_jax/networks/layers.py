@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-
 from persist_jax.networks.activations import ACTIVATIONS
 from persist_jax.networks.convolution import convolution
 
@@ -113,8 +112,8 @@ class _BatchNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         wide, c = (1,) * (x.ndim - 1) + (-1,), x.shape[-1:]
-        mean = self.variable("batch_stats", "mean", jnp.zeros, c)
-        var = self.variable("batch_stats", "var", jnp.ones, c)
+        mean = self.variable("batch_stats", "mean", jnp.zeros, c, jnp.float32)
+        var = self.variable("batch_stats", "var", jnp.ones, c, jnp.float32)
         if self.mode.train:
             batch_mean, batch_var, count = self._statistics(x)
             # Keras' fused kernel, used for images only, records the unbiased variance.
@@ -127,10 +126,10 @@ class _BatchNorm(nn.Module):
             batch_mean, batch_var = mean.value, var.value
         factor = jax.lax.rsqrt(batch_var + self.spec.epsilon)
         if self.spec.scale:
-            factor = factor * self.param("scale", nn.initializers.ones, c)
+            factor = factor * self.param("scale", nn.initializers.ones, c, jnp.float32)
         y = (x - batch_mean.reshape(wide)) * factor.reshape(wide)
         if self.spec.center:
-            y = y + self.param("bias", nn.initializers.zeros, c).reshape(wide)
+            y = y + self.param("bias", nn.initializers.zeros, c, jnp.float32).reshape(wide)
         return y
 
     def _statistics(self, x: Array) -> tuple[Array, Array, int]:
@@ -170,7 +169,7 @@ class _PReLU(nn.Module):
         shape = tuple(
             1 if axis in self.shared_axes else size for axis, size in enumerate(x.shape) if axis
         )
-        alpha = self.param("alpha", nn.initializers.zeros, shape)
+        alpha = self.param("alpha", nn.initializers.zeros, shape, jnp.float32)
         return jax.nn.relu(x) - alpha[None] * jax.nn.relu(-x)
 
 

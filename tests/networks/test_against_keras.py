@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from persist_jax.networks import read_network
-from persist_jax.networks.layers import ACTIVATIONS
+from persist_jax.networks.activations import ACTIVATIONS
 
 IMAGE = [7, 9, 4]
 
