@@ -6,7 +6,11 @@ from jaxtyping import Float
 
 from persist_jax.kernels.arguments import as_distances, as_points
 from persist_jax.kernels.distances import correlation_distance, one_minus_absolute, standardise
+from persist_jax.kernels.lanes import in_sequence_on_cpu
 from persist_jax.kernels.spanning_tree import SEARCHES, tree_edges
+
+# In bytes. Dense is the faster one where it fits, with up to three arrays of this size at a time.
+_LARGEST_MATRIX = 2**31
 
 
 @as_distances
@@ -62,7 +66,8 @@ def correlation_deaths(
     Args:
         points: one row per neuron, its activations over a batch of `b` examples; half precision
             is computed in float32.
-        algorithm: "prim", "boruvka"; "matrix_free", which needs O(n b) memory; or "auto".
+        algorithm: "prim", "boruvka"; "matrix_free", which needs O(n b) memory; or "auto", which
+            takes it where the matrix of distances would exceed 2 GiB, and else the faster one.
 
     Returns:
         The n - 1 deaths in [0, 1], ascending, float32 or float64.
@@ -86,11 +91,17 @@ def correlation_deaths(
 
 
 def _correlation_tree(points, algorithm):
-    if algorithm == "matrix_free":
+    choices = [*SEARCHES, "matrix_free"]
+    if algorithm not in choices:
+        raise ValueError(f"algorithm {algorithm!r} is not one of {', '.join(choices)}")
+    n = points.shape[0]
+    matrix = n * n * max(points.dtype.itemsize, 4)
+    if algorithm == "matrix_free" or (algorithm == "auto" and matrix > _LARGEST_MATRIX):
         from persist_jax.kernels.matrix_free import matrix_free_spanning_tree
 
         return matrix_free_spanning_tree(points)
-    if algorithm not in SEARCHES:
-        choices = ", ".join([*SEARCHES, "matrix_free"])
-        raise ValueError(f"algorithm {algorithm!r} is not one of {choices}")
-    return tree_edges(correlation_distance(points), algorithm)[0]
+
+    def search(points):
+        return tree_edges(correlation_distance(points), algorithm)[0]
+
+    return in_sequence_on_cpu(search)(points)

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Bool, Float, Int32
 
 from persist_jax.kernels.arguments import as_distances
 from persist_jax.kernels.boruvka import boruvka_edges
+from persist_jax.kernels.lanes import in_sequence_on_cpu
 from persist_jax.kernels.ordering import in_order
 from persist_jax.kernels.prim import MOST_POINTS, prim_edges
 
@@ -72,30 +72,13 @@ def _search_on_cpu(distances):
     return boruvka_edges(distances) if n > MOST_POINTS else prim_edges(distances)
 
 
-@jax.custom_batching.custom_vmap
-def _prim(distances):
-    return _search_on_cpu(distances)
-
-
-@_prim.def_vmap
-def _prim_lanes(axis_size, in_batched, distances):
-    # One lane after another: a batched step would touch every lane's matrix in turn.
-    return lax.map(_prim, distances), (True, True)
-
-
-@jax.custom_batching.custom_vmap
-def _auto(distances):
+def _search(distances):
     # Crossovers between the two on a GPU are not measured; n - 1 launches are known to be hopeless.
     return lax.platform_dependent(distances, cpu=_search_on_cpu, default=boruvka_edges)
 
 
-@_auto.def_vmap
-def _auto_lanes(axis_size, in_batched, distances):
-    def one_by_one(distances):
-        return lax.map(_auto, distances)
-
-    lanes = lax.platform_dependent(distances, cpu=one_by_one, default=jax.vmap(boruvka_edges))
-    return lanes, (True, True)
-
-
-SEARCHES: dict[str, Search] = {"auto": _auto, "prim": _prim, "boruvka": boruvka_edges}
+SEARCHES: dict[str, Search] = {
+    "auto": in_sequence_on_cpu(_search),
+    "prim": in_sequence_on_cpu(_search_on_cpu),
+    "boruvka": in_sequence_on_cpu(boruvka_edges),
+}
