@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from persist_jax.kernels.arguments import as_points
 from persist_jax.kernels.distances import standardise
@@ -15,23 +15,35 @@ from persist_jax.kernels.neighbours import (
     Edges,
     Layout,
     component_best,
-    first_minimum,
-    group_distances,
+    looks_left,
+    renew,
     search,
     unsettled,
 )
 
+# (tile, chunk): on a CPU a tile, and the groups gathered for a chunk, stay in the cache. Elsewhere
+# the number of launches counts. The second pair has not been measured.
+_CPU_CUT = 512, 256
+_ACCELERATOR_CUT = 4096, 2048
+
 # More groups make a look at one cheaper, and the table of bounds, m * groups numbers, larger.
 _MOST_GROUPS = 1024
 _LEAST_SIZE = 16
+
+# A pass makes all entries of the table in the time that a 32nd of them takes one by one (measured
+# on a CPU, n = 8192 to 65 536). So where, after this many looks per row in one round, more of them
+# seem to be left than that, the table is made again.
+_LOOKS_IN_A_PASS = 1 / 32
+_LOOKS_BEFORE_COUNTING = 4
 
 
 class Forest(NamedTuple):
     """The state of Boruvka's algorithm.
 
     A component is named by one of its vertices. Where a component was joined to another and so
-    lost its name, `edges` keeps under that name the edge which joined them. `looked` counts the
-    pairs (row, group) looked at, by this device.
+    lost its name, `edges` keeps under that name the edge which joined them. `stopped` says that
+    this device's last search was, before its end; `due` that the table of bounds is to be made
+    again. Counted are its `passes` over the tiles and the pairs (row, group) it `looked` at.
     """
 
     labels: Int[Array, " m"]
@@ -39,12 +51,15 @@ class Forest(NamedTuple):
     edges: Edges
     bounds: Bounds
     candidates: Candidates
+    stopped: Bool[Array, ""]
+    due: Bool[Array, ""]
+    passes: Int[Array, ""]
     looked: Int[Array, ""]
 
 
 @as_points
 def matrix_free_spanning_tree(
-    points: Float[Array, "n b"], *, tile: int = 512, axis_name: str | None = None
+    points: Float[Array, "n b"], *, tile: int | None = None, axis_name: str | None = None
 ) -> Int[Array, "n-1 2"]:
     r"""The minimum spanning tree for `correlation_distance`, in O(n b) memory.
 
@@ -68,7 +83,8 @@ def matrix_free_spanning_tree(
     Args:
         points: one row per neuron, its activations over a batch of `b` examples; half precision
             is computed in float32. Inside a mapped axis every device holds all the points.
-        tile: rows and columns of the correlation that are formed at once.
+        tile: rows and columns of the correlation that are formed at once; by default a size that
+            suits the platform. It does not change the tree, rounding excepted.
         axis_name: the mapped axis whose devices share the search, each for its part of the rows.
             All of them return the same tree.
 
@@ -87,8 +103,10 @@ def matrix_free_spanning_tree(
     Reference:
         Ballester et al., Decorrelating neurons using persistence, arXiv:2308.04870.
     """
-    if tile < 1:
+    if tile is not None and tile < 1:
         raise ValueError(f"tile must be at least 1, got {tile}")
+    if points.shape[0] == 1:
+        return jnp.zeros((0, 2), jnp.int32)
 
     # A batched `while_loop` would go on until the slowest tree is done, and copy its table.
     @jax.custom_batching.sequential_vmap
@@ -100,7 +118,9 @@ def matrix_free_spanning_tree(
     return tree(lax.stop_gradient(points))
 
 
-def grow(points: Float[Array, "n b"], tile: int, axis_name: str | None = None) -> Forest:
+def grow(
+    points: Float[Array, "n b"], tile: int | None = None, axis_name: str | None = None
+) -> Forest:
     """Runs Boruvka's algorithm until one component is left."""
     unit = standardise(points)
     unit = jnp.where(jnp.isfinite(unit), unit, 0)
@@ -113,35 +133,38 @@ def grow(points: Float[Array, "n b"], tile: int, axis_name: str | None = None) -
     return lax.while_loop(lambda forest: forest.components > 1, body, _start(unit, layout))
 
 
-def _layout(n: int, tile: int, axis_name: str | None) -> tuple[Layout, int]:
+def _layout(n: int, tile: int | None, axis_name: str | None) -> tuple[Layout, int]:
     """How this device's share is cut, and the number of vertices with those that only pad."""
     devices = 1 if axis_name is None else lax.axis_size(axis_name)
+    usual_tile, chunk = _CPU_CUT if jax.default_backend() == "cpu" else _ACCELERATOR_CUT
     size = _LEAST_SIZE
     while size * _MOST_GROUPS < n:
         size *= 2
-    tile = -(-min(tile, -(-n // devices)) // size) * size
+    tile = -(-min(tile or usual_tile, -(-n // devices)) // size) * size
     rows = -(-n // (tile * devices)) * tile
     first = 0 if axis_name is None else lax.axis_index(axis_name) * rows
-    return Layout(n, tile, size, rows, first), rows * devices
+    return Layout(n, tile, size, min(chunk, rows), rows, first), rows * devices
 
 
 def _start(unit: Float[Array, "m b"], layout: Layout) -> Forest:
-    m = unit.shape[0]
+    m, rows = unit.shape[0], layout.rows
     vertex = jnp.arange(m, dtype=jnp.int32)
-    # All edges of a constant row weigh 1, so the first in order leads to vertex 0. Once it is
-    # taken, vertex 0 offers a better edge than the row ever could: the row needs no search.
-    idle = (unit == 0).all(1) & (vertex > 0)
-    constant = idle & (vertex < layout.n)
-    table = group_distances(unit, layout)
-    least, group = first_minimum(table)
-    least = jnp.where(lax.dynamic_slice_in_dim(idle, layout.first, layout.rows), jnp.inf, least)
     none = jnp.full((m,), jnp.inf, unit.dtype)
+    constant = (unit == 0).all(1) & (vertex > 0) & (vertex < layout.n)
     return Forest(
         labels=vertex,
         components=jnp.int32(layout.n),
         edges=Edges(none, vertex, vertex),
-        bounds=Bounds(table, least, group),
+        bounds=Bounds(
+            table=jnp.zeros((rows, m // layout.size), unit.dtype),
+            least=jnp.zeros((rows,), unit.dtype),
+            group=jnp.zeros((rows,), jnp.int32),
+        ),
+        # Why vertex 0, and why that is enough, is said where the bounds are made.
         candidates=Candidates(jnp.where(constant, 1, none), jnp.where(constant, 0, m)),
+        stopped=jnp.bool_(False),
+        due=jnp.bool_(True),
+        passes=jnp.int32(0),
         looked=jnp.int32(0),
     )
 
@@ -149,7 +172,7 @@ def _start(unit: Float[Array, "m b"], layout: Layout) -> Forest:
 def _round(
     unit: Float[Array, "m b"], forest: Forest, layout: Layout, axis_name: str | None
 ) -> Forest:
-    """Joins every component to another along its least edge; the largest one may wait."""
+    """Joins components along their least edges: all whose search has ended."""
 
     def of_all_devices(share):
         return share if axis_name is None else lax.all_gather(share, axis_name, tiled=True)
@@ -159,7 +182,11 @@ def _round(
     sizes = jnp.zeros_like(labels).at[labels].add(1)
     largest = jnp.where(sizes == sizes.max(), vertex, vertex.size).min()
     candidates = _still_leaving(labels, forest.candidates)
-    found = search(unit, labels, forest.bounds, candidates, largest, layout)
+    bounds = renew(forest.bounds, unit, labels, forest.due, layout)
+    # A search is stopped only once in a row, so that there is an end.
+    most = layout.rows * _LOOKS_BEFORE_COUNTING
+    most = jnp.where(forest.stopped, jnp.iinfo(jnp.int32).max, most)
+    found = search(unit, labels, bounds, candidates, largest, most, layout)
 
     share = (lax.dynamic_slice_in_dim(x, layout.first, layout.rows) for x in found.candidates)
     candidates = Candidates(*map(of_all_devices, share))
@@ -178,6 +205,9 @@ def _round(
         edges=jax.tree.map(lambda new, old: jnp.where(joined, new, old), best, forest.edges),
         bounds=found.bounds,
         candidates=candidates,
+        stopped=found.active.any(),
+        due=looks_left(found, labels, layout) > _LOOKS_IN_A_PASS * found.bounds.table.size,
+        passes=forest.passes + forest.due,
         looked=forest.looked + found.looked,
     )
 

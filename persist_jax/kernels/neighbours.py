@@ -10,13 +10,11 @@ row's component has found so far.
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 from jaxtyping import Bool, Float, Int
 
 from persist_jax.kernels.distances import one_minus_absolute
-
-# Rows looked at together: on a CPU their groups, gathered, then stay in the cache.
-_CHUNK = 256
 
 
 class Candidates(NamedTuple):
@@ -57,41 +55,66 @@ class Search(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """Which rows this device searches, and how the columns are cut."""
+    """Which rows this device searches, and how the work is cut.
+
+    `tile` rows and columns of the correlation are formed at once in a pass; `size` vertices are a
+    group; `chunk` rows are looked at together.
+    """
 
     n: int
     tile: int
     size: int
+    chunk: int
     rows: int
     first: int | Int[Array, ""]
 
 
-def group_distances(unit: Float[Array, "m b"], layout: Layout) -> Float[Array, "rows groups"]:
-    """The distance from every row of the share to the nearest other vertex of every group."""
+def distances_of(products: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """`1 - |corr|`, and 0 where that is not above the rounding of the product itself.
+
+    So copies of a point are equally far from it whichever product they come from, and the order
+    of the vertices decides between them at once.
+    """
+    gap = one_minus_absolute(products)
+    return jnp.where(gap < 8 * jnp.finfo(gap.dtype).eps, 0, gap)
+
+
+def renew(
+    bounds: Bounds, unit: Float[Array, "m b"], labels: Int[Array, " m"], due: Array, layout: Layout
+) -> Bounds:
+    """If `due`, the distance from every row to the nearest vertex of every group, own component
+    left out."""
     m, tile, size = unit.shape[0], layout.tile, layout.size
     tiles, width = m // tile, tile // size
     whole = layout.rows == m
-    pairs = jnp.triu_indices(tiles) if whole else jnp.indices((layout.rows // tile, tiles))
-    pairs = jnp.stack([jnp.ravel(at).astype(jnp.int32) for at in pairs], 1)
-    diagonal = jnp.eye(tile, dtype=bool)
+    pairs = np.triu_indices(tiles) if whole else np.indices((layout.rows // tile, tiles))
+    pairs = jnp.asarray(np.reshape(pairs, (2, -1)), jnp.int32)
 
     def add_tile(k, table):
-        i, j = pairs[k, 0], pairs[k, 1]
-        start = layout.first + i * tile
-        left = lax.dynamic_slice_in_dim(unit, start, tile)
-        right = lax.dynamic_slice_in_dim(unit, j * tile, tile)
-        product = jnp.matmul(left, right.T, precision=lax.Precision.HIGHEST)
-        gap = jnp.where(diagonal & (start == j * tile), jnp.inf, one_minus_absolute(product))
+        i, j = pairs[0, k] * tile, pairs[1, k] * tile
+        left, right = (lax.dynamic_slice_in_dim(unit, x, tile) for x in (layout.first + i, j))
+        label, other = (lax.dynamic_slice_in_dim(labels, x, tile) for x in (layout.first + i, j))
+        gap = distances_of(jnp.matmul(left, right.T, precision=lax.Precision.HIGHEST))
+        gap = jnp.where(label[:, None] == other[None], jnp.inf, gap)
         nearest = gap.reshape(tile, width, size).min(2)
-        table = lax.dynamic_update_slice(table, nearest, (i * tile, j * width))
+        table = lax.dynamic_update_slice(table, nearest, (i, j // size))
         if not whole:
             return table
         # The same tile read by columns is tile (j, i): half of the products are enough.
         nearest = gap.reshape(width, size, tile).min(1).T
-        return lax.dynamic_update_slice(table, nearest, (j * tile, i * width))
+        return lax.dynamic_update_slice(table, nearest, (j, i // size))
 
-    table = jnp.zeros((layout.rows, m // size), unit.dtype)
-    return lax.fori_loop(0, pairs.shape[0], add_tile, table)
+    def least():
+        # All edges of a constant row weigh 1, so the first in order leads to vertex 0. Once it is
+        # taken, vertex 0 offers a better edge than the row ever could: the row needs no search.
+        rows = lax.dynamic_slice_in_dim(unit, layout.first, layout.rows)
+        constant = (rows == 0).all(1) & (layout.first + jnp.arange(layout.rows) > 0)
+        least, group = first_minimum(table)
+        return jnp.where(constant, jnp.inf, least), group
+
+    # No trip leaves the table where it is; a `cond` would copy it.
+    table = lax.fori_loop(0, jnp.where(due, pairs.shape[1], 0), add_tile, bounds.table)
+    return Bounds(table, *lax.cond(due, least, lambda: (bounds.least, bounds.group)))
 
 
 def first_minimum(table: Float[Array, "rows k"]) -> tuple[Float[Array, " rows"], Array]:
@@ -137,9 +160,13 @@ def search(
     bounds: Bounds,
     candidates: Candidates,
     skipped: Int[Array, ""],
+    most: Int[Array, ""],
     layout: Layout,
 ) -> Search:
-    """Looks at groups until every row of the share is settled, component `skipped` excepted."""
+    """Looks at groups until every row of the share is settled, or at about `most` of them.
+
+    The rows of component `skipped` are left as they are.
+    """
     label = lax.dynamic_slice_in_dim(labels, layout.first, layout.rows)
 
     def renewed(bounds, candidates, looked):
@@ -148,21 +175,32 @@ def search(
         return Search(bounds, candidates, best, active, looked)
 
     def step(state):
-        chunks = -(-layout.rows // _CHUNK)
-        (waiting,) = jnp.nonzero(state.active, size=chunks * _CHUNK, fill_value=layout.rows)
+        chunk, rows = layout.chunk, layout.rows
+        (waiting,) = jnp.nonzero(state.active, size=-(-rows // chunk) * chunk, fill_value=rows)
         waiting = waiting.astype(jnp.int32)
         count = state.active.sum(dtype=jnp.int32)
 
         def look(k, known):
-            row = lax.dynamic_slice_in_dim(waiting, k * _CHUNK, _CHUNK)
+            row = lax.dynamic_slice_in_dim(waiting, k * chunk, chunk)
             return _look(unit, labels, *known, row, layout)
 
         known = (state.bounds, state.candidates)
-        known = lax.fori_loop(0, -(-count // _CHUNK), look, known)
+        known = lax.fori_loop(0, -(-count // chunk), look, known)
         return renewed(*known, state.looked + count)
 
     start = renewed(bounds, candidates, jnp.int32(0))
-    return lax.while_loop(lambda state: state.active.any(), step, start)
+    return lax.while_loop(lambda state: state.active.any() & (state.looked < most), step, start)
+
+
+def looks_left(found: Search, labels: Int[Array, " m"], layout: Layout) -> Int[Array, ""]:
+    """How many groups could still beat the best known edges of the rows' components."""
+
+    def count():
+        label = lax.dynamic_slice_in_dim(labels, layout.first, layout.rows)
+        better = found.bounds.table < found.best.weight[label][:, None]
+        return (better & found.active[:, None]).sum(dtype=jnp.int32)
+
+    return lax.cond(found.active.any(), count, lambda: jnp.int32(0))
 
 
 def _look(unit, labels, bounds, candidates, row, layout):
@@ -199,7 +237,7 @@ def _nearest_in_group(unit, labels, vertex, group, layout):
     place = jnp.arange(layout.size, dtype=jnp.int32)[None]
     target = group[:, None] * layout.size + place
     leaving = (labels[target] != labels[vertex][:, None]) & (target < layout.n)
-    gap = jnp.where(leaving, one_minus_absolute(product), jnp.inf)
+    gap = jnp.where(leaving, distances_of(product), jnp.inf)
     weight, first = first_minimum(gap)
     rest = jnp.where(place == first[:, None], jnp.inf, gap).min(1)
     return weight, group * layout.size + first, rest
