@@ -29,7 +29,7 @@ def get_config() -> config_dict.ConfigDict:
             note="",
             cache=config_dict.placeholder(str),
         ),
-        networks=tuple(f"model_{identifier}" for identifier in (20, 21, 22, 23, 148, 149, 150, 151)),
+        networks=tuple(f"model_{i}" for i in (20, 21, 22, 23, 148, 149, 150, 151)),
         regularisers=("none", "t1", "t2", "min_corr", "l1", "l2"),
         weights=(1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 5.0, 10.0, 100.0),
         seeds=(0,),

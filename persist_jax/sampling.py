@@ -13,7 +13,7 @@ def sample_neurons(
     fraction: float,
     *,
     axis_name: str | None = None,
-) -> Float[Array, "n b"]:
+) -> Float[Array, "n whole_batch"]:
     r"""The most active neurons of every layer, each as its vector of activations over the batch.
 
     Of every layer but the last, the :math:`\lfloor p\,m \rfloor` of its :math:`m` neurons with the

@@ -70,9 +70,7 @@ class Layout:
         """Results of a program on the host, lanes in front."""
         if self.parallel == "batch":
             return jax.tree.map(lambda leaf: np.asarray(leaf[0]), tree)
-        return jax.tree.map(
-            lambda leaf: np.asarray(leaf).reshape(-1, *np.shape(leaf)[2:]), tree
-        )
+        return jax.tree.map(lambda leaf: np.concatenate(np.asarray(leaf)), tree)
 
     def fetch_lane(self, tree: PyTree, lane: int) -> PyTree:
         """One lane on the host, without moving the others."""

@@ -1,0 +1,110 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import persist_jax as pj
+from persist_jax.training.epoch import Schedule, _stop_early, evaluate
+from persist_jax.training.options import Options, make_optimiser
+from persist_jax.training.state import VALIDATION, initial_state
+
+
+def test_validation_is_the_mean_over_all_examples(perceptron, dataset):
+    """70 examples in batches of 32: the last one is padded, and padding must not count."""
+    variables = perceptron.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+    loss, accuracy = evaluate(perceptron, variables, dataset.validation, 32)
+    logits = np.asarray(perceptron.apply(variables, dataset.validation.x)[0], np.float64)
+    y = dataset.validation.y
+    likelihood = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(loss, -likelihood[np.arange(len(y)), y].mean(), rtol=1e-5)
+    np.testing.assert_allclose(accuracy, np.mean(logits.argmax(axis=1) == y), rtol=1e-6)
+
+
+def test_snapshots_are_the_deaths_before_the_step(perceptron, build, dataset, options):
+    programs, lanes, wanted = build(perceptron, "l2", [0.1], batch_size=32, snapshot_every=3)
+    start = programs.layout.fetch_lane(lanes.state, 0)
+    lanes, first = programs.train_epoch(lanes, wanted, 0)()
+    assert first.deaths.shape[1] == 2  # iterations 0 and 3 of 0..4
+    seed = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), 2**31 - 1), 0)
+    x = dataset.train.x[np.asarray(jax.random.permutation(seed, 140))[:32]]
+    _, activations = perceptron.apply(start.variables, x)
+    points = pj.sample_neurons(activations, options.sampling)
+    np.testing.assert_allclose(first.deaths[0, 0], pj.correlation_deaths(points), atol=1e-5)
+    _, second = programs.train_epoch(lanes, wanted, 1)()
+    assert programs.schedule.snapshot_iterations(1) == [6, 9]
+    assert np.isfinite(second.deaths).all()
+
+
+@pytest.mark.parametrize("examples, batch, every", [(140, 32, 3), (64, 32, 50), (10, 32, 1)])
+def test_snapshots_fit_their_rows(examples, batch, every):
+    schedule = Schedule(examples, batch, every)
+    for epoch in range(60):
+        rows = [i // every - (epoch * schedule.steps + every - 1) // every
+                for i in schedule.snapshot_iterations(epoch)]
+        assert rows == list(range(len(rows)))
+        assert len(rows) <= schedule.snapshots
+
+
+def _keras_early_stopping(losses, patience, min_delta):
+    """Epoch of the best weights and of the end, as Keras' callback counts them."""
+    best, best_epoch, wait = np.inf, 0, 0
+    for epoch, loss in enumerate(losses, 1):
+        wait += 1
+        if loss < best - min_delta:
+            best, best_epoch, wait = loss, epoch, 0
+        elif wait >= patience:
+            return best_epoch, epoch
+    return best_epoch, len(losses)
+
+
+@pytest.mark.parametrize("patience, min_delta", [(2, 0.0), (3, 0.0), (2, 0.05), (None, 0.0)])
+def test_early_stopping_is_keras(perceptron, options, patience, min_delta):
+    options = dataclasses.replace(options, patience=patience, min_delta=min_delta)
+    variables = perceptron.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+    losses = [3.0, 2.0, 2.5, 1.98, 2.0, 2.1, 2.2, 1.0]
+    state = initial_state(variables, make_optimiser(options), options, 0, with_term=False)
+    ended = len(losses)
+    for epoch, loss in enumerate(losses, 1):
+        state = state._replace(params=jax.tree.map(lambda leaf: leaf + 1, state.params))
+        state = _stop_early(state, jnp.float32(loss), jnp.int32(epoch), 5, options)
+        if not state.active:
+            ended = epoch
+            break
+    forever = patience if patience is not None else np.inf
+    assert (int(state.best.epoch), ended) == _keras_early_stopping(losses, forever, min_delta)
+    bias = state.best.params["layer_01"]["bias"]
+    np.testing.assert_allclose(bias, np.full(12, int(state.best.epoch)), rtol=1e-6)
+
+
+def test_a_validation_loss_that_is_not_finite_ends_the_lane(perceptron, options):
+    variables = perceptron.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+    state = initial_state(variables, make_optimiser(options), options, 0, with_term=False)
+    state = _stop_early(state, jnp.float32(np.nan), jnp.int32(3), 5, options)
+    assert not state.active
+    assert (int(state.reason), int(state.ended_at)) == (VALIDATION, 14)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"batch_size": 0}, "train.batch_size: 0 must be at least 1"),
+        ({"momentum": 1.0}, r"train.momentum: 1.0 must be in \[0, 1\)"),
+        ({"optimiser": "adam"}, "train.optimiser: 'adam' is not one of sgd"),
+        ({"patience": -1}, "train.patience: -1 must be at least 0, or None"),
+    ],
+)
+def test_wrong_options_are_named(options, change, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(options, **change)
+
+
+def test_fields_of_a_configuration_are_neither_missing_nor_unknown(options):
+    fields = dataclasses.asdict(options)
+    assert Options.from_config(fields) == options
+    with pytest.raises(ValueError, match="train.lr: unknown field; known are batch_size"):
+        Options.from_config(fields | {"lr": 1})
+    del fields["epochs"]
+    with pytest.raises(ValueError, match="train.epochs: missing"):
+        Options.from_config(fields)

@@ -1,0 +1,112 @@
+"""A run gives the same result alone, in company, and however it is laid out on devices."""
+
+import jax
+import numpy as np
+import pytest
+
+# Small enough that a rounding error does not grow: where two neurons are all but collinear, it
+# decides which of them an edge of the tree, and so the gradient, goes to.
+WEIGHTS = [1e-5, 1e-4, 1e-3, 1e-2]
+
+
+def _lane(state, index):
+    return jax.tree.leaves(jax.tree.map(lambda leaf: leaf[index], (state.params, state.best)))
+
+
+def _assert_same(ours, theirs, tolerance):
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
+
+
+@pytest.fixture(scope="module")
+def company(perceptron, train):
+    return train(perceptron, "t1", WEIGHTS)
+
+
+def test_lanes_differ(company):
+    """Otherwise the tests below would hold for any mix-up of lanes."""
+    state, rows = company
+    first = state.params["layer_01"]["kernel"]
+    assert all(np.abs(first[0] - first[i]).max() > 1e-6 for i in (1, 2, 3))
+    assert rows[0].loss.shape == (4, 4)  # 140 examples in batches of 35
+
+
+def test_alone_is_the_same_to_the_bit(perceptron, train, company):
+    """One lane after another runs the same loop body, however many there are."""
+    alone, rows = train(perceptron, "t1", WEIGHTS[2:3])
+    for one, other in zip(_lane(alone, 0), _lane(company[0], 2), strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(rows[1].loss[0], company[1][1].loss[2])
+
+
+def test_together_is_the_same_to_rounding(perceptron, train, company):
+    """A batched matrix product may sum in another order: a few float32 units after 8 steps."""
+    state, rows = train(perceptron, "t1", WEIGHTS, strategy="vmap")
+    for index in range(4):
+        _assert_same(_lane(state, index), _lane(company[0], index), 2e-4)
+    np.testing.assert_allclose(rows[1].loss, company[1][1].loss, rtol=1e-4)
+
+
+def test_lanes_on_four_devices_are_the_same_to_rounding(perceptron, train, company):
+    """A program of one lane a device may fuse differently: rounding, grown over 8 steps."""
+    state, _ = train(perceptron, "t1", WEIGHTS, devices=4)
+    for index in range(4):
+        _assert_same(_lane(state, index), _lane(company[0], index), 2e-4)
+
+
+def test_spare_lanes_fill_the_devices_and_are_not_trained(perceptron, build):
+    programs, lanes, wanted = build(perceptron, "t1", WEIGHTS[:3], devices=4)
+    assert wanted.tolist() == [True, True, True, False]
+    before = programs.layout.fetch(lanes.state.params["layer_01"]["kernel"])
+    lanes, metrics = programs.train_epoch(lanes, wanted, 0)()
+    after = programs.layout.fetch(lanes.state.params["layer_01"]["kernel"])
+    np.testing.assert_array_equal(before[3], after[3])
+    assert not np.array_equal(before[0], after[0])
+    assert np.all(metrics.loss[3] == 0)
+
+
+@pytest.mark.parametrize("regulariser", ["t2", "min_corr"])
+def test_a_batch_shared_by_four_devices_is_one_batch(convolutional, train, regulariser):
+    """Batch statistics, dropout masks, sampled neurons and correlations are the whole batch's.
+
+    Sums over the batch are taken in another order, so the results agree to rounding; ten steps
+    with momentum let a float32 rounding error grow to about 1e-5.
+    """
+    sizes = {"batch_size": 32, "snapshot_every": 3}  # four whole batches and one of 12
+    one, rows = train(convolutional, regulariser, [0.5], **sizes)
+    four, shared = train(convolutional, regulariser, [0.5], parallel="batch", devices=4, **sizes)
+    _assert_same(_lane(four, 0), _lane(one, 0), 2e-4)
+    np.testing.assert_allclose(shared[1].loss, rows[1].loss, rtol=1e-4)
+    np.testing.assert_allclose(shared[1].term, rows[1].term, rtol=1e-4)
+    np.testing.assert_allclose(shared[1].deaths, rows[1].deaths, atol=1e-4)
+    np.testing.assert_allclose(shared[1].validation_accuracy, rows[1].validation_accuracy)
+
+
+def test_a_reused_term_over_four_devices_is_one_term(convolutional, train):
+    sizes = {"batch_size": 28, "term_every": 2}
+    one, _ = train(convolutional, "t2", [0.5], **sizes)
+    four, _ = train(convolutional, "t2", [0.5], parallel="batch", devices=4, **sizes)
+    _assert_same(_lane(four, 0), _lane(one, 0), 2e-4)
+
+
+def test_seeds_are_lanes_with_other_orders_and_masks(perceptron, build):
+    programs, lanes, wanted = build(perceptron, "none", [0.0, 0.0])
+    seeds = jax.tree.map(np.asarray, lanes.state.seed)
+    seeds = seeds + np.array([[0, 1]], seeds.dtype)
+    lanes = lanes._replace(state=lanes.state._replace(seed=jax.numpy.asarray(seeds)))
+    _, metrics = programs.train_epoch(lanes, wanted, 0)()
+    assert np.all(metrics.loss[0] != metrics.loss[1])
+
+
+@pytest.mark.parametrize(
+    "choice, message",
+    [
+        ({"parallel": "both"}, "parallel: 'both' is not one of lanes, batch"),
+        ({"strategy": "pmap"}, "lane_strategy: 'pmap' is not one of auto, vmap, map"),
+        ({"devices": 9}, "devices: 9 asked for, this machine has 4"),
+        ({"parallel": "batch", "devices": 3}, "train.batch_size: 35 does not divide over 3"),
+    ],
+)
+def test_wrong_choices_are_named(perceptron, build, choice, message):
+    with pytest.raises(ValueError, match=message):
+        build(perceptron, "none", [0.0], **choice)
