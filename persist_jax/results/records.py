@@ -66,6 +66,8 @@ class Run:
         if not _is_number(self.weight) or not (0 <= self.weight < math.inf):
             raise ValueError(f"weight: {self.weight!r} is not a finite number of at least 0")
         _count("seed", self.seed)
+        object.__setattr__(self, "weight", float(self.weight))
+        object.__setattr__(self, "seed", int(self.seed))
 
     @property
     def label(self) -> str:
@@ -148,7 +150,7 @@ def write_result(folder: str | os.PathLike[str], record: Record | Mapping[str, A
     fields = asdict(record)
     fields.pop("folder")
     fields = fields.pop("run") | fields
-    text = json.dumps(fields, indent=1, allow_nan=False, default=lambda value: value.item()) + "\n"
+    text = json.dumps(fields, indent=1, allow_nan=False) + "\n"
     return replace_file(Path(folder) / RESULT_FILE, text.encode())
 
 
@@ -257,15 +259,7 @@ def _from_json(fields: Any, folder: Path | None = None) -> Record:
     if missing or unknown:
         problem = f"{missing[0]}: missing" if missing else f"{unknown[0]}: unknown"
         raise ValueError(f"{problem}; a record has {', '.join(run_names + own_names)}")
-    own = {name: fields[name] for name in own_names}
-    own["validation_loss"] = _finite_or_none(own["validation_loss"])
-    if isinstance(own["accuracy"], Mapping):
-        own["accuracy"] = {
-            moment: {part: _finite_or_none(value) for part, value in parts.items()}
-            if isinstance(parts, Mapping)
-            else parts
-            for moment, parts in own["accuracy"].items()
-        }
+    own = {name: _plain(fields[name]) for name in own_names}
     run = Run(**{name: fields[name] for name in run_names})
     return Record(run=run, folder=folder, **own)
 
@@ -305,8 +299,15 @@ def _is_finite(value: Any) -> bool:
     return _is_number(value) and math.isfinite(value)
 
 
-def _finite_or_none(value: Any) -> Any:
-    return None if _is_number(value) and not math.isfinite(value) else value
+def _plain(value: Any) -> Any:
+    """Python's own numbers instead of NumPy's, and None for those JSON cannot hold."""
+    if isinstance(value, Mapping):
+        return {name: _plain(entry) for name, entry in value.items()}
+    if isinstance(value, np.integer):
+        return int(value)
+    if isinstance(value, float | np.floating):
+        return float(value) if math.isfinite(value) else None
+    return value
 
 
 def _count(name: str, value: Any) -> None:

@@ -1,0 +1,220 @@
+"""Critical difference diagrams: one layout, drawn by Matplotlib and by TikZ."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from persist_jax.results.escape import latex
+from persist_jax.results.statistics import Comparison
+
+INK = "#1f2933"
+MUTED = "#6b7785"
+ACCENT = "#0072b2"
+AXIS_WIDTH = 11.0  # cm between the first and the last rank
+LABEL_WIDTH = 4.0  # cm on either side, for names
+ROW = 0.62  # cm between labels
+BAR = 0.26  # cm between group bars
+
+
+class Item(NamedTuple):
+    """A regulariser: its rank's place on the axis, its label's side (-1 left, 1 right), and depth."""
+
+    label: str
+    rank: float
+    x: float
+    side: int
+    depth: float
+
+
+class Bar(NamedTuple):
+    """A group that is not significantly different, from `start` to `stop` at `depth`."""
+
+    start: float
+    stop: float
+    depth: float
+
+
+class Layout(NamedTuple):
+    """A diagram in cm; `x` from the axis' start, depths down from the axis."""
+
+    title: str
+    ticks: tuple[int, ...]
+    items: tuple[Item, ...]
+    bars: tuple[Bar, ...]
+    distance: float | None
+    distance_label: str
+    note: str
+    depth: float
+
+
+def lay_out(title: str, comparison: Comparison) -> Layout:
+    """Places the parts of a diagram so that no label meets another one or a bar."""
+    c = comparison
+    k = len(c.ranks)
+    scale = AXIS_WIDTH / max(k - 1, 1)
+    places = dict(zip(c.regularisers, [(rank - 1) * scale for rank in c.ranks], strict=False))
+    spans = [(places[group[0]], places[group[-1]]) for group in c.groups if len(group) > 1]
+    bars = _stack(spans)
+    top = 0.45 + BAR * (1 + max((round(bar.depth / BAR) for bar in bars), default=0))
+    left = (k + 1) // 2
+    items = []
+    for index, (name, rank) in enumerate(zip(c.regularisers, c.ranks, strict=False)):
+        side, row = (-1, index) if index < left else (1, k - 1 - index)
+        items.append(Item(name, rank, places[name], side, top + row * ROW))
+    distance = None if c.critical_distance is None else c.critical_distance * scale
+    label = "" if distance is None else f"critical distance {c.critical_distance:.2f}"
+    depth = max((item.depth for item in items), default=0.0) + 0.5
+    ticks = tuple(range(1, k + 1)) if k > 1 else ()
+    note = _note(c)
+    return Layout(title, ticks, tuple(items), bars, distance, label, note, depth)
+
+
+def draw(diagrams: Sequence[tuple[str, Comparison]]) -> Figure:
+    """Draws diagrams one below the other.
+
+    Args:
+        diagrams: a title ("" for none) and a comparison each.
+
+    Returns:
+        The figure; a diagram without tests says why.
+    """
+    layouts = [lay_out(title, comparison) for title, comparison in diagrams]
+    heights = [_height(layout) for layout in layouts]
+    width = AXIS_WIDTH + 2 * LABEL_WIDTH
+    figure = Figure(figsize=(width / 2.54, sum(heights) / 2.54))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.set_xlim(-LABEL_WIDTH, AXIS_WIDTH + LABEL_WIDTH)
+    axes.set_ylim(-sum(heights), 0)
+    offset = 0.0
+    for layout, height in zip(layouts, heights, strict=True):
+        _draw_one(axes, layout, offset - _head(layout))
+        offset -= height
+    return figure
+
+
+def tikz(diagrams: Sequence[tuple[str, Comparison]]) -> str:
+    """The same diagrams as a LaTeX document that compiles by itself."""
+    lines = [
+        r"\documentclass[border=4pt]{standalone}",
+        r"\usepackage{tikz}",
+        r"\begin{document}",
+        r"\begin{tikzpicture}[x=1cm, y=1cm, font=\small]",
+    ]
+    offset = 0.0
+    for title, comparison in diagrams:
+        layout = lay_out(title, comparison)
+        lines.append(rf"\begin{{scope}}[yshift={offset - _head(layout):.3f}cm]")
+        lines.extend(_tikz_lines(layout))
+        lines.append(r"\end{scope}")
+        offset -= _height(layout)
+    return "\n".join([*lines, r"\end{tikzpicture}", r"\end{document}", ""])
+
+
+def _note(comparison: Comparison) -> str:
+    if comparison.problem:
+        return f"No test: {comparison.problem}."
+    if not comparison.rejected:
+        p_value = comparison.friedman.p_value
+        return f"Friedman's test finds no difference (p = {p_value:.2g}): one group."
+    return ""
+
+
+def _stack(spans: Sequence[tuple[float, float]]) -> tuple[Bar, ...]:
+    """Puts every bar on the first level where it does not touch another one."""
+    ends: list[float] = []
+    bars = []
+    for start, stop in sorted(spans):
+        free = [level for level, end in enumerate(ends) if end + 0.4 < start]
+        level = free[0] if free else len(ends)
+        ends[level : level + 1] = [stop]
+        bars.append(Bar(start, stop, BAR * (level + 1)))
+    return tuple(bars)
+
+
+def _head(layout: Layout) -> float:
+    """Space over the axis: tick labels, critical distance, title."""
+    return 0.9 + (0.75 if layout.distance else 0) + (0.7 if layout.title else 0)
+
+
+def _height(layout: Layout) -> float:
+    return _head(layout) + layout.depth + (0.6 if layout.note else 0) + 0.1
+
+
+def _draw_one(axes: Axes, layout: Layout, y: float) -> None:
+    top = y + _head(layout)
+    if layout.title:
+        axes.text(
+            AXIS_WIDTH / 2, top - 0.4, layout.title, ha="center", va="center", size=11,
+            weight="bold", color=INK, parse_math=False,
+        )  # fmt: skip
+    if layout.distance:
+        line = y + 1.0
+        axes.plot([0, layout.distance], [line, line], color=ACCENT, lw=1.4)
+        for x in (0, layout.distance):
+            axes.plot([x, x], [line - 0.1, line + 0.1], color=ACCENT, lw=1.4)
+        axes.text(
+            layout.distance / 2, line + 0.14, layout.distance_label, ha="center", va="bottom",
+            size=9, color=ACCENT,
+        )  # fmt: skip
+    if layout.ticks:
+        axes.plot([0, AXIS_WIDTH], [y, y], color=INK, lw=1.2, solid_capstyle="projecting")
+    for tick in layout.ticks:
+        x = (tick - 1) * AXIS_WIDTH / (len(layout.ticks) - 1)
+        axes.plot([x, x], [y, y + 0.16], color=INK, lw=1.2)
+        axes.text(x, y + 0.24, str(tick), ha="center", va="bottom", size=10, color=INK)
+    for item in layout.items:
+        edge = -0.45 if item.side < 0 else AXIS_WIDTH + 0.45
+        level = y - item.depth
+        axes.plot([item.x, item.x, edge], [y, level, level], color=MUTED, lw=0.9)
+        axes.plot([item.x], [y], "o", color=INK, ms=3.5)
+        axes.text(
+            edge + 0.12 * item.side, level, f"{item.label}  ({item.rank:.2f})",
+            ha="right" if item.side < 0 else "left", va="center", size=10, color=INK,
+            parse_math=False,
+        )  # fmt: skip
+    for bar in layout.bars:
+        axes.plot(
+            [bar.start - 0.12, bar.stop + 0.12], [y - bar.depth] * 2, color=INK, lw=3.6,
+            solid_capstyle="round",
+        )  # fmt: skip
+    if layout.note:
+        axes.text(
+            AXIS_WIDTH / 2, y - layout.depth - 0.1, layout.note, ha="center", va="center",
+            size=9, style="italic", color=MUTED, parse_math=False,
+        )  # fmt: skip
+
+
+def _tikz_lines(layout: Layout) -> list[str]:
+    lines = []
+    if layout.title:
+        y = _head(layout) - 0.4
+        name = rf"\bfseries {latex(layout.title)}"
+        lines.append(rf"\node at ({AXIS_WIDTH / 2:.3f}, {y:.3f}) {{{name}}};")
+    if layout.distance:
+        end = f"({layout.distance:.3f}, 1)"
+        label = rf"\footnotesize {latex(layout.distance_label)}"
+        lines.append(rf"\draw[|-|] (0, 1) -- node[above] {{{label}}} {end};")
+    if layout.ticks:
+        lines.append(rf"\draw[thick] (0, 0) -- ({AXIS_WIDTH:.3f}, 0);")
+    for tick in layout.ticks:
+        x = (tick - 1) * AXIS_WIDTH / (len(layout.ticks) - 1)
+        lines.append(rf"\draw[thick] ({x:.3f}, 0) -- ({x:.3f}, 0.16) node[above] {{{tick}}};")
+    for item in layout.items:
+        edge, anchor = (-0.45, "left") if item.side < 0 else (AXIS_WIDTH + 0.45, "right")
+        label = f"{latex(item.label)} ({item.rank:.2f})"
+        lines.append(
+            rf"\draw[gray] ({item.x:.3f}, 0) |- ({edge:.3f}, {-item.depth:.3f})"
+            rf" node[{anchor}, black] {{{label}}};"
+        )
+        lines.append(rf"\fill ({item.x:.3f}, 0) circle[radius=0.06];")
+    for bar in layout.bars:
+        ends = f"({bar.start - 0.12:.3f}, {-bar.depth:.3f}) -- ({bar.stop + 0.12:.3f}, "
+        lines.append(rf"\draw[line width=3pt, line cap=round] {ends}{-bar.depth:.3f});")
+    if layout.note:
+        y = -layout.depth - 0.1
+        note = rf"\footnotesize\itshape {latex(layout.note)}"
+        lines.append(rf"\node at ({AXIS_WIDTH / 2:.3f}, {y:.3f}) {{{note}}};")
+    return lines

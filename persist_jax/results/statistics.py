@@ -1,0 +1,273 @@
+"""Which regularisers differ: Friedman's test, pairwise tests, average ranks and groups."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import scikit_posthocs
+from jaxtyping import Bool, Float
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from persist_jax.results.selection import ACCURACY_DECIMALS, Table
+
+TESTS = ("nemenyi", "wilcoxon")
+CORRECTIONS = ("holm", "bonferroni")
+
+
+class Friedman(NamedTuple):
+    """Friedman's statistic with tie correction, its degrees of freedom and p-value."""
+
+    statistic: float
+    degrees: int
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What the tests say about a table.
+
+    Args:
+        alpha: the significance level.
+        test: "nemenyi" or "wilcoxon".
+        correction: "holm" or "bonferroni", for Wilcoxon's test.
+        regularisers: those compared, best average rank first.
+        networks: the columns that entered the tests.
+        left_out: in words, what did not enter and why.
+        ranks: average ranks of `regularisers`; 1 is the best. Empty without a complete column.
+        friedman: Friedman's test; None when it cannot be computed.
+        p_values: pairwise, in the order of `regularisers`, corrected; None without tests.
+        critical_distance: Nemenyi's critical distance; None for Wilcoxon or without tests.
+        groups: maximal sets, in the order of ranks, without a significant difference.
+        problem: why there are no tests, None when there are.
+    """
+
+    alpha: float
+    test: str
+    correction: str
+    regularisers: tuple[str, ...]
+    networks: tuple[str, ...]
+    left_out: tuple[str, ...]
+    ranks: tuple[float, ...]
+    friedman: Friedman | None = None
+    p_values: Float[np.ndarray, "rows rows"] | None = None
+    critical_distance: float | None = None
+    groups: tuple[tuple[str, ...], ...] = ()
+    problem: str | None = None
+
+    @property
+    def rejected(self) -> bool:
+        """Whether Friedman's test finds any difference."""
+        return self.friedman is not None and self.friedman.p_value < self.alpha
+
+
+def check_options(alpha: float, test: str, correction: str) -> None:
+    """Refuses options of the tests that do not exist.
+
+    Raises:
+        ValueError: one line that names the option, its value and the choices.
+    """
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha < 1:
+        raise ValueError(f"alpha: {alpha!r} is not between 0 and 1")
+    if test not in TESTS:
+        raise ValueError(f"test: {test!r} is not one of {', '.join(TESTS)}")
+    if correction not in CORRECTIONS:
+        raise ValueError(f"correction: {correction!r} is not one of {', '.join(CORRECTIONS)}")
+
+
+def compare(
+    table: Table, *, alpha: float = 0.05, test: str = "nemenyi", correction: str = "holm"
+) -> Comparison:
+    """Compares the regularisers over the networks that have an accuracy for each of them.
+
+    Ranks are taken on each network (1 is the best, ties share the average rank). The pairwise
+    tests follow a significant Friedman test; without one, all regularisers are one group.
+
+    Args:
+        table: the accuracies.
+        alpha: the significance level.
+        test: "nemenyi" or "wilcoxon".
+        correction: "holm" or "bonferroni", over the pairs of Wilcoxon's test.
+
+    Returns:
+        The comparison; `problem` says in words when the table is too small for a test.
+
+    Raises:
+        ValueError: for an unknown test or correction or an alpha outside (0, 1).
+
+    Reference:
+        Demšar, Statistical comparisons of classifiers over multiple data sets, JMLR 7 (2006).
+    """
+    check_options(alpha, test, correction)
+    cells, rows, columns, left_out = _complete_part(table)
+    if not rows or not columns:
+        problem = "no network has a completed run for every regulariser"
+        return Comparison(alpha, test, correction, rows, columns, left_out, (), problem=problem)
+    ranks = rank(cells)
+    order = np.argsort(ranks, kind="stable")
+    cells, ranks, rows = cells[order], ranks[order], tuple(rows[i] for i in order)
+    means = tuple(float(value) for value in ranks)
+    problem = _problem(cells)
+    if problem:
+        return Comparison(alpha, test, correction, rows, columns, left_out, means, problem=problem)
+    friedman = friedman_test(cells)
+    if test == "nemenyi":
+        distance = critical_distance(len(rows), len(columns), alpha)
+        p_values = scikit_posthocs.posthoc_nemenyi_friedman(cells.T).to_numpy()
+        alike = np.abs(ranks[:, None] - ranks[None, :]) < distance
+    else:
+        distance = None
+        p_values = wilcoxon_tests(cells, correction)
+        alike = p_values >= alpha
+    if friedman.p_value >= alpha:
+        alike = np.ones_like(alike)
+    named = tuple(tuple(rows[i] for i in group) for group in maximal_groups(alike))
+    return Comparison(
+        alpha, test, correction, rows, columns, left_out, means,
+        friedman, p_values, distance, named,
+    )  # fmt: skip
+
+
+def rank(accuracies: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, " rows"]:
+    """Average rank of every row; the highest value of a column has rank 1, ties share theirs.
+
+    Example:
+        >>> rank(np.array([[0.9, 0.8], [0.7, 0.8]])).tolist()
+        [1.25, 1.75]
+    """
+    return stats.rankdata(-accuracies, axis=0).mean(axis=1)
+
+
+def friedman_test(accuracies: Float[np.ndarray, "rows columns"]) -> Friedman:
+    """Friedman's test of `k >= 3` rows on `n >= 2` columns, with the correction for ties."""
+    statistic, p_value = stats.friedmanchisquare(*accuracies)
+    return Friedman(float(statistic), len(accuracies) - 1, float(p_value))
+
+
+def critical_distance(rows: int, columns: int, alpha: float) -> float:
+    """Nemenyi's critical distance, `q sqrt(k (k + 1) / (6 n))`.
+
+    Average ranks of `k = rows` methods on `n = columns` data sets differ at the level `alpha` when
+    they are at least this far apart; `q` is the studentized range quantile over `sqrt(2)`.
+
+    Example:
+        >>> round(critical_distance(4, 14, 0.05), 2)
+        1.25
+    """
+    quantile = stats.studentized_range.ppf(1 - alpha, rows, np.inf) / math.sqrt(2)
+    return float(quantile * math.sqrt(rows * (rows + 1) / (6 * columns)))
+
+
+def wilcoxon_tests(
+    accuracies: Float[np.ndarray, "rows columns"], correction: str
+) -> Float[np.ndarray, "rows rows"]:
+    """Wilcoxon's signed-rank test of every pair of rows, corrected for their number.
+
+    Args:
+        accuracies: one row per method.
+        correction: "holm" or "bonferroni".
+
+    Returns:
+        Corrected p-values, 1 on the diagonal and for equal rows.
+    """
+    k = len(accuracies)
+    pairs = np.triu_indices(k, 1)
+    raw = [
+        1.0 if np.array_equal(a, b) else stats.wilcoxon(a, b).pvalue
+        for a, b in zip(accuracies[pairs[0]], accuracies[pairs[1]], strict=True)
+    ]
+    p_values = np.ones((k, k))
+    p_values[pairs] = multipletests(raw, method=correction)[1]
+    return np.minimum(p_values, p_values.T)
+
+
+def maximal_groups(alike: Bool[np.ndarray, "rows rows"]) -> list[tuple[int, ...]]:
+    """Maximal runs of consecutive rows in which every pair is alike.
+
+    Example:
+        >>> near = np.abs(np.subtract.outer([1, 2, 3, 9], [1, 2, 3, 9])) < 2
+        >>> maximal_groups(near)
+        [(0, 1), (1, 2), (3,)]
+    """
+    groups: list[tuple[int, ...]] = []
+    for start in range(len(alike)):
+        stop = start + 1
+        while stop < len(alike) and alike[start : stop + 1, start : stop + 1].all():
+            stop += 1
+        if not groups or stop > groups[-1][-1] + 1:
+            groups.append(tuple(range(start, stop)))
+    return groups
+
+
+def _complete_part(
+    table: Table,
+) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """The cells of the rows that have any value and the columns that have all of them."""
+    cells = np.round(table.accuracies(), ACCURACY_DECIMALS)
+    row_kept = ~np.isnan(cells).all(axis=1)
+    rows = tuple(name for name, kept in zip(table.regularisers, row_kept, strict=True) if kept)
+    cells = cells[row_kept]
+    column_kept = ~np.isnan(cells).any(axis=0)
+    left_out = [
+        f"{name}: no completed run on any network"
+        for name, kept in zip(table.regularisers, row_kept, strict=True)
+        if not kept
+    ]
+    for column, network in enumerate(table.networks):
+        gaps = [name for name, gap in zip(rows, np.isnan(cells[:, column]), strict=True) if gap]
+        if gaps:
+            left_out.append(f"{network}: no completed run of {', '.join(gaps)}")
+    networks = tuple(n for n, kept in zip(table.networks, column_kept, strict=True) if kept)
+    return cells[:, column_kept], rows, networks, tuple(left_out)
+
+
+def _problem(cells: Float[np.ndarray, "rows columns"]) -> str | None:
+    rows, columns = cells.shape
+    if columns < 2:
+        return f"the tests need at least 2 networks with every regulariser, there is {columns}"
+    if rows < 3:
+        return f"the tests need at least 3 regularisers, there {_are(rows)}"
+    if (cells == cells[0]).all():
+        return "all regularisers have the same accuracy on every network"
+    return None
+
+
+def _are(count: int) -> str:
+    return f"is {count}" if count == 1 else f"are {count}"
+
+
+def describe(comparison: Comparison) -> list[str]:
+    """The comparison in sentences."""
+    c = comparison
+    sentences = [f"Left out of the tests: {reason}." for reason in c.left_out]
+    if c.problem:
+        sentences.append(f"No test was possible: {c.problem}.")
+    if c.ranks:
+        ranks = ", ".join(f"{n} {r:.2f}" for n, r in zip(c.regularisers, c.ranks, strict=True))
+        sentences.append(f"Average ranks over {_networks(c.networks)} (1 is best): {ranks}.")
+    if c.friedman is None:
+        return sentences
+    verdict = "differ" if c.rejected else "do not differ significantly"
+    sentences.append(
+        f"Friedman's test (tie-corrected): χ²({c.friedman.degrees}) = {c.friedman.statistic:.3f}, "
+        f"p = {c.friedman.p_value:.3g}: the regularisers {verdict} at α = {c.alpha:g}."
+    )
+    if c.test == "nemenyi":
+        name = f"Nemenyi's critical distance is {c.critical_distance:.3f} ranks"
+    else:
+        name = f"Pairwise Wilcoxon tests are corrected by {c.correction.capitalize()}"
+    if c.rejected:
+        groups = "; ".join(", ".join(group) for group in c.groups if len(group) > 1)
+        sentences.append(f"{name}; not significantly different: {groups or 'no two of them'}.")
+    else:
+        sentences.append(f"{name}; without a significant Friedman test all are one group.")
+    if len(c.networks) <= 10:
+        count = _networks(c.networks)
+        sentences.append(f"With {count} these large-sample tests are rough and have little power.")
+    return sentences
+
+
+def _networks(networks: Sequence[str]) -> str:
+    return f"{len(networks)} network{'s' * (len(networks) != 1)}"
