@@ -3,8 +3,8 @@
 A step is short, so its cost is the number of compiled kernels it runs and whether each of them
 vectorises. Three choices follow. Minima are taken over a fixed number of lanes first, because a
 reduction to one number does not vectorise. No edge's number needs an `argmin`, because the edge
-itself is what is minimised, as `lower * n + higher`. And a step ends with the new parents and begins
-with the new keys, because both read the old keys: in this order neither array is copied.
+itself is what is minimised, as `lower * n + higher`. And a step ends with the new parents and
+begins with the new keys, because both read the old keys: so neither array is copied.
 """
 
 import functools
@@ -22,8 +22,10 @@ _LANES = 32
 
 
 class _State(NamedTuple):
-    """`keys` holds each outside vertex's least weight into the tree without `newest`, `parents` the
-    lowest vertex of the tree that attains it, `newest` included."""
+    """Of every vertex outside the tree, the first edge into the tree.
+
+    `keys` holds its weight, not yet counting edges to `newest`; `parents` its end, counting them.
+    """
 
     keys: Array
     parents: Int32[Array, " m"]
@@ -64,7 +66,7 @@ def prim_edges(
 
     state = lax.fori_loop(1, n - 1, step, state)
     edges = jnp.stack(_ends(state.edges, n), 1)
-    return edges, (state.keys > frontier.nan).all()
+    return edges, (state.keys[:n] > frontier.nan).all()
 
 
 class _Frontier:
@@ -102,9 +104,7 @@ class _Frontier:
         return ordered_keys(row, self.nan)
 
     def keys(self, keys, newest):
-        return jnp.where(
-            self.index == newest, self.visited, jnp.minimum(keys, self.row(newest))
-        )
+        return jnp.where(self.index == newest, self.visited, jnp.minimum(keys, self.row(newest)))
 
     def parents(self, keys, parents, newest):
         row = self.row(newest)

@@ -1,0 +1,208 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+from oracles import (
+    CASES,
+    GOLDEN,
+    KINDS,
+    central_difference,
+    kruskal,
+    neurons,
+    single_linkage,
+    symmetric,
+)
+
+from persist_jax.kernels import correlation_deaths, correlation_distance, zeroth_deaths
+from persist_jax.kernels import deaths as deaths_module
+
+DENSE = ("auto", "prim", "boruvka")
+ALGORITHMS = (*DENSE, "matrix_free")
+
+
+def finite_sum(deaths):
+    return jnp.where(jnp.isfinite(deaths), deaths, 0).sum()
+
+
+@pytest.mark.parametrize("algorithm", DENSE)
+@pytest.mark.parametrize("n", [1, 2, 33])
+def test_deaths_equal_single_linkage(algorithm, n):
+    rng = np.random.default_rng(n)
+    for kind in ("random", "tied", "infinite", "constant"):
+        distances = symmetric(rng, n, kind)
+        found = zeroth_deaths(jnp.asarray(distances), algorithm=algorithm)
+        np.testing.assert_array_equal(found, single_linkage(distances).astype(np.float32))
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("name", CASES)
+def test_deaths_equal_the_published_ones(algorithm, name):
+    with np.load(GOLDEN / f"{name}.npz") as case:
+        points, distances, expected = case["points"], case["distances"], case["deaths_exact"]
+    found = correlation_deaths(jnp.asarray(points), algorithm=algorithm)
+    np.testing.assert_allclose(found, expected, atol=5e-6)
+    if algorithm != "matrix_free":
+        symmetric = np.minimum(distances, distances.T)
+        found = zeroth_deaths(jnp.asarray(symmetric), algorithm=algorithm)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("n", [1, 2, 3, 40])
+def test_deaths_of_points_equal_single_linkage_in_float64(algorithm, n):
+    points = np.random.default_rng(n).normal(size=(n, 9))
+    distances = 1 - np.abs(np.corrcoef(points).reshape(n, n))
+    expected = single_linkage(distances)
+    with jax.enable_x64(True):
+        found = correlation_deaths(jnp.asarray(points), algorithm=algorithm)
+        assert found.dtype == jnp.float64
+        np.testing.assert_allclose(found, expected, atol=1e-13)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_dead_and_collinear_neurons(algorithm):
+    points = jnp.asarray(neurons(np.random.default_rng(0), 30, 16))
+    deaths = correlation_deaths(points, algorithm=algorithm)
+    assert deaths.shape == (29,) and deaths.dtype == jnp.float32
+    assert (jnp.diff(deaths) >= 0).all() and deaths[0] >= 0 and deaths[-1] == 1
+    np.testing.assert_allclose(deaths[:2], 0, atol=1e-6)
+    dense = zeroth_deaths(correlation_distance(points))
+    np.testing.assert_allclose(deaths, dense, atol=3e-7)
+    gradient = jax.grad(lambda x: correlation_deaths(x, algorithm=algorithm).sum())(points)
+    assert jnp.isfinite(gradient).all()
+    np.testing.assert_array_equal(gradient[jnp.array([0, 10])], 0)
+
+
+def test_gradient_is_half_at_either_entry_of_an_edge():
+    rng = np.random.default_rng(0)
+    gradient_of = jax.jit(jax.grad(lambda d: finite_sum(zeroth_deaths(d))))
+    for kind in KINDS:
+        distances = symmetric(rng, 33, kind)
+        expected = np.zeros((33, 33))
+        for i, j in kruskal(distances):
+            if np.isfinite(distances[i, j]):
+                expected[i, j] = expected[j, i] = 0.5
+        np.testing.assert_array_equal(gradient_of(distances), expected)
+
+
+def test_infinite_deaths_have_zero_gradient():
+    distances = jnp.full((3, 3), jnp.inf)
+    deaths, pullback = jax.vjp(zeroth_deaths, distances)
+    np.testing.assert_array_equal(deaths, np.inf)
+    np.testing.assert_array_equal(pullback(jnp.ones(2))[0], 0)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_gradient_of_points_equals_differences(algorithm):
+    rng = np.random.default_rng(4)
+    points, direction = rng.normal(size=(2, 12, 10))
+    weights = jnp.arange(11.0)
+    with jax.enable_x64(True):
+
+        @jax.jit
+        def term(x):
+            return weights @ correlation_deaths(x, algorithm=algorithm) ** 2
+
+        points, direction = jnp.asarray(points), jnp.asarray(direction)
+        expected = central_difference(term, points, direction)
+        _, tangent = jax.jvp(term, (points,), (direction,))
+        np.testing.assert_allclose(tangent, expected, rtol=1e-7)
+        np.testing.assert_allclose((jax.grad(term)(points) * direction).sum(), expected, rtol=1e-7)
+
+
+def test_gradient_through_the_matrix_is_the_same():
+    points = jnp.asarray(neurons(np.random.default_rng(0), 20, 12))
+    through_edges = jax.grad(lambda x: correlation_deaths(x).sum())(points)
+    through_matrix = jax.grad(lambda x: zeroth_deaths(correlation_distance(x)).sum())(points)
+    np.testing.assert_allclose(through_edges, through_matrix, atol=1e-5)
+
+
+def test_higher_derivatives():
+    points = np.random.default_rng(5).normal(size=(5, 7))
+    with jax.enable_x64(True):
+        check_grads(jax.jit(correlation_deaths), (jnp.asarray(points),), order=3)
+        distances = jnp.asarray(symmetric(np.random.default_rng(6), 5), jnp.float64)
+        check_grads(jax.jit(lambda d: zeroth_deaths(d + d.T) ** 3), (distances,), order=2)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_vmap_of_value_and_gradient_equals_a_loop(algorithm):
+    rng = np.random.default_rng(0)
+    lanes = jnp.asarray(np.stack([neurons(rng, 24, 10) for _ in range(3)]))
+
+    def term(x):
+        return (correlation_deaths(x, algorithm=algorithm) ** 2).sum()
+
+    function = jax.value_and_grad(term)
+    values, gradients = jax.jit(jax.vmap(function))(lanes)
+    alone = jax.jit(function)
+    for lane, value, gradient in zip(lanes, values, gradients, strict=True):
+        expected = alone(lane)
+        np.testing.assert_allclose(value, expected[0], rtol=1e-6)
+        np.testing.assert_allclose(gradient, expected[1], atol=1e-5)
+
+
+@pytest.mark.parametrize("algorithm", DENSE)
+def test_vmap_of_the_gradient_of_matrices(algorithm):
+    rng = np.random.default_rng(0)
+    lanes = jnp.asarray(np.stack([symmetric(rng, 33, kind) for kind in KINDS]))
+    gradient = jax.grad(lambda d: finite_sum(zeroth_deaths(d, algorithm=algorithm)))
+    np.testing.assert_array_equal(
+        jax.vmap(gradient)(lanes), jnp.stack([gradient(lane) for lane in lanes])
+    )
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_nan_makes_every_death_nan(algorithm):
+    points = neurons(np.random.default_rng(0), 12, 8)
+    points[3, 2] = np.nan
+    deaths = correlation_deaths(jnp.asarray(points), algorithm=algorithm)
+    assert deaths.shape == (11,) and jnp.isnan(deaths).all()
+
+
+@pytest.mark.parametrize("algorithm", DENSE)
+def test_one_nan_of_a_matrix_makes_every_death_nan(algorithm):
+    distances = symmetric(np.random.default_rng(0), 40)
+    distances[3, 39] = distances[39, 3] = np.nan
+    assert jnp.isnan(zeroth_deaths(jnp.asarray(distances), algorithm=algorithm)).all()
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_half_precision_points(dtype):
+    points = jnp.asarray(neurons(np.random.default_rng(0), 20, 12), dtype)
+    deaths, gradient = jax.value_and_grad(lambda x: correlation_deaths(x).sum())(points)
+    assert deaths.dtype == jnp.float32 and gradient.dtype == dtype
+    expected = correlation_deaths(points.astype(jnp.float32)).sum()
+    np.testing.assert_allclose(deaths, expected, rtol=1e-6)
+
+
+def test_auto_needs_no_matrix_that_is_too_large(monkeypatch):
+    points = jnp.asarray(neurons(np.random.default_rng(0), 60, 8))
+    monkeypatch.setattr(deaths_module, "_LARGEST_MATRIX", 60 * 60 * 4 - 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deaths_module, "correlation_distance", None)
+        deaths = correlation_deaths(points)
+    np.testing.assert_allclose(deaths, correlation_deaths(points, algorithm="prim"), atol=3e-7)
+
+
+def test_the_gradient_of_points_forms_none_of_the_matrix():
+    def squares(jaxpr):
+        for equation in jaxpr.eqns:
+            yield from (v.aval.shape for v in equation.outvars if v.aval.shape == (50, 50))
+
+    points = jnp.zeros((50, 4))
+    _, pullback = jax.vjp(correlation_deaths, points)
+    jaxpr = jax.make_jaxpr(pullback)(jnp.zeros(49))
+    assert not list(squares(jaxpr.jaxpr))
+
+
+def test_errors_name_the_argument_and_the_choices():
+    with pytest.raises(ValueError, match=r"^distances .* got shape \(2, 3\)"):
+        zeroth_deaths(jnp.zeros((2, 3)))
+    with pytest.raises(ValueError, match=r"^points .* got shape \(0, 3\)"):
+        correlation_deaths(jnp.zeros((0, 3)))
+    with pytest.raises(ValueError, match="'x' is not one of auto, prim, boruvka$"):
+        zeroth_deaths(jnp.zeros((3, 3)), algorithm="x")
+    with pytest.raises(ValueError, match="'x' is not one of auto, prim, boruvka, matrix_free$"):
+        correlation_deaths(jnp.zeros((3, 3)), algorithm="x")

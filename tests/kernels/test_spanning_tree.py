@@ -1,0 +1,96 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracles import KINDS, kruskal, symmetric
+
+from persist_jax.kernels import minimum_spanning_tree
+
+ALGORITHMS = ("auto", "prim", "boruvka")
+tree = jax.jit(minimum_spanning_tree, static_argnames="algorithm")
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("n", [2, 3, 31, 33, 70])
+def test_edges_equal_kruskals(algorithm, n):
+    rng = np.random.default_rng(n)
+    for kind in KINDS:
+        for _ in range(3):
+            distances = symmetric(rng, n, kind)
+            edges = tree(jnp.asarray(distances), algorithm=algorithm)
+            assert edges.dtype == jnp.int32
+            np.testing.assert_array_equal(edges, kruskal(distances), err_msg=kind)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_float64_tells_apart_what_float32_cannot(algorithm):
+    distances = symmetric(np.random.default_rng(0), 20, "constant").astype(np.float64)
+    noise = np.random.default_rng(1).random((20, 20)) * 1e-12
+    distances += noise + noise.T
+    with jax.enable_x64(True):
+        edges = tree(jnp.asarray(distances), algorithm=algorithm)
+    np.testing.assert_array_equal(edges, kruskal(distances))
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_half_precision(dtype):
+    distances = jnp.asarray(symmetric(np.random.default_rng(0), 40), dtype)
+    expected = kruskal(np.asarray(distances, np.float32))
+    for algorithm in ALGORITHMS:
+        edges = tree(distances, algorithm=algorithm)
+        np.testing.assert_array_equal(edges, expected)
+
+
+def test_zeros_of_either_sign_are_equal():
+    distances = np.zeros((6, 6), np.float32)
+    distances[2:4] = distances[:, 2:4] = -0.0
+    for algorithm in ALGORITHMS:
+        edges = tree(jnp.asarray(distances), algorithm=algorithm)
+        np.testing.assert_array_equal(edges, kruskal(np.zeros((6, 6))))
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_vmap_equals_a_loop(algorithm):
+    rng = np.random.default_rng(0)
+    distances = np.stack([symmetric(rng, 33, kind) for kind in KINDS])
+    expected = np.stack([kruskal(lane) for lane in distances])
+
+    def lane(distances):
+        return minimum_spanning_tree(distances, algorithm=algorithm)
+
+    np.testing.assert_array_equal(jax.jit(jax.vmap(lane))(distances), expected)
+    nested = jax.vmap(jax.vmap(lane, in_axes=2))(np.moveaxis(distances[None], 1, -1))
+    np.testing.assert_array_equal(nested[0], expected)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("entry", [(0, 1), (0, 7), (3, 7)])
+def test_nan_gives_the_star(algorithm, entry):
+    distances = symmetric(np.random.default_rng(0), 8)
+    distances[entry] = distances[entry[::-1]] = np.nan
+    edges = tree(jnp.asarray(distances), algorithm=algorithm)
+    np.testing.assert_array_equal(edges[:, 0], 0)
+    np.testing.assert_array_equal(np.sort(edges[:, 1]), np.arange(1, 8))
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("diagonal", [np.nan, np.inf, -1.0])
+def test_the_diagonal_is_not_read(algorithm, diagonal):
+    distances = symmetric(np.random.default_rng(0), 40)
+    expected = kruskal(distances)
+    np.fill_diagonal(distances, diagonal)
+    edges = tree(jnp.asarray(distances), algorithm=algorithm)
+    np.testing.assert_array_equal(edges, expected)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_one_point_has_no_edges(algorithm):
+    assert minimum_spanning_tree(jnp.zeros((1, 1)), algorithm=algorithm).shape == (0, 2)
+
+
+def test_errors_name_the_argument_and_the_choices():
+    for shape in [(0, 0), (3,), (3, 4), (2, 3, 3)]:
+        with pytest.raises(ValueError, match=rf"^distances .* got shape \({shape[0]},"):
+            minimum_spanning_tree(jnp.zeros(shape))
+    with pytest.raises(ValueError, match="'kruskal' is not one of auto, prim, boruvka"):
+        minimum_spanning_tree(jnp.zeros((3, 3)), algorithm="kruskal")
