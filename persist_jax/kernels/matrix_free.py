@@ -31,7 +31,7 @@ _MOST_GROUPS = 1024
 _LEAST_SIZE = 16
 
 # A pass makes all entries of the table in the time that a 32nd of them takes one by one (measured
-# on a CPU, n = 8192 to 65 536). So where, after this many looks per row in one round, more of them
+# on a CPU, n = 8192 and 16 384). So where, after this many looks per row in one round, more of them
 # seem to be left than that, the table is made again.
 _LOOKS_IN_A_PASS = 1 / 32
 _LOOKS_BEFORE_COUNTING = 4
@@ -68,8 +68,9 @@ def matrix_free_spanning_tree(
     Boruvka's algorithm. One pass over tiles of the correlation, each used for its rows and its
     columns, finds how near every vertex comes to every group of consecutive vertices (at most 1024
     groups). In every round only those groups are looked at again, one vertex against one group,
-    whose bound beats the best edge known of the vertex's component. The largest component waits:
-    the others join it. The tree is exact, with edges compared by (weight, lower vertex, higher
+    whose bound beats the best edge known of the vertex's component; where that would be most of
+    them, another pass is made, own components left out. The largest component may wait: the others
+    join it. The tree is exact, with edges compared by (weight, lower vertex, higher
     vertex). It is the dense algorithms' tree wherever rounding does not create ties, because a
     correlation may differ in its last bits between two products; the deaths agree to rounding
     always. Whatever the rounding, the result is a spanning tree.
@@ -86,7 +87,7 @@ def matrix_free_spanning_tree(
         tile: rows and columns of the correlation that are formed at once; by default a size that
             suits the platform. It does not change the tree, rounding excepted.
         axis_name: the mapped axis whose devices share the search, each for its part of the rows.
-            All of them return the same tree.
+            All of them return the same tree. `jax.shard_map` needs `check_vma=False` for it.
 
     Returns:
         The edges `(i, j)`, `i < j`, ascending by (weight, i, j).

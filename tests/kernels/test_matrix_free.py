@@ -34,8 +34,8 @@ def _relu_features(n, b=24):
     return np.maximum(hidden @ generator.normal(size=(32, n)), 0).T.astype(np.float32)
 
 
-def _clusters(n, members, b=24, noise=0.3):
-    generator = np.random.default_rng(2)
+def _clusters(n, members, b=24, noise=0.3, seed=2):
+    generator = np.random.default_rng(seed)
     centres = np.repeat(generator.normal(size=(-(-n // members), b)), members, 0)[:n]
     points = centres + noise * generator.normal(size=(n, b))
     return generator.permutation(points).astype(np.float32)
@@ -58,6 +58,8 @@ CLOUDS = {
     "random": _random(300),
     "relu": _relu_features(300),
     "clusters": _clusters(300, 30),
+    # Here a group is looked at in vain and its nearest vertex is wanted only later.
+    "small clusters": _clusters(300, 8, noise=0.2, seed=8),
     "exact ties": _signs(300),
     "exact duplicates": np.repeat(_signs(75), 4, 0),
     "constant rows": _with_constants(_random(300)),
