@@ -19,7 +19,7 @@ BAR = 0.26  # cm between group bars
 
 
 class Item(NamedTuple):
-    """A regulariser: its rank's place on the axis, its label's side (-1 left, 1 right), and depth."""
+    """A regulariser: its place on the axis, and its label's side (-1 left, 1 right) and depth."""
 
     label: str
     rank: float

@@ -1,0 +1,287 @@
+"""Pictures of the best runs: losses, and the density of the deaths while training goes on."""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib import colormaps, rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from PIL import Image
+from scipy.ndimage import gaussian_filter1d
+
+from persist_jax.results.records import read_history
+from persist_jax.results.selection import Table
+from persist_jax.results.style import (
+    FONT,
+    GRID,
+    INK,
+    LINES,
+    MUTED,
+    empty_picture,
+    panels,
+    say,
+)
+
+TRAINING = "#9db4c8"
+VALIDATION = "#0072b2"
+REFERENCE = "#e69f00"
+SMOOTHED_POINTS = 200
+TOP = {"ha": "right", "va": "top"}
+RIDGES = 12
+FRAMES = 36
+LARGEST_GIF = 2_000_000
+DENSITY_POINTS = 256
+BANDWIDTH = 0.022  # of the densities; distances lie in [0, 1]
+# Without viridis' light end, which vanishes on white.
+COLOURS = ListedColormap(colormaps["viridis"](np.linspace(0, 0.88, 256)))
+
+Histories = dict[tuple[str, str], dict[str, np.ndarray]]
+
+
+def read_histories(table: Table) -> Histories:
+    """The histories of the best runs by (network, regulariser), empty where there is none."""
+    return {cell: read_history(choice.best.folder) for cell, choice in table.choices.items()}
+
+
+def plot_losses(table: Table, histories: Histories) -> Figure:
+    """Training loss, smoothed over iterations, and validation loss per epoch of the best runs."""
+    if not table.networks:
+        return empty_picture("No run has ended yet: there are no losses to show.")
+    with rc_context(FONT):
+        figure, axes = panels(table.networks, table.regularisers, height=1.5, sharey="row")
+        for cell, panel in axes.items():
+            history = histories.get(cell, {})
+            if not history:
+                say(panel, _reason(table, cell))
+                panel.tick_params(bottom=False, labelbottom=False, left=False)
+                continue
+            panel.grid(color=GRID, lw=0.6)
+            panel.set_axisbelow(True)
+            panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+            if cell[1] == "none":
+                _draw_losses(panel, history, {})
+            else:
+                _draw_losses(panel, history, histories.get((cell[0], "none"), {}))
+                weight = f"weight {table.choices[cell].weight:g}"
+                panel.text(1, 0.96, weight, size=7, color=MUTED, transform=panel.transAxes, **TOP)
+        for network in table.networks:
+            _scale(axes[network, table.regularisers[0]])
+        for name in table.regularisers:
+            axes[table.networks[-1], name].set_xlabel("epoch")
+        handles = [
+            Line2D([], [], color=TRAINING, lw=2, label="training loss, smoothed"),
+            Line2D([], [], color=VALIDATION, lw=1.6, label="validation loss"),
+            Line2D(
+                [], [], color=VALIDATION, marker="o", ms=4, lw=0, label="lowest validation loss"
+            ),
+        ]
+        if "none" in table.regularisers and len(table.regularisers) > 1:
+            label = "validation loss of none"
+            handles.append(Line2D([], [], color=REFERENCE, lw=1.1, ls="--", label=label))
+        figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False)
+    return figure
+
+
+def plot_deaths(table: Table, histories: Histories) -> Figure:
+    """Ridges of the density of the deaths over training, initial at the back, per best run."""
+    if not table.networks:
+        return empty_picture("No run has ended yet: there are no deaths to show.")
+    with rc_context(FONT):
+        figure, axes = panels(table.networks, table.regularisers, height=1.6, sharex=True)
+        for cell, panel in axes.items():
+            panel.set_yticks([])
+            panel.spines["left"].set_visible(False)
+            panel.set_xlim(0, 1)
+            panel.set_xticks([0, 0.5, 1], ["0", "½", "1"])
+            if _has_deaths(histories.get(cell, {})):
+                _draw_ridges(panel, histories[cell])
+            else:
+                say(panel, _reason(table, cell))
+        for name in table.regularisers:
+            axes[table.networks[-1], name].set_xlabel("death")
+        bar = figure.colorbar(
+            ScalarMappable(cmap=COLOURS),
+            ax=list(axes.values()), location="top", shrink=0.35, aspect=40, pad=0.02,
+        )  # fmt: skip
+        bar.set_ticks([0, 1], labels=["initial", "trained"])
+        bar.outline.set_visible(False)
+    return figure
+
+
+def animate_deaths(table: Table, histories: Histories) -> bytes:
+    """The density of the deaths of every best run over the iterations, as a GIF under 2 MB."""
+    shown = {cell: h for cell, h in histories.items() if _has_deaths(h)}
+    if not shown:
+        figure = empty_picture("No run has left deaths: there is nothing to animate.")
+        return _encode([_frame(figure, 100)])
+    with rc_context(FONT):
+        for frames, dpi in ((FRAMES, 100), (FRAMES // 2, 80), (FRAMES // 3, 60)):
+            content = _animation(table, shown, frames, dpi)
+            if len(content) < LARGEST_GIF:
+                break
+    return content
+
+
+def death_density(deaths: Float[np.ndarray, " n"]) -> Float[np.ndarray, " points"]:
+    """Kernel density of deaths at the middles of equal steps of [0, 1], reflected at both ends.
+
+    Args:
+        deaths: values in [0, 1]; others, infinite ones too, do not count.
+
+    Returns:
+        The density, which integrates to 1; zeros when there is no value.
+
+    Example:
+        >>> float(death_density(np.array([0.0, 0.2, 1.0])).mean().round(6))
+        1.0
+    """
+    counts, _ = np.histogram(deaths, bins=DENSITY_POINTS, range=(0, 1))
+    density = counts * (DENSITY_POINTS / max(counts.sum(), 1))
+    return gaussian_filter1d(density, BANDWIDTH * DENSITY_POINTS, mode="reflect")
+
+
+def smooth(values: Float[np.ndarray, " n"]) -> tuple[np.ndarray, np.ndarray]:
+    """Means over at most 200 equal stretches, and their middles as fractions of the whole."""
+    edges = np.linspace(0, len(values), min(len(values), SMOOTHED_POINTS) + 1).astype(int)
+    means = np.add.reduceat(values, edges[:-1]) / np.diff(edges)
+    return (edges[:-1] + edges[1:]) / (2 * len(values)), means
+
+
+def _reason(table: Table, cell: tuple[str, str]) -> str:
+    if cell in table.choices:
+        return "no history"
+    if table.diverged[cell]:
+        return f"no completed run,\n{table.diverged[cell]} diverged"
+    return "no run yet"
+
+
+def _draw_losses(axes: Axes, history: dict, baseline: dict) -> None:
+    validation = history["validation_loss"]
+    if len(baseline.get("validation_loss", ())):
+        reference = baseline["validation_loss"]
+        axes.plot(np.arange(1, len(reference) + 1), reference, color=REFERENCE, lw=0.9, ls="--")
+    if len(history.get("train_loss", ())):
+        places, loss = smooth(history["train_loss"].astype(float))
+        axes.plot(places * len(validation), loss, color=TRAINING, lw=1.6)
+    axes.plot(np.arange(1, len(validation) + 1), validation, color=VALIDATION, lw=1.2)
+    if np.isfinite(validation).any():
+        best = int(np.nanargmin(validation))
+        axes.plot(best + 1, validation[best], "o", color=VALIDATION, ms=3.5)
+
+
+def _scale(axes: Axes) -> None:
+    """Logarithmic where the losses of a row span more than a factor of 30."""
+    values = [np.asarray(line.get_ydata(), float) for line in _row_lines(axes)]
+    values = np.concatenate([np.ravel(v) for v in values]) if values else np.zeros(0)
+    values = values[np.isfinite(values)]
+    if len(values) and values.min() > 0 and values.max() / values.min() > 30:
+        axes.set_yscale("log")
+
+
+def _row_lines(axes: Axes) -> list[Line2D]:
+    return [line for other in axes.get_shared_y_axes().get_siblings(axes) for line in other.lines]
+
+
+def _has_deaths(history: dict) -> bool:
+    return "deaths" in history and history["deaths"].size > 0
+
+
+def _draw_ridges(axes: Axes, history: dict) -> None:
+    deaths = history["deaths"]
+    chosen = np.unique(np.linspace(0, len(deaths) - 1, RIDGES).round().astype(int))
+    densities = np.stack([death_density(deaths[i]) for i in chosen])
+    places = (np.arange(DENSITY_POINTS) + 0.5) / DENSITY_POINTS
+    tallest = max(densities.max(), 1e-9)
+    for index, density in enumerate(densities):
+        share = index / max(len(chosen) - 1, 1)
+        base = 1 - share if len(chosen) > 1 else 0.0
+        curve = base + 0.45 * density / tallest
+        colour = COLOURS(share)
+        axes.fill_between(places, base, curve, color=colour, lw=0, zorder=index)
+        axes.plot(places, curve, color="white", lw=0.7, zorder=index + 0.5)
+    axes.set_ylim(-0.02, 1.5)
+
+
+def _animation(table: Table, histories: Histories, frames: int, dpi: int) -> bytes:
+    networks = [name for name in table.networks if any(cell[0] == name for cell in histories)]
+    columns = min(len(networks), 4)
+    rows = -(-len(networks) // columns)
+    size = (max(2.6 * columns, 5.5), 2.0 * rows + 0.8)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = np.ravel(figure.subplots(rows, columns, squeeze=False, sharex=True))
+    for panel in grid[len(networks) :]:
+        panel.set_axis_off()
+    panels_of = dict(zip(networks, grid[: len(networks)], strict=True))
+    lines = {}
+    places = (np.arange(DENSITY_POINTS) + 0.5) / DENSITY_POINTS
+    last = max(int(h["deaths_iteration"][-1]) for h in histories.values())
+    moments = np.linspace(0, last, frames)
+    curves = {cell: _curves(history, moments) for cell, history in histories.items()}
+    for network, panel in panels_of.items():
+        panel.set_title(network, size=9, weight="bold")
+        panel.set_xlim(0, 1)
+        panel.set_yticks([])
+        panel.spines["left"].set_visible(False)
+        tallest = [
+            np.quantile(c.max(axis=1), 0.9) for cell, c in curves.items() if cell[0] == network
+        ]
+        panel.set_ylim(0, 1.08 * max(tallest))
+        panel.set_xlabel("death")
+    for cell in curves:
+        colour, dashes = LINES[cell[1]]
+        (lines[cell],) = panels_of[cell[0]].plot(places, places, color=colour, ls=dashes, lw=1.5)
+    used = [name for name in table.regularisers if any(cell[1] == name for cell in curves)]
+    handles = [Line2D([], [], color=LINES[n][0], ls=LINES[n][1], lw=1.8, label=n) for n in used]
+    legend = figure.legend(
+        handles=handles, loc="outside upper center", ncols=len(used), frameon=False,
+        title=f"iteration {last}",
+    )  # fmt: skip
+    pictures = []
+    for index, moment in enumerate(moments):
+        for cell, line in lines.items():
+            line.set_ydata(curves[cell][index])
+        legend.set_title(f"iteration {moment:.0f} of {last}")
+        pictures.append(_frame(figure, dpi))
+    return _encode(pictures)
+
+
+def _curves(history: dict, moments: np.ndarray) -> np.ndarray:
+    """Densities at the last snapshot before each moment; a run that has ended keeps its last."""
+    snapshots = np.searchsorted(history["deaths_iteration"], moments, side="right") - 1
+    densities = {i: death_density(history["deaths"][i]) for i in set(np.maximum(snapshots, 0))}
+    return np.stack([densities[max(i, 0)] for i in snapshots])
+
+
+def _frame(figure: Figure, dpi: int) -> Image.Image:
+    figure.set_dpi(dpi)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+
+
+def _encode(pictures: Sequence[Image.Image]) -> bytes:
+    """A GIF that rests on its first and on its last frame."""
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(_palette())
+    frames = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
+    durations = [800, *[120] * (len(frames) - 2), 2000][-len(frames) :]
+    buffer = io.BytesIO()
+    frames[0].save(
+        buffer, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0,
+        optimize=True,
+    )  # fmt: skip
+    return buffer.getvalue()
+
+
+def _palette() -> list[int]:
+    """Every colour of the pictures in eight strengths: white stays white, lines keep theirs."""
+    colours = np.array([to_rgb(c) for c in [INK, MUTED, *(line[0] for line in LINES.values())]])
+    strength = np.linspace(0, 1, 8)[:, None, None]
+    return (255 * (1 - strength * (1 - colours))).round().astype(int).ravel().tolist()

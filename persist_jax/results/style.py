@@ -1,0 +1,80 @@
+"""Colours and panels that the pictures share; the palette is Okabe and Ito's, safe for all eyes."""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+INK = "#1f2933"
+MUTED = "#6b7785"
+GRID = "#e3e7eb"
+LINES = {
+    "none": ("#4d4d4d", (0, (4, 2))),
+    "t1": ("#0072b2", "-"),
+    "t2": ("#56b4e9", "-"),
+    "min_corr": ("#009e73", "-"),
+    "l1": ("#d55e00", "-"),
+    "l2": ("#cc79a7", "-"),
+}
+FONT = {
+    "font.size": 8,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "text.color": INK,
+    "text.parse_math": False,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "svg.hashsalt": "persist_jax",
+}
+
+
+def panels(
+    rows: Sequence[str], columns: Sequence[str], *, height: float, **shared: bool | str
+) -> tuple[Figure, dict[tuple[str, str], Axes]]:
+    """A grid of panels: networks down the side, regularisers along the top.
+
+    Args:
+        rows: networks.
+        columns: regularisers.
+        height: of a panel, in inches.
+        **shared: `sharex`, `sharey` of Matplotlib's `subplots`.
+
+    Returns:
+        The figure and the panels by (network, regulariser).
+    """
+    width = max(1.8 * len(columns) + 0.9, 6.0)
+    figure = Figure(figsize=(width, height * len(rows) + 0.9), layout="constrained")
+    grid = figure.subplots(len(rows), len(columns), squeeze=False, **shared)
+    axes = {
+        (row, column): grid[i][j] for i, row in enumerate(rows) for j, column in enumerate(columns)
+    }
+    for column in columns:
+        axes[rows[0], column].set_title(column, size=10, weight="bold", pad=8)
+    for row in rows:
+        axes[row, columns[0]].set_ylabel(_folded(row), size=9, weight="bold", labelpad=8)
+    return figure, axes
+
+
+def say(axes: Axes, text: str) -> None:
+    """Writes why a panel is empty."""
+    axes.text(
+        0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", size=8, color=MUTED,
+        style="italic",
+    )  # fmt: skip
+
+
+def empty_picture(text: str) -> Figure:
+    """A picture that says why there is none."""
+    figure = Figure(figsize=(6.5, 1.2))
+    figure.text(0.5, 0.5, text, ha="center", va="center", size=10, color=MUTED, style="italic")
+    return figure
+
+
+def _folded(name: str) -> str:
+    """A long network name on two lines, split where a sweep's name ends."""
+    return name.replace("/", "/\n", 1) if len(name) > 14 else name

@@ -1,0 +1,152 @@
+"""The accuracy table as CSV, Markdown and LaTeX, and the statistics as JSON."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from persist_jax.results.escape import latex, markdown
+from persist_jax.results.selection import Choice, Table
+from persist_jax.results.statistics import Comparison, describe
+
+COLUMNS = (
+    "sweep",
+    "network",
+    "regulariser",
+    "weight",
+    "validation_accuracy",
+    "validation_loss",
+    "test_accuracy",
+    "initial_test_accuracy",
+    "best_iteration",
+    "seeds",
+    "diverged",
+)
+
+
+def csv_text(tables: Sequence[Table]) -> str:
+    """One row per sweep, network and regulariser, in full precision; empty where nothing is."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for table in tables:
+        for network in table.networks:
+            for regulariser in table.regularisers:
+                choice = table.choices.get((network, regulariser))
+                values = [None] * 6 if choice is None else list(_numbers(choice).values())
+                seeds = 0 if choice is None else len(choice.seeds)
+                diverged = table.diverged[network, regulariser]
+                writer.writerow([table.title, network, regulariser, *values, seeds, diverged])
+    return buffer.getvalue()
+
+
+def markdown_text(tables: Sequence[Table]) -> str:
+    """Test accuracies in percent, the best of every column in bold."""
+    parts = []
+    for table in tables:
+        header = ["regulariser", *(markdown(name) for name in table.networks)]
+        lines = [_markdown_row(header), _markdown_row(["---", *["---:"] * len(table.networks)])]
+        for name, cells in percentages(table):
+            shown = [f"**{text}**" if best else text for text, best in cells]
+            lines.append(_markdown_row([markdown(name), *shown]))
+        parts.append("\n".join([f"Test accuracy in %, {markdown(table.title)}", "", *lines, ""]))
+    return "\n".join(parts)
+
+
+def latex_text(tables: Sequence[Table]) -> str:
+    """The tables for `\\input`, with the rules of the package booktabs."""
+    parts = ["% Needs \\usepackage{booktabs}."]
+    for table in tables:
+        parts.append(f"% Test accuracy in percent: {' '.join(table.title.split())}")
+        parts.append(rf"\begin{{tabular}}{{l{'r' * len(table.networks)}}}")
+        parts.append(r"\toprule")
+        parts.append(_latex_row(["Regulariser", *(latex(name) for name in table.networks)]))
+        parts.append(r"\midrule")
+        for name, cells in percentages(table):
+            shown = [rf"\textbf{{{text}}}" if best else text for text, best in cells]
+            parts.append(_latex_row([latex(name), *shown]))
+        parts.extend([r"\bottomrule", r"\end{tabular}", ""])
+    return "\n".join(parts)
+
+
+def percentages(table: Table) -> Iterator[tuple[str, list[tuple[str, bool]]]]:
+    """The rows of a table as text in percent, each cell with whether it is its column's best."""
+    cells = np.round(100 * table.accuracies(), 2)
+    best = np.max(cells, axis=0, where=~np.isnan(cells), initial=-1.0)
+    for name, row in zip(table.regularisers, cells, strict=True):
+        yield (
+            name,
+            [
+                ("–" if math.isnan(value) else f"{value:.2f}", bool(value == top))
+                for value, top in zip(row, best, strict=True)
+            ],
+        )
+
+
+def statistics_json(tables: Sequence[Table], comparisons: Sequence[Comparison]) -> str:
+    """Everything that the report says, as plain JSON: null where there is no number."""
+    entries = [_entry(t, c) for t, c in zip(tables, comparisons, strict=True)]
+    return json.dumps({"tables": entries}, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _entry(table: Table, comparison: Comparison) -> dict[str, Any]:
+    c = comparison
+    best: dict[str, dict[str, Any]] = {name: {} for name in table.regularisers}
+    for (network, regulariser), choice in table.choices.items():
+        best[regulariser][network] = _numbers(choice) | {
+            "seeds": list(choice.seeds),
+            "diverged": table.diverged[network, regulariser],
+        }
+    return {
+        "title": table.title,
+        "regularisers": list(table.regularisers),
+        "networks": list(table.networks),
+        "best_runs": best,
+        "weight_wins": {
+            name: {f"{weight:g}": count for weight, count in wins.items()}
+            for name, wins in table.weight_wins().items()
+        },
+        "diverged_runs": table.diverged.total(),
+        "alpha": c.alpha,
+        "test": c.test,
+        "correction": c.correction if c.test == "wilcoxon" else None,
+        "compared_networks": list(c.networks),
+        "left_out": list(c.left_out),
+        "problem": c.problem,
+        "average_ranks": dict(zip(c.regularisers, c.ranks, strict=False)),
+        "friedman": None if c.friedman is None else c.friedman._asdict(),
+        "p_values": None if c.p_values is None else _named_matrix(c.regularisers, c.p_values),
+        "critical_distance": c.critical_distance,
+        "groups": [list(group) for group in c.groups],
+        "sentences": describe(c),
+    }
+
+
+def _numbers(choice: Choice) -> dict[str, float | None]:
+    """The numbers of a choice, by their columns' names."""
+    numbers = {
+        "weight": choice.weight,
+        "validation_accuracy": choice.validation,
+        "validation_loss": choice.validation_loss,
+        "test_accuracy": choice.test,
+        "initial_test_accuracy": choice.initial_test,
+        "best_iteration": choice.best_iteration,
+    }
+    return {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+
+
+def _named_matrix(names: Sequence[str], matrix: np.ndarray) -> dict[str, dict[str, float]]:
+    rows = zip(names, matrix.tolist(), strict=True)
+    return {name: dict(zip(names, row, strict=True)) for name, row in rows}
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    return " & ".join(cells) + r" \\"
