@@ -113,7 +113,9 @@ def l1(params: PyTree) -> Float[Array, ""]:
       >>> float(pj.l1({"kernel": jnp.array([1.0, -2.0]), "bias": jnp.array(0.5)}))
       3.5
     """
-    return sum(jnp.sum(jnp.abs(leaf)) for leaf in jax.tree.leaves(params))
+    # The derivative of jnp.abs at 0 is 1, which would push dead weights.
+    signs = jax.tree.map(lambda leaf: jax.lax.stop_gradient(jnp.sign(leaf)), params)
+    return sum(jax.tree.leaves(jax.tree.map(lambda w, sign: jnp.sum(w * sign), params, signs)))
 
 
 def l2(params: PyTree) -> Float[Array, ""]:

@@ -1,0 +1,99 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import persist_jax as pj
+
+
+def _cloud(n=6, b=9, seed=0):
+    return np.random.default_rng(seed).normal(size=(n, b))
+
+
+def test_terms_of_deaths_are_their_formulas():
+    deaths = jnp.asarray(np.random.default_rng(1).random(11), jnp.float32)
+    np.testing.assert_allclose(pj.t1(deaths), -deaths.sum(), rtol=1e-6)
+    expected = 0.3 * deaths.std() - 0.7 * deaths.mean()
+    np.testing.assert_allclose(pj.t2(deaths, 0.3), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("count", [0, 1, 4])
+def test_t2_of_equal_deaths_has_a_finite_gradient(count):
+    deaths = jnp.full((count,), 0.25)
+    value, slope = jax.value_and_grad(pj.t2)(deaths)
+    assert float(value) == (-0.125 if count else 0.0)
+    np.testing.assert_allclose(slope, np.full(count, -0.5 / max(count, 1)), rtol=1e-6)
+
+
+def test_mean_correlation_is_numpys():
+    points = _cloud()
+    correlation = np.abs(np.corrcoef(points))
+    expected = correlation[~np.eye(6, dtype=bool)].mean()
+    np.testing.assert_allclose(
+        pj.mean_correlation(jnp.asarray(points, jnp.float32)), expected, rtol=1e-5
+    )
+
+
+def test_neurons_without_correlation_do_not_count():
+    points = np.vstack([_cloud(), np.full((2, 9), 3.0)])
+    np.testing.assert_allclose(
+        pj.mean_correlation(jnp.asarray(points, jnp.float32)),
+        pj.mean_correlation(jnp.asarray(points[:6], jnp.float32)),
+        rtol=1e-6,
+    )
+    assert float(pj.mean_correlation(jnp.ones((3, 4)))) == 0.0
+
+
+def test_mean_correlation_gradient_is_the_finite_difference():
+    with jax.enable_x64(True):
+        points = jnp.asarray(np.vstack([_cloud(), np.full((1, 9), 2.0)]))
+        slope = np.array(jax.grad(pj.mean_correlation)(points))
+        compiled, step = jax.jit(pj.mean_correlation), 1e-6
+        for row, column in [(0, 0), (2, 5), (5, 8)]:
+            change = np.zeros(points.shape)
+            change[row, column] = step
+            difference = (compiled(points + change) - compiled(points - change)) / (2 * step)
+            np.testing.assert_allclose(slope[row, column], difference, rtol=1e-5)
+        assert np.all(slope[6] == 0)
+
+
+def test_norms_take_every_weight():
+    params = {"a": {"kernel": jnp.array([[1.0, -2.0]]), "bias": jnp.array([0.0])}, "b": -3.0}
+    params = jax.tree.map(jnp.asarray, params)
+    assert float(pj.l1(params)) == 6.0
+    assert float(pj.l2(params)) == 14.0
+    slopes = jax.tree.leaves(jax.grad(pj.l1)(params))
+    assert [leaf.ravel().tolist() for leaf in slopes] == [[0.0], [1.0, -1.0], [-1.0]]
+
+
+def test_sampling_keeps_the_most_active_of_each_layer_and_all_of_the_last():
+    rng = np.random.default_rng(2)
+    layers = [rng.normal(size=shape).astype(np.float32) for shape in [(5, 4, 3), (5, 7), (5, 2)]]
+    points = np.asarray(pj.sample_neurons([jnp.asarray(layer) for layer in layers], 0.3))
+    rows = []
+    for layer, kept in zip(layers, (3, 2, 2), strict=True):
+        flat = layer.reshape(5, -1)
+        order = np.argsort(-np.abs(flat).mean(axis=0), kind="stable")[:kept]
+        rows.append(flat[:, range(2) if layer is layers[-1] else order].T)
+    np.testing.assert_array_equal(points, np.concatenate(rows))
+
+
+@pytest.mark.parametrize(
+    "fraction, neurons, kept", [(0.29, 100, 29), (0.005, 200, 1), (0.0, 9, 0), (1.0, 9, 9)]
+)
+def test_the_kept_share_is_rounded_down_as_on_paper(fraction, neurons, kept):
+    layers = [jnp.ones((2, neurons)), jnp.ones((2, 1))]
+    assert pj.sample_neurons(layers, fraction).shape == (kept + 1, 2)
+
+
+def test_sampling_is_not_differentiated_but_activations_are():
+    layer = jnp.array([[1.0, 5.0], [2.0, -6.0]])
+    slope = jax.grad(lambda a: jnp.sum(pj.sample_neurons([a, a[:, :1]], 0.5)))(layer)
+    assert slope.tolist() == [[1.0, 1.0], [1.0, 1.0]]
+
+
+def test_wrong_arguments_are_named():
+    with pytest.raises(ValueError, match="activations: at least one layer"):
+        pj.sample_neurons([], 0.5)
+    with pytest.raises(ValueError, match=r"fraction: 1.5 is not in \[0, 1\]"):
+        pj.sample_neurons([jnp.ones((2, 2))], 1.5)
