@@ -89,12 +89,12 @@ class Group:
             ended = self._epoch >= options.epochs
             self._finish([slot for slot in self._training() if ended or not self._active[slot]])
             self._compact()
-            due = self._epoch % options.checkpoint_every == 0
-            if any(self._wanted) and (due or must_stop()):
-                self._save()
             report(Progress(self._epoch, sum(self._wanted), float(np.min(losses))))
-            if any(self._wanted) and must_stop():
-                return False
+            stop, due = must_stop(), self._epoch % options.checkpoint_every == 0
+            if any(self._wanted) and (due or stop):
+                self._save()
+                if stop:
+                    return False
         self._file.unlink(missing_ok=True)
         return True
 
