@@ -10,6 +10,8 @@ from typing import Any
 
 from persist_jax.results.records import REGULARISERS, Record, read_results
 
+REPORT_OPTIONS = ("alpha", "test", "correction")
+
 
 @dataclass(frozen=True)
 class Sweep:
@@ -57,8 +59,6 @@ def read_sweep(workdir: str | os.PathLike[str]) -> Sweep:
         ValueError: one line: no such folder, no `config.json`, or a broken file.
     """
     workdir = Path(workdir)
-    if not workdir.is_dir():
-        raise ValueError(f"workdir: {workdir} is not a folder")
     config = read_config(workdir)
     return Sweep(workdir, config["name"], config, tuple(read_results(workdir)))
 
@@ -86,12 +86,29 @@ def read_sweeps(workdirs: Sequence[str | os.PathLike[str]]) -> list[Sweep]:
     ]
 
 
+def read_report_options(workdir: str | os.PathLike[str]) -> dict[str, Any]:
+    """The field `report` of a sweep's configuration, empty where it has none.
+
+    Raises:
+        ValueError: one line: no such folder, no `config.json`, or an option that does not exist.
+    """
+    options = read_config(workdir).get("report", {})
+    if not isinstance(options, dict) or not set(options) <= set(REPORT_OPTIONS):
+        choices = ", ".join(REPORT_OPTIONS)
+        raise ValueError(
+            f"{Path(workdir) / 'config.json'}: report: {options!r} has other fields than {choices}"
+        )
+    return options
+
+
 def read_config(workdir: str | os.PathLike[str]) -> dict[str, Any]:
     """Reads the `config.json` of a sweep; only its `name` has to be there.
 
     Raises:
         ValueError: one line that names the file and what is wrong with it.
     """
+    if not Path(workdir).is_dir():
+        raise ValueError(f"workdir: {workdir} is not a folder")
     path = Path(workdir) / "config.json"
     try:
         config = json.loads(path.read_bytes())

@@ -243,6 +243,8 @@ def _animation(table: Table, histories: Histories, frames: int, dpi: int) -> byt
         handles=handles, loc="outside upper center", ncols=len(used), frameon=False,
         title=f"iteration {last}",
     )  # fmt: skip
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # laid out once: nothing moves from frame to frame
     pictures = []
     for index, moment in enumerate(moments):
         for cell, line in lines.items():

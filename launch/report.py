@@ -1,0 +1,32 @@
+"""Write the report again from what is on disk; several sweeps are combined into one table.
+
+python -m launch.report --workdir=DIR [--workdir=DIR2 ...] [--output=DIR]
+"""
+
+from absl import flags
+
+from launch.command_line import run
+
+WORKDIR = flags.DEFINE_multi_string("workdir", None, "A sweep's folder; may be repeated.")
+OUTPUT = flags.DEFINE_string("output", None, "The report's folder; default DIR/report.")
+ALPHA = flags.DEFINE_float("alpha", None, "Significance level; default: the configuration's.")
+TEST = flags.DEFINE_string("test", None, "nemenyi or wilcoxon; default: the configuration's.")
+CORRECTION = flags.DEFINE_string("correction", None, "holm or bonferroni; default as above.")
+flags.mark_flag_as_required("workdir")
+
+
+def main() -> None:
+    # After the flags, so that --help and a mistyped one answer at once.
+    from persist_jax.results.folders import read_report_options
+    from persist_jax.results.report import write_report
+
+    given = {"alpha": ALPHA.value, "test": TEST.value, "correction": CORRECTION.value}
+    given = {name: value for name, value in given.items() if value is not None}
+    options = read_report_options(WORKDIR.value[0]) | given
+    path = write_report(WORKDIR.value, OUTPUT.value, **options)
+    print(path.with_name("accuracies.md").read_text(encoding="utf-8"))
+    print(f"Report: {path}")
+
+
+if __name__ == "__main__":
+    run(main)
