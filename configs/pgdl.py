@@ -69,7 +69,12 @@ def get_config() -> config_dict.ConfigDict:
             networks=("model_20", "model_148"),
             weights=(1e-3, 1e-1),
             train=dict(
-                batch_size=64, epochs=8, learning_rate=0.01, sampling=0.05, snapshot_every=10
+                # 1204 examples are 28 batches of 43: no smaller last one to compile a step for.
+                batch_size=43,
+                epochs=20,
+                learning_rate=0.01,
+                sampling=0.05,
+                snapshot_every=10,
             ),
         ),
     )

@@ -20,6 +20,7 @@ flags.mark_flag_as_required("config")
 def main() -> int:
     # After the flags, so that --help and a mistyped one answer at once.
     from persist_jax.results.report import write_report
+    from persist_jax.results.statistics import check_options
 
     from persist_jax.experiment import load_experiment
     from persist_jax.grid import settle_config
@@ -28,6 +29,8 @@ def main() -> int:
 
     overridden = config_flags.get_override_values(flags.FLAGS["config"])
     experiment = load_experiment(CONFIG.value, overridden)
+    report = experiment.config["report"]
+    check_options(**report)
     workdir = Path(WORKDIR.value or f"runs/{experiment.config['name']}")
     sweep = Sweep(experiment, workdir)
     for line in (*experiment.notices, *sweep.describe()):
@@ -41,7 +44,6 @@ def main() -> int:
             if not sweep.train(stop):
                 print(f"Saved. The same command goes on from here: {workdir}")
                 return stop.exit_status
-            report = experiment.config["report"]
             print(f"Report: {write_report([workdir], **report)}")
     except Timeout:
         return fail(f"workdir: {workdir} is in use by another sweep")
