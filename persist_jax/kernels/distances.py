@@ -166,9 +166,7 @@ def _gram_in_blocks(unit: Float[Array, "n b"]) -> Float[Array, "n n"]:
     side = max(_BLOCK, -(-n // _MOST_BLOCKS))
     ends = [*range(0, n, side), n]
     blocks = list(itertools.pairwise(ends))
-    upper = [
-        jnp.matmul(unit[i:j], unit[i:].T, precision=lax.Precision.HIGHEST) for i, j in blocks
-    ]
+    upper = [jnp.matmul(unit[i:j], unit[i:].T, precision=lax.Precision.HIGHEST) for i, j in blocks]
     rows = []
     for row, (i, j) in enumerate(blocks):
         mirrored = [upper[k][:, i - first : j - first].T for k, first in enumerate(ends[:row])]

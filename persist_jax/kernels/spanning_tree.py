@@ -12,9 +12,7 @@ from persist_jax.kernels.lanes import in_sequence_on_cpu
 from persist_jax.kernels.ordering import in_order
 from persist_jax.kernels.prim import MOST_POINTS, prim_edges
 
-Search = Callable[
-    [Float[Array, "n n"]], tuple[Int32[Array, "n_minus_1 2"], Bool[Array, ""]]
-]
+Search = Callable[[Float[Array, "n n"]], tuple[Int32[Array, "n_minus_1 2"], Bool[Array, ""]]]
 
 
 @as_distances
