@@ -4,6 +4,7 @@ import base64
 from collections.abc import Iterable, Sequence
 from html import escape
 
+TEXTUAL = ("regulariser", "status", "reason")  # columns whose cells are words
 STYLE = """
 :root { color-scheme: light dark; --ink: #1f2933; --muted: #5b6773; --line: #d8dee4;
   --paper: #ffffff; --panel: #f5f7f9; --accent: #0072b2; --warn: #fff3d6; --warn-line: #e69f00;
@@ -25,7 +26,7 @@ p { margin: .5rem 0; max-width: 52rem; }
   border-radius: 4px; margin: 1.2rem 0; }
 .banner p { max-width: none; }
 .wide { overflow-x: auto; }
-.tall { max-height: 28rem; overflow: auto; border: 1px solid var(--line); border-radius: 6px; }
+.tall { max-height: 36rem; overflow: auto; border: 1px solid var(--line); border-radius: 6px; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .94rem; }
 th, td { padding: .34rem .85rem; text-align: right; border-bottom: 1px solid var(--line);
   white-space: nowrap; }
@@ -42,6 +43,7 @@ td:first-child { font-weight: 600; }
 figure { margin: 1rem 0; }
 figure img { display: block; max-width: 100%; height: auto; background: #fff; padding: 10px;
   border: 1px solid var(--line); border-radius: 6px; }
+figure.small img { max-width: min(100%, 46rem); }
 figcaption { margin-top: .4rem; max-width: 52rem; }
 pre { background: var(--panel); border: 1px solid var(--line); border-radius: 6px; padding: 1rem;
   overflow: auto; font-size: .82rem; line-height: 1.4; }
@@ -85,7 +87,7 @@ def table(
 ) -> str:
     """A table; a cell is text, or text and a class; `kinds` are classes of the rows."""
     lines = [f'<div class="{box}"><table><thead><tr>']
-    lines.extend(f"<th>{escape(name)}</th>" for name in header)
+    lines.extend(f"<th{_class('text' if n in TEXTUAL else '')}>{escape(n)}</th>" for n in header)
     lines.append("</tr></thead><tbody>")
     for index, row in enumerate(rows):
         cells = [cell if isinstance(cell, tuple) else (str(cell), "") for cell in row]
@@ -95,7 +97,9 @@ def table(
     return "\n".join(lines)
 
 
-def picture(content: bytes, kind: str, description: str, caption: str = "") -> str:
+def picture(
+    content: bytes, kind: str, description: str, caption: str = "", *, size: str = ""
+) -> str:
     """An embedded picture.
 
     Args:
@@ -103,11 +107,12 @@ def picture(content: bytes, kind: str, description: str, caption: str = "") -> s
         kind: its media type after `image/`.
         description: what it shows, for those who do not see it.
         caption: text under it.
+        size: "small" for a picture that need not fill the page.
     """
     data = base64.b64encode(content).decode()
     below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     image = f'<img alt="{escape(description)}" src="data:image/{kind};base64,{data}">'
-    return f"<figure>{image}{below}</figure>"
+    return f"<figure{_class(size)}>{image}{below}</figure>"
 
 
 def folded(summary: str, text: str) -> str:

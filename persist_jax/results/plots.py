@@ -103,7 +103,7 @@ def plot_deaths(table: Table, histories: Histories) -> Figure:
             if _has_deaths(histories.get(cell, {})):
                 _draw_ridges(panel, histories[cell])
             else:
-                say(panel, _reason(table, cell))
+                say(panel, "no deaths" if histories.get(cell) else _reason(table, cell))
         for name in table.regularisers:
             axes[table.networks[-1], name].set_xlabel("death")
         bar = figure.colorbar(

@@ -29,6 +29,21 @@ HISTORY_AXES = {
     "deaths_iteration": 1,
 }
 
+FIELDS = {
+    "network": (str, "a name"),
+    "regulariser": (str, "a name"),
+    "weight": (float, "a finite number"),
+    "seed": (int, "a whole number"),
+    "status": (str, "a name"),
+    "reason": (str | None, "text or null"),
+    "epochs": (int, "a whole number"),
+    "best_epoch": (int, "a whole number"),
+    "best_iteration": (int, "a whole number"),
+    "validation_loss": (float | None, "a number or null"),
+    "accuracy": (dict, "an object"),
+    "seconds": (float, "a finite number"),
+}
+
 Accuracy = dict[str, dict[str, float | None]]
 
 
@@ -57,17 +72,15 @@ class Run:
     seed: int
 
     def __post_init__(self) -> None:
-        name = self.network
-        if not isinstance(name, str) or name in ("", ".", "..") or set(name) & set("/\\\0"):
-            raise ValueError(f"network: {name!r} cannot name a folder")
+        if self.network in ("", ".", "..") or set(self.network) & set("/\\\0"):
+            raise ValueError(f"network: {self.network!r} cannot name a folder")
         if self.regulariser not in REGULARISERS:
             choices = ", ".join(REGULARISERS)
             raise ValueError(f"regulariser: {self.regulariser!r} is not one of {choices}")
-        if not _is_number(self.weight) or not (0 <= self.weight < math.inf):
+        if not 0 <= self.weight < math.inf:
             raise ValueError(f"weight: {self.weight!r} is not a finite number of at least 0")
-        _count("seed", self.seed)
-        object.__setattr__(self, "weight", float(self.weight))
-        object.__setattr__(self, "seed", int(self.seed))
+        if self.seed < 0:
+            raise ValueError(f"seed: {self.seed!r} is not at least 0")
 
     @property
     def label(self) -> str:
@@ -115,14 +128,11 @@ class Record:
     def __post_init__(self) -> None:
         if self.status not in STATUSES:
             raise ValueError(f"status: {self.status!r} is not one of {', '.join(STATUSES)}")
-        if not (self.reason is None or isinstance(self.reason, str)):
-            raise ValueError(f"reason: {self.reason!r} is neither text nor null")
-        for name in ("epochs", "best_epoch", "best_iteration"):
-            _count(name, getattr(self, name))
-        if self.validation_loss is not None and not _is_finite(self.validation_loss):
-            raise ValueError(f"validation_loss: {self.validation_loss!r} is not a finite number")
-        if not _is_finite(self.seconds) or self.seconds < 0:
-            raise ValueError(f"seconds: {self.seconds!r} is not a finite number of at least 0")
+        for name in ("epochs", "best_epoch", "best_iteration", "seconds"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name}: {getattr(self, name)!r} is not finite and at least 0")
+        if self.validation_loss is not None and not math.isfinite(self.validation_loss):
+            raise ValueError(f"validation_loss: {self.validation_loss!r} is not finite")
         _check_accuracy(self.accuracy, may_miss=self.status == "diverged")
 
     @property
@@ -145,12 +155,8 @@ def write_result(folder: str | os.PathLike[str], record: Record | Mapping[str, A
     Raises:
         ValueError: one line that names the field that does not hold.
     """
-    if not isinstance(record, Record):
-        record = _from_json(record)
-    fields = asdict(record)
-    fields.pop("folder")
-    fields = fields.pop("run") | fields
-    text = json.dumps(fields, indent=1, allow_nan=False) + "\n"
+    fields = _flat(record) if isinstance(record, Record) else record
+    text = json.dumps(_flat(_from_json(fields)), indent=1, allow_nan=False) + "\n"
     return replace_file(Path(folder) / RESULT_FILE, text.encode())
 
 
@@ -249,19 +255,30 @@ def replace_file(path: Path, content: bytes) -> Path:
     return path
 
 
+def _flat(record: Record) -> dict[str, Any]:
+    fields = asdict(record)
+    fields.pop("folder")
+    return fields.pop("run") | fields
+
+
 def _from_json(fields: Any, folder: Path | None = None) -> Record:
     if not isinstance(fields, Mapping):
         raise ValueError(f"a record is an object of named fields, not {type(fields).__name__}")
-    run_names = list(Run.__dataclass_fields__)
-    own_names = [name for name in Record.__dataclass_fields__ if name not in ("run", "folder")]
-    missing = [name for name in run_names + own_names if name not in fields]
-    unknown = [name for name in fields if name not in run_names + own_names]
+    missing = [name for name in FIELDS if name not in fields]
+    unknown = [name for name in fields if name not in FIELDS]
     if missing or unknown:
         problem = f"{missing[0]}: missing" if missing else f"{unknown[0]}: unknown"
-        raise ValueError(f"{problem}; a record has {', '.join(run_names + own_names)}")
-    own = {name: _plain(fields[name]) for name in own_names}
-    run = Run(**{name: fields[name] for name in run_names})
-    return Record(run=run, folder=folder, **own)
+        raise ValueError(f"{problem}; a record has {', '.join(FIELDS)}")
+    values = {name: _plain(fields[name]) for name in FIELDS}
+    for name, (kind, words) in FIELDS.items():
+        value = values[name]
+        if isinstance(value, int) and not isinstance(value, bool) and isinstance(1.0, kind):
+            values[name] = float(value)
+        elif isinstance(value, bool) or not isinstance(value, kind):
+            raise ValueError(f"{name}: {fields[name]!r} is not {words}")
+    _check_accuracy(values["accuracy"], may_miss=values["status"] == "diverged")
+    run = Run(**{name: values.pop(name) for name in Run.__dataclass_fields__})
+    return Record(run=run, folder=folder, **values)
 
 
 def _check_accuracy(accuracy: Any, *, may_miss: bool) -> None:
@@ -292,11 +309,7 @@ def _check_history(arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.floating | np.integer) and not isinstance(value, bool)
-
-
-def _is_finite(value: Any) -> bool:
-    return _is_number(value) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _plain(value: Any) -> Any:
@@ -308,8 +321,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float | np.floating):
         return float(value) if math.isfinite(value) else None
     return value
-
-
-def _count(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
-        raise ValueError(f"{name}: {value!r} is not a whole number of at least 0")

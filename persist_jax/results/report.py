@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from persist_jax.results import page
@@ -61,7 +62,7 @@ def write_report(
     for name, content in files.items():
         replace_file(folder / name, content)
     title = f"{everything.title}: report"
-    body = _body(sweeps, shown, comparisons, everything, files)
+    body = _body(sweeps, shown, comparisons, everything, files, folder)
     return replace_file(folder / "index.html", page.page(title, body).encode())
 
 
@@ -98,7 +99,8 @@ def _diagrams(shown: list[Table], comparisons: list[Comparison]) -> list[tuple[s
 def _file(figure: Figure, kind: str) -> bytes:
     buffer = io.BytesIO()
     dated = {"metadata": {"Date": None}} if kind == "svg" else {"dpi": 150}
-    figure.savefig(buffer, format=kind, **dated)
+    with rc_context({"svg.hashsalt": "persist_jax"}):  # the same report gives the same file
+        figure.savefig(buffer, format=kind, **dated)
     return buffer.getvalue()
 
 
@@ -108,8 +110,9 @@ def _body(
     comparisons: list[Comparison],
     everything: Table,
     files: dict[str, bytes],
+    folder: Path,
 ) -> list[str]:
-    body = [page.heading(everything.title, 1), *_head(sweeps)]
+    body = [page.heading(everything.title, 1), *_head(sweeps, folder)]
     body.append(page.heading("Test accuracy"))
     for table, comparison in zip(shown, comparisons, strict=True):
         if len(shown) > 1:
@@ -121,7 +124,7 @@ def _body(
         page.picture(
             files["critical_difference.png"], "png", "Critical difference diagram",
             "Average ranks; 1 is the best. A bar joins regularisers that are not significantly "
-            "different.",
+            "different.", size="small",
         )
     )  # fmt: skip
     body.append(page.heading("Chosen weights"))
@@ -145,7 +148,7 @@ def _body(
     return body
 
 
-def _head(sweeps: list[Sweep]) -> list[str]:
+def _head(sweeps: list[Sweep], folder: Path) -> list[str]:
     ended = [record for sweep in sweeps for record in sweep.grid_records]
     diverged = sum(record.status == "diverged" for record in ended)
     hours = sum(record.seconds for sweep in sweeps for record in sweep.records) / 3600
@@ -158,7 +161,8 @@ def _head(sweeps: list[Sweep]) -> list[str]:
         lines.append(page.paragraph(text, "muted"))
     if len(sweeps) > 1:
         folders = ", ".join(f"{sweep.title} ({sweep.workdir})" for sweep in sweeps)
-        lines.append(page.paragraph(f"Combined from {len(sweeps)} sweeps: {folders}.", "muted"))
+        text = f"Combined from {len(sweeps)} sweeps: {folders}. This report lies in {folder}."
+        lines.append(page.paragraph(text, "muted"))
     return lines + [_banner(sweep) for sweep in sweeps if _dataset(sweep).get("sample") is True]
 
 
@@ -168,12 +172,11 @@ def _dataset(sweep: Sweep) -> dict:
 
 
 def _banner(sweep: Sweep) -> str:
-    first = (
-        f"{sweep.title}: these are figures of the embedded sample, not of the paper. For the real "
-        "data give --config.dataset.root=DIR or set PGDL_ROOT."
-    )
     note = _dataset(sweep).get("note")
-    lines = [first, note] if isinstance(note, str) and note else [first]
+    if not isinstance(note, str) or not note:
+        note = "For the real data give --config.dataset.root=DIR or set PGDL_ROOT=DIR."
+    what = f"{sweep.title}: these are figures of the embedded sample, not the paper's."
+    lines = [what, note]
     return f'<div class="banner">{"".join(page.paragraph(line) for line in lines)}</div>'
 
 

@@ -125,7 +125,7 @@ def combine(tables: Sequence[Table]) -> Table:
 
 
 def _summary(weight: float, records: list[Record]) -> Choice:
-    def mean(values: list[float | None]) -> float:
+    def mean(values: list[float | int | None]) -> float:
         return statistics.fmean(math.inf if value is None else value for value in values)
 
     trained = [record.accuracy["trained"] for record in records]

@@ -259,7 +259,8 @@ def describe(comparison: Comparison) -> list[str]:
     else:
         name = f"Pairwise Wilcoxon tests are corrected by {c.correction.capitalize()}"
     if c.rejected:
-        groups = "; ".join(", ".join(group) for group in c.groups if len(group) > 1)
+        sets = [f"{{{', '.join(group)}}}" for group in c.groups if len(group) > 1]
+        groups = " and ".join(sets)
         sentences.append(f"{name}; not significantly different: {groups or 'no two of them'}.")
     else:
         sentences.append(f"{name}; without a significant Friedman test all are one group.")

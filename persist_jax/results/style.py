@@ -29,7 +29,6 @@ FONT = {
     "ytick.color": MUTED,
     "xtick.labelsize": 7,
     "ytick.labelsize": 7,
-    "svg.hashsalt": "persist_jax",
 }
 
 

@@ -1,0 +1,101 @@
+"""What the pictures are drawn from, and that they can always be drawn."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from persist_jax.results.folders import read_sweep
+from persist_jax.results.plots import (
+    animate_deaths,
+    death_density,
+    plot_deaths,
+    plot_losses,
+    read_histories,
+    smooth,
+)
+from persist_jax.results.selection import tabulate
+
+
+def test_density_integrates_to_one_also_at_the_ends():
+    for deaths in ([0.0], [1.0], [0.0, 0.5, 1.0], [0.3] * 7):
+        density = death_density(np.array(deaths))
+        assert density.mean() == pytest.approx(1)
+        assert density.min() >= 0
+
+
+def test_density_has_its_mode_where_the_deaths_are():
+    density = death_density(np.full(10, 0.25))
+    assert (np.argmax(density) + 0.5) / len(density) == pytest.approx(0.25, abs=0.01)
+
+
+def test_density_leaves_out_what_is_no_distance():
+    with_gaps = np.array([0.4, np.inf, np.nan, 0.6])
+    np.testing.assert_array_equal(death_density(with_gaps), death_density(np.array([0.4, 0.6])))
+    assert not death_density(np.array([np.inf])).any()
+
+
+@pytest.mark.parametrize("length", [1, 7, 200, 1234])
+def test_smoothing_keeps_the_mean_and_the_ends_inside(length):
+    values = np.arange(length, dtype=float)
+    places, means = smooth(values)
+    assert len(means) == min(length, 200)
+    assert 0 < places[0] <= places[-1] < 1
+    # A straight line stays one: every mean lies on the line through the middles.
+    np.testing.assert_allclose(means, places * length - 0.5)
+
+
+def test_panels_show_the_best_runs_and_say_why_others_are_empty(tmp_path, sweeps):
+    sweeps.write(tmp_path, networks=("a",), regularisers=("none", "t1", "l1"), weights=(0.1, 1.0))
+    sweeps.run(
+        tmp_path, sweeps.record("a", "t2", 0.1, status="diverged", reason="loss is not finite")
+    )
+    (tmp_path / "runs/a/l1/0.1/seed0/history.npz").unlink()
+    table = tabulate(read_sweep(tmp_path))
+    histories = read_histories(table)
+    figure = plot_losses(table, histories)
+    said = [[text.get_text() for text in axes.texts] for axes in figure.axes]
+    assert said == [[], ["weight 0.1"], ["no completed run,\n1 diverged"], ["no history"]]
+    best = histories["a", "t1"]["validation_loss"]
+    lines = figure.axes[1].lines
+    assert any(np.array_equal(line.get_ydata(), best) for line in lines)
+    said = [[text.get_text() for text in axes.texts] for axes in plot_deaths(table, histories).axes]
+    assert said[2:4] == [["no completed run,\n1 diverged"], ["no history"]]
+
+
+def test_the_animation_is_small_and_moves(tmp_path, sweeps):
+    sweeps.write(tmp_path, networks=("a", "b"), regularisers=("none", "t1"), weights=(0.1,))
+    table = tabulate(read_sweep(tmp_path))
+    content = animate_deaths(table, read_histories(table))
+    assert len(content) < 2_000_000
+    with Image.open(io.BytesIO(content)) as picture:
+        assert picture.format == "GIF" and 10 < picture.n_frames <= 40
+        first = np.asarray(picture.convert("RGB"))
+        picture.seek(picture.n_frames - 1)
+        last = np.asarray(picture.convert("RGB"))
+    assert (first[0, 0] == 255).all()
+    assert (first != last).any()
+
+
+def test_runs_without_deaths_make_a_picture_that_says_so(tmp_path, sweeps):
+    sweeps.config(tmp_path)
+    single = {
+        "validation_loss": np.ones(1),
+        "deaths": np.zeros((3, 0)),
+        "deaths_iteration": np.arange(3),
+    }
+    sweeps.run(tmp_path, sweeps.record(), single)
+    table = tabulate(read_sweep(tmp_path))
+    histories = read_histories(table)
+    plot_losses(table, histories)
+    assert "no deaths" in plot_deaths(table, histories).axes[0].texts[0].get_text()
+    assert animate_deaths(table, histories)[:3] == b"GIF"
+
+
+def test_losses_that_are_not_finite_do_not_stop_the_plot(tmp_path, sweeps):
+    sweeps.config(tmp_path)
+    lost = {"validation_loss": np.full(3, np.nan), "train_loss": np.full(6, np.inf)}
+    sweeps.run(tmp_path, sweeps.record(), lost)
+    table = tabulate(read_sweep(tmp_path))
+    plot_losses(table, read_histories(table)).canvas.draw()

@@ -1,0 +1,240 @@
+"""The report end to end: from a folder to a page that needs nothing else."""
+
+import csv
+import io
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from persist_jax.results.folders import read_report_options
+from persist_jax.results.report import write_report
+
+ROOT = Path(__file__).parents[2]
+FILES = {
+    "index.html", "accuracies.csv", "accuracies.md", "accuracies.tex", "statistics.json",
+    "critical_difference.png", "critical_difference.svg", "critical_difference.tex", "losses.png",
+    "deaths.png", "deaths.gif",
+}  # fmt: skip
+
+
+class Page(HTMLParser):
+    """Text, sources and unclosed tags of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.sources, self.texts, self.open, self.tags = [], [], [], set()
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.add(tag)
+        self.sources += [value for name, value in attributes if name in ("src", "href")]
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+    @property
+    def text(self):
+        return " ".join(self.texts)
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory, sweeps):
+    return sweeps.write(tmp_path_factory.mktemp("sweep"), weights=(0.01, 1.0))
+
+
+@pytest.fixture(scope="module")
+def report(sweep):
+    return write_report([sweep]).parent
+
+
+def test_every_file_is_there_and_nothing_else(sweep, report):
+    assert report == sweep / "report"
+    assert {path.name for path in report.iterdir()} == FILES
+    assert (report / "critical_difference.svg").read_text().startswith("<?xml")
+    for name in ("losses.png", "deaths.png", "critical_difference.png"):
+        assert (report / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_page_needs_nothing_else(report):
+    text = (report / "index.html").read_text()
+    page = Page(text)
+    assert page.open == []
+    assert len(page.sources) == 4
+    assert all(source.startswith("data:image/") for source in page.sources)
+    assert "script" not in page.tags and "link" not in page.tags
+    assert not re.search(r"https?://|@import|url\(", text)
+
+
+def test_the_page_says_what_the_statistics_say(report):
+    page = Page((report / "index.html").read_text())
+    (entry,) = json.loads((report / "statistics.json").read_text())["tables"]
+    assert entry["sentences"]
+    for sentence in entry["sentences"]:
+        assert sentence in page.text
+    assert "loss not finite at step 3" in page.text
+    assert "33 runs, 6 of them diverged" in page.text
+    assert entry["diverged_runs"] == 6
+    assert sum(entry["average_ranks"].values()) == pytest.approx(6 * 7 / 2)
+    assert entry["weight_wins"]["t1"] == {"0.01": 3}
+
+
+def test_tables_agree_with_each_other(report):
+    rows = list(csv.DictReader(io.StringIO((report / "accuracies.csv").read_text())))
+    assert len(rows) == 18
+    best = {}
+    for row in rows:
+        best[row["network"]] = max(best.get(row["network"], 0), float(row["test_accuracy"]))
+    (entry,) = json.loads((report / "statistics.json").read_text())["tables"]
+    markdown = (report / "accuracies.md").read_text()
+    latex = (report / "accuracies.tex").read_text()
+    for row in rows:
+        exact = float(row["test_accuracy"])
+        assert entry["best_runs"][row["regulariser"]][row["network"]]["test_accuracy"] == exact
+        shown = f"{100 * exact:.2f}"
+        if exact == best[row["network"]]:
+            assert f"**{shown}**" in markdown and rf"\textbf{{{shown}}}" in latex
+        else:
+            assert f" {shown} " in markdown and f" {shown} " in latex
+    assert rows[1] == {
+        "sweep": "mnist", "network": "mlp_0", "regulariser": "t1", "weight": "0.01",
+        "validation_loss": "0.5", "initial_test_accuracy": "0.1", "best_iteration": "80.0",
+        "seeds": "1", "diverged": "0", "validation_accuracy": rows[1]["validation_accuracy"],
+        "test_accuracy": rows[1]["test_accuracy"],
+    }  # fmt: skip
+
+
+def test_latex_is_well_formed(report):
+    latex = (report / "accuracies.tex").read_text()
+    body = [line for line in latex.splitlines() if line.endswith(r"\\")]
+    assert len(body) == 7
+    assert all(line.count(" & ") == 3 for line in body)
+    assert r"min\_corr" in latex and r"mlp\_0" in latex
+    code = "\n".join(line for line in latex.splitlines() if not line.startswith("%"))
+    assert not re.search(r"(?<!\\)[_%#$]", code)
+    assert code.count("{") == code.count("}")
+    assert code.index(r"\toprule") < code.index(r"\midrule") < code.index(r"\bottomrule")
+
+
+def test_the_same_folder_gives_the_same_report(sweep, report, tmp_path):
+    again = write_report(str(sweep), tmp_path).parent
+    for name in FILES:
+        assert (again / name).read_bytes() == (report / name).read_bytes(), name
+
+
+def test_text_of_a_run_or_a_config_is_escaped(tmp_path, sweeps):
+    evil = "<script>alert('&')</script>"
+    sweeps.config(tmp_path, evil, extra=evil)
+    sweeps.run(tmp_path, sweeps.record("<b>", status="diverged", reason=evil))
+    page = Page(write_report(tmp_path).read_text())
+    assert "script" not in page.tags and "b" not in page.tags
+    assert page.text.count(evil) >= 3
+
+
+def test_a_sample_carries_a_banner_with_its_note(tmp_path, sweeps):
+    note = "Give --config.dataset.root=DIR & wait."
+    sweeps.config(tmp_path, "pgdl_sample", dataset={"sample": True, "note": note})
+    page = Page(write_report(tmp_path).read_text())
+    assert "figures of the embedded sample, not the paper's" in page.text
+    assert note in page.text
+    sweeps.config(tmp_path, "pgdl_sample", dataset={"sample": True})
+    page = Page(write_report(tmp_path).read_text())
+    assert "--config.dataset.root=DIR" in page.text and "PGDL_ROOT" in page.text
+
+
+def test_no_banner_without_a_sample(report):
+    assert "embedded sample" not in Page((report / "index.html").read_text()).text
+
+
+def test_a_sweep_without_runs_says_so(tmp_path, sweeps):
+    (tmp_path / "config.json").write_text('{"name": "empty"}')
+    index = write_report(tmp_path)
+    assert "No run has finished yet" in Page(index.read_text()).text
+    assert {path.name for path in index.parent.iterdir()} == FILES
+    (entry,) = json.loads((index.parent / "statistics.json").read_text())["tables"]
+    assert entry["friedman"] is None and entry["problem"]
+
+
+def test_several_sweeps_are_shown_one_by_one_and_combined(tmp_path, sweeps, sweep):
+    other = sweeps.write(
+        tmp_path / "other", ("model_20", "model_148"), weights=(0.1, 1.0), name="pgdl", epochs=3
+    )
+    index = write_report([sweep, other], tmp_path / "both")
+    assert not (other / "report").exists()
+    entries = json.loads((index.parent / "statistics.json").read_text())["tables"]
+    assert [entry["title"] for entry in entries] == ["mnist", "pgdl", "mnist + pgdl"]
+    assert entries[2]["networks"] == [
+        "mnist/mlp_0", "mnist/mlp_1", "mnist/mlp_2", "pgdl/model_20", "pgdl/model_148",
+    ]  # fmt: skip
+    page = Page(index.read_text())
+    assert f"This report lies in {tmp_path / 'both'}" in page.text
+    assert entries[2]["friedman"]["statistic"] > entries[0]["friedman"]["statistic"]
+    rows = list(csv.DictReader(io.StringIO((index.parent / "accuracies.csv").read_text())))
+    assert len(rows) == 6 * 5
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (None, r"config\.json: no such file"),
+        ("{", r"config\.json: Expecting"),
+        ("[]", r"config\.json: name: missing"),
+        ('{"networks": []}', r"config\.json: name: missing"),
+    ],
+)
+def test_a_broken_config_is_named_in_one_line(tmp_path, config, words):
+    if config is not None:
+        (tmp_path / "config.json").write_text(config)
+    with pytest.raises(ValueError, match=f"^[^\n]*{words}[^\n]*$"):
+        write_report(tmp_path)
+    assert not (tmp_path / "report").exists()
+
+
+def test_folders_are_refused_in_one_line(tmp_path, sweeps):
+    sweeps.config(tmp_path)
+    with pytest.raises(ValueError, match="^workdir: .*nowhere is not a folder$"):
+        write_report(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="^workdir: .* more than once$"):
+        write_report([tmp_path, tmp_path])
+    with pytest.raises(ValueError, match="^workdir: at least one"):
+        write_report([])
+
+
+def test_report_options_come_from_the_config(tmp_path, sweeps):
+    sweeps.config(tmp_path, report={"alpha": 0.1, "test": "wilcoxon"})
+    options = read_report_options(tmp_path)
+    index = write_report(tmp_path, **options)
+    (entry,) = json.loads((index.parent / "statistics.json").read_text())["tables"]
+    assert (entry["alpha"], entry["test"], entry["correction"]) == (0.1, "wilcoxon", "holm")
+    sweeps.config(tmp_path, report={"alhpa": 0.1})
+    with pytest.raises(ValueError, match="alhpa.*alpha, test, correction"):
+        read_report_options(tmp_path)
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "launch.report", *map(str, arguments)],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_the_command_prints_the_table_and_the_path(sweep, tmp_path):
+    done = run(f"--workdir={sweep}", f"--output={tmp_path}")
+    assert done.returncode == 0
+    assert (tmp_path / "accuracies.md").read_text() in done.stdout
+    assert str(tmp_path / "index.html") in done.stdout
+
+
+def test_the_command_refuses_bad_input_in_one_line(sweep):
+    done = run(f"--workdir={sweep}", "--test=anova")
+    assert done.returncode == 2
+    assert done.stderr == "test: 'anova' is not one of nemenyi, wilcoxon\n"

@@ -1,0 +1,96 @@
+"""Which weight is chosen, and the table of test accuracies."""
+
+import numpy as np
+import pytest
+
+from persist_jax.results.folders import read_sweep, read_sweeps
+from persist_jax.results.selection import choose, combine, tabulate
+
+
+@pytest.fixture
+def chosen(tmp_path, sweeps):
+    """The choice among runs given by their fields."""
+
+    def choose_among(*changes):
+        sweeps.config(tmp_path)
+        for fields in changes:
+            sweeps.run(tmp_path, sweeps.record(**fields))
+        return choose(read_sweep(tmp_path).records)
+
+    return choose_among
+
+
+def test_the_best_validation_accuracy_wins_not_the_best_test(chosen):
+    choice = chosen(
+        dict(weight=0.1, validation=0.8, test=0.99), dict(weight=1.0, validation=0.81, test=0.5)
+    )
+    assert (choice.weight, choice.test) == (1.0, 0.5)
+
+
+def test_a_diverged_run_never_wins(chosen):
+    bad = dict(weight=1.0, validation=0.99, status="diverged", reason="loss", validation_loss=None)
+    assert chosen(dict(weight=0.1, validation=0.2), bad).weight == 0.1
+
+
+def test_only_diverged_runs_give_no_choice(chosen):
+    assert chosen(dict(status="diverged", reason="loss")) is None
+
+
+def test_ties_go_to_the_smaller_loss_then_to_the_smaller_weight(chosen):
+    choice = chosen(
+        dict(weight=1.0, validation_loss=0.4),
+        dict(weight=0.01, validation_loss=0.5),
+        dict(weight=0.1, validation_loss=0.4),
+    )
+    assert choice.weight == 0.1
+
+
+def test_seeds_are_averaged_over_the_completed_ones(chosen):
+    choice = chosen(
+        dict(weight=0.1, seed=0, validation=0.9, test=0.1),
+        dict(weight=0.1, seed=1, validation=0.5, test=0.2),
+        dict(weight=1.0, seed=0, validation=0.8, test=0.3, best_iteration=10),
+        dict(weight=1.0, seed=1, validation=0.7, test=0.5, best_iteration=31),
+        dict(weight=1.0, seed=2, status="diverged", reason="loss"),
+    )
+    assert choice.weight == 1.0
+    assert choice.test == pytest.approx(0.4)
+    assert choice.best_iteration == 20.5
+    assert choice.seeds == (0, 1)
+    assert choice.best.run.seed == 0
+
+
+def test_the_table_counts_what_won_and_what_diverged(tmp_path, sweeps):
+    table = tabulate(read_sweep(sweeps.write(tmp_path, weights=(0.01, 1.0))))
+    assert table.regularisers == ("none", "t1", "t2", "min_corr", "l1", "l2")
+    assert table.networks == ("mlp_0", "mlp_1", "mlp_2")
+    assert np.isfinite(table.accuracies()).all()
+    assert table.weight_wins()["t1"] == {0.01: 3}
+    assert table.diverged["mlp_0", "l1"] == 1
+    assert table.diverged.total() == 6
+
+
+def test_continued_runs_do_not_enter_the_table(tmp_path, sweeps):
+    sweeps.config(tmp_path)
+    folder = sweeps.run(tmp_path, sweeps.record(test=0.1))
+    from persist_jax.results import write_result
+
+    write_result(folder / "continued", sweeps.record(validation=1.0, test=1.0))
+    table = tabulate(read_sweep(tmp_path))
+    assert table.choices["mlp_0", "t1"].test == 0.1
+
+
+def test_networks_come_in_the_order_of_their_numbers(tmp_path, sweeps):
+    sweeps.config(tmp_path)
+    for network in ("model_148", "model_9", "model_20"):
+        sweeps.run(tmp_path, sweeps.record(network=network))
+    assert read_sweep(tmp_path).networks == ("model_9", "model_20", "model_148")
+
+
+def test_sweeps_of_one_name_are_told_apart_in_the_combined_table(tmp_path, sweeps):
+    for folder in ("a", "b"):
+        sweeps.config(tmp_path / folder, "same")
+        sweeps.run(tmp_path / folder, sweeps.record(test=0.5 if folder == "a" else 0.6))
+    table = combine([tabulate(s) for s in read_sweeps([tmp_path / "a", tmp_path / "b"])])
+    assert table.networks == ("a/mlp_0", "b/mlp_0")
+    assert table.accuracies().tolist() == [[0.5, 0.6]]
