@@ -1,0 +1,95 @@
+"""What each term costs in training: a step with it over a step without, of one lane.
+
+    python -m benchmarks.training_step [--network mlp_0] [--batch 256] [--lanes 1] [--output DIR]
+
+prints a Markdown table and writes `training_step.json`. The step is the one that training runs,
+as an epoch of one scan on synthetic images; the medians are of epochs taken in turn.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from persist_jax.data.dataset import Split
+from persist_jax.networks import mnist_mlps
+from persist_jax.regularisers import REGULARISERS
+from persist_jax.training.lanes import make_layout
+from persist_jax.training.options import Options
+from persist_jax.training.programs import Programs
+from persist_jax.training.state import Data, Lane
+
+STEPS = 40
+
+
+def options(batch: int) -> Options:
+    return Options(
+        batch_size=batch, epochs=1, patience=None, min_delta=0.0, optimiser="sgd",
+        learning_rate=0.01, momentum=0.9, nesterov=True, decay_rate=0.95, decay_steps=3520,
+        sampling=1.0, alpha=0.5, term_every=1, term_epochs=None, checkpoint_every=1,
+        snapshot_every=0,
+    )  # fmt: skip
+
+
+def synthetic(examples: int) -> Split:
+    """Ten noisy prototypes: enough structure for the activations to be correlated."""
+    rng = np.random.default_rng(0)
+    prototypes = rng.random((10, 28, 28, 1), np.float32)
+    y = rng.integers(0, 10, examples).astype(np.int32)
+    noise = rng.random((examples, 28, 28, 1), np.float32)
+    return Split((prototypes[y] + noise) / 2, y)
+
+
+def measure(network, batch: int, lanes: int, repeats: int) -> dict[str, float]:
+    """Milliseconds per step and lane, by regulariser."""
+    layout = make_layout(
+        network, parallel="lanes", strategy="auto", devices=1, batch_size=batch
+    )
+    data = layout.replicate(Data(synthetic(batch * STEPS), synthetic(batch), synthetic(batch)))
+    variables = network.init(jax.random.key(0), jnp.zeros((1, 28, 28, 1)))
+    wanted, trained = np.ones(lanes, bool), {}
+    for name in REGULARISERS:
+        programs = Programs(network, name, options(batch), layout, data)
+        state = jax.tree.map(np.asarray, programs.initial_state(variables, 0))
+        placed = layout.place([Lane(state, np.float32(1e-3))] * lanes)
+        trained[name] = programs, programs.train_epoch(placed, wanted, 0)()[0]
+        print(f"compiled {name}", flush=True)
+    times: dict[str, list[float]] = {name: [] for name in trained}
+    for epoch in range(1, repeats + 1):
+        for name, (programs, placed) in trained.items():
+            run = programs.train_epoch(placed, wanted, epoch)
+            start = time.perf_counter()
+            placed, _ = run()
+            times[name].append((time.perf_counter() - start) / (STEPS * lanes) * 1e3)
+            trained[name] = programs, placed
+    return {name: float(np.median(values)) for name, values in times.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--network", default="mlp_0", choices=list(mnist_mlps()))
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--lanes", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
+    arguments = parser.parse_args()
+    network = mnist_mlps()[arguments.network]
+    times = measure(network, arguments.batch, arguments.lanes, arguments.repeats)
+    device = jax.devices()[0].device_kind
+    print(f"\n{arguments.network}, batch {arguments.batch}, {arguments.lanes} lanes, {device}\n")
+    print("| term | ms per step and lane | over none |\n|---|---:|---:|")
+    for name, value in times.items():
+        print(f"| {name} | {value:.2f} | {value / times['none']:.2f} |")
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    record = {"device": device, "milliseconds": times} | {
+        name: getattr(arguments, name) for name in ("network", "batch", "lanes")
+    }
+    (arguments.output / "training_step.json").write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
