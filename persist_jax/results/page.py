@@ -20,7 +20,7 @@ h1 { font-size: 1.9rem; margin: 0 0 .3rem; line-height: 1.2; }
 h2 { font-size: 1.25rem; margin: 2.8rem 0 .6rem; padding-top: 1rem;
   border-top: 1px solid var(--line); }
 h3 { font-size: 1.02rem; margin: 1.6rem 0 .4rem; }
-p { margin: .5rem 0; max-width: 52rem; }
+p { margin: .5rem 0; max-width: 60rem; }
 .muted, caption, figcaption { color: var(--muted); font-size: .9rem; }
 .banner { background: var(--warn); border-left: 5px solid var(--warn-line); padding: .8rem 1.1rem;
   border-radius: 4px; margin: 1.2rem 0; }

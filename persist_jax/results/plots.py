@@ -51,7 +51,7 @@ def read_histories(table: Table) -> Histories:
 
 
 def plot_losses(table: Table, histories: Histories) -> Figure:
-    """Training loss, smoothed over iterations, and validation loss per epoch of the best runs."""
+    """Training cross-entropy, smoothed, and validation loss per epoch of the best runs."""
     if not table.networks:
         return empty_picture("No run has ended yet: there are no losses to show.")
     with rc_context(FONT):
@@ -76,7 +76,7 @@ def plot_losses(table: Table, histories: Histories) -> Figure:
         for name in table.regularisers:
             axes[table.networks[-1], name].set_xlabel("epoch")
         handles = [
-            Line2D([], [], color=TRAINING, lw=2, label="training loss, smoothed"),
+            Line2D([], [], color=TRAINING, lw=2, label="training cross-entropy, smoothed"),
             Line2D([], [], color=VALIDATION, lw=1.6, label="validation loss"),
             Line2D(
                 [], [], color=VALIDATION, marker="o", ms=4, lw=0, label="lowest validation loss"
@@ -168,7 +168,9 @@ def _draw_losses(axes: Axes, history: dict, baseline: dict) -> None:
         reference = baseline["validation_loss"]
         axes.plot(np.arange(1, len(reference) + 1), reference, color=REFERENCE, lw=0.9, ls="--")
     if len(history.get("train_loss", ())):
-        places, loss = smooth(history["train_loss"].astype(float))
+        # Without the term, which the validation loss does not have and which dwarfs it.
+        entropy = history["train_loss"].astype(float) - history.get("train_term", 0)
+        places, loss = smooth(entropy)
         axes.plot(places * len(validation), loss, color=TRAINING, lw=1.6)
     axes.plot(np.arange(1, len(validation) + 1), validation, color=VALIDATION, lw=1.2)
     if np.isfinite(validation).any():

@@ -200,9 +200,9 @@ def write_history(folder: str | os.PathLike[str], arrays: Mapping[str, Any]) -> 
 
     Args:
         folder: the run's folder, made when it is not there.
-        arrays: `validation_loss` and any of `train_loss`, `train_term` per iteration,
-            `validation_accuracy`, `seconds` per epoch, `deaths` (snapshots, n - 1) and
-            `deaths_iteration` (snapshots,).
+        arrays: `validation_loss` and any of `train_loss` (with its term) and `train_term` (times
+            the weight) per iteration, `validation_accuracy`, `seconds` per epoch, `deaths`
+            (snapshots, n - 1) and `deaths_iteration` (snapshots,).
 
     Returns:
         The path of the file.

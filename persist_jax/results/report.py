@@ -151,13 +151,15 @@ def _body(
 def _head(sweeps: list[Sweep], folder: Path) -> list[str]:
     ended = [record for sweep in sweeps for record in sweep.grid_records]
     diverged = sum(record.status == "diverged" for record in ended)
-    hours = sum(record.seconds for sweep in sweeps for record in sweep.records) / 3600
-    time = f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
+    seconds = sum(record.seconds for sweep in sweeps for record in sweep.records)
+    units = ((3600, "hours"), (60, "minutes"), (1, "seconds"))
+    size, unit = next((unit for unit in units if seconds >= unit[0]), units[-1])
+    time = f"{seconds / size:.1f} {unit}"
     lines = []
     if not ended:
         lines.append(page.paragraph("No run has finished yet: there is nothing to compare."))
     else:
-        text = f"{len(ended)} runs, {diverged} of them diverged; {time} of training."
+        text = f"{len(ended)} runs, {diverged} of them diverged; {time} of training in all."
         lines.append(page.paragraph(text, "muted"))
     if len(sweeps) > 1:
         folders = ", ".join(f"{sweep.title} ({sweep.workdir})" for sweep in sweeps)

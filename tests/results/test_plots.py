@@ -57,9 +57,11 @@ def test_panels_show_the_best_runs_and_say_why_others_are_empty(tmp_path, sweeps
     figure = plot_losses(table, histories)
     said = [[text.get_text() for text in axes.texts] for axes in figure.axes]
     assert said == [[], ["weight 0.1"], ["no completed run,\n1 diverged"], ["no history"]]
-    best = histories["a", "t1"]["validation_loss"]
-    lines = figure.axes[1].lines
-    assert any(np.array_equal(line.get_ydata(), best) for line in lines)
+    best = histories["a", "t1"]
+    drawn = [line.get_ydata() for line in figure.axes[1].lines]
+    assert any(np.array_equal(line, best["validation_loss"]) for line in drawn)
+    entropy = best["train_loss"] - best["train_term"]
+    assert any(len(line) == len(entropy) and np.allclose(line, entropy) for line in drawn)
     said = [[text.get_text() for text in axes.texts] for axes in plot_deaths(table, histories).axes]
     assert said[2:4] == [["no completed run,\n1 diverged"], ["no history"]]
 

@@ -141,11 +141,11 @@ def test_text_of_a_run_or_a_config_is_escaped(tmp_path, sweeps):
 
 
 def test_a_sample_carries_a_banner_with_its_note(tmp_path, sweeps):
-    note = "Give --config.dataset.root=DIR & wait."
+    note = "Give --config.dataset.root=<b>DIR</b> & wait."
     sweeps.config(tmp_path, "pgdl_sample", dataset={"sample": True, "note": note})
     page = Page(write_report(tmp_path).read_text())
     assert "figures of the embedded sample, not the paper's" in page.text
-    assert note in page.text
+    assert note in page.text and "b" not in page.tags
     sweeps.config(tmp_path, "pgdl_sample", dataset={"sample": True})
     page = Page(write_report(tmp_path).read_text())
     assert "--config.dataset.root=DIR" in page.text and "PGDL_ROOT" in page.text
