@@ -19,12 +19,11 @@ flags.mark_flag_as_required("config")
 
 def main() -> int:
     # After the flags, so that --help and a mistyped one answer at once.
-    from persist_jax.results.report import write_report
-    from persist_jax.results.statistics import check_options
-
     from persist_jax.experiment import load_experiment
     from persist_jax.grid import settle_config
     from persist_jax.interruption import stop_on_signals
+    from persist_jax.results.report import write_report
+    from persist_jax.results.statistics import check_options
     from persist_jax.sweep import Sweep
 
     overridden = config_flags.get_override_values(flags.FLAGS["config"])

@@ -53,7 +53,7 @@ def zeroth_deaths(
 
 @as_points
 def correlation_deaths(
-    points: Float[Array, "n b"], *, algorithm: str = "auto"
+    points: Float[Array, "n b"], *, algorithm: str = "auto", axis_name: str | None = None
 ) -> Float[Array, " n_minus_1"]:
     r"""The deaths of neurons under `1 - |corr|`, differentiable with respect to the points.
 
@@ -68,6 +68,8 @@ def correlation_deaths(
             is computed in float32.
         algorithm: "prim", "boruvka"; "matrix_free", which needs O(n b) memory; or "auto", which
             takes it where the matrix of distances would exceed 2 GiB, and else the faster one.
+        axis_name: a mapped axis whose devices all hold the same points. The matrix-free search
+            then shares its rows over them; the other algorithms have nothing to share.
 
     Returns:
         The n - 1 deaths in [0, 1], ascending, float32 or float64.
@@ -83,14 +85,14 @@ def correlation_deaths(
     Reference:
         Ballester et al., Decorrelating neurons using persistence, arXiv:2308.04870.
     """
-    edges = _correlation_tree(lax.stop_gradient(points), algorithm)
+    edges = _correlation_tree(lax.stop_gradient(points), algorithm, axis_name)
     unit = standardise(points)
     correlations = (unit[edges[:, 0]] * unit[edges[:, 1]]).sum(1)
     deaths = jnp.sort(one_minus_absolute(correlations))
     return jnp.where(jnp.isnan(unit).any(), jnp.nan, deaths)
 
 
-def _correlation_tree(points, algorithm):
+def _correlation_tree(points, algorithm, axis_name):
     choices = [*SEARCHES, "matrix_free"]
     if algorithm not in choices:
         raise ValueError(f"algorithm {algorithm!r} is not one of {', '.join(choices)}")
@@ -99,7 +101,7 @@ def _correlation_tree(points, algorithm):
     if algorithm == "matrix_free" or (algorithm == "auto" and matrix > _LARGEST_MATRIX):
         from persist_jax.kernels.matrix_free import matrix_free_spanning_tree
 
-        return matrix_free_spanning_tree(points)
+        return matrix_free_spanning_tree(points, axis_name=axis_name)
 
     def search(points):
         return tree_edges(correlation_distance(points), algorithm)[0]
