@@ -32,7 +32,7 @@ from persist_jax.results.style import (
 TRAINING = "#9db4c8"
 VALIDATION = "#0072b2"
 REFERENCE = "#e69f00"
-SMOOTHED_POINTS = 200
+SMOOTHED_POINTS = 60
 TOP = {"ha": "right", "va": "top"}
 RIDGES = 12
 FRAMES = 36
@@ -148,7 +148,7 @@ def death_density(deaths: Float[np.ndarray, " n"]) -> Float[np.ndarray, " points
 
 
 def smooth(values: Float[np.ndarray, " n"]) -> tuple[np.ndarray, np.ndarray]:
-    """Means over at most 200 equal stretches, and their middles as fractions of the whole."""
+    """Means over at most 60 equal stretches, and their middles as fractions of the whole."""
     edges = np.linspace(0, len(values), min(len(values), SMOOTHED_POINTS) + 1).astype(int)
     means = np.add.reduceat(values, edges[:-1]) / np.diff(edges)
     return (edges[:-1] + edges[1:]) / (2 * len(values)), means
