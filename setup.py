@@ -13,7 +13,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=find_packages(include=["persist_jax*", "launch", "configs"]),
+    packages=find_packages(include=["persist_jax*"]),
     install_requires=[
         "absl-py>=2.1",
         "filelock>=3.13",
@@ -33,6 +33,7 @@ setup(
         "scikit-learn>=1.5",
         "scikit-posthocs>=0.11",
         "scipy>=1.13",
+        "statsmodels>=0.14.2",
         "tensorflow-cpu>=2.18; platform_machine == 'x86_64'",
         "tensorflow>=2.18; platform_machine != 'x86_64'",
         "tensorflow-datasets>=4.9.7",
