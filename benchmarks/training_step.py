@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--lanes", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--output", type=Path, default=Path("runs/benchmarks"))
     arguments = parser.parse_args()
     network = mnist_mlps()[arguments.network]
     times = measure(network, arguments.batch, arguments.lanes, arguments.repeats)

@@ -1,0 +1,122 @@
+"""Matrix-free deaths and their gradient: time in full products, and peak resident memory.
+
+    python -m benchmarks.matrix_free [--n 16384 65536] [--cloud relu ...] [--output DIR]
+
+prints a Markdown table and writes `matrix_free.json`. A full product is every correlation once,
+tile by tile, `2 n^2 b` operations, timed in turns with the deaths in the same process. Every row
+has a process of its own, so that the memory is that of this row alone.
+"""
+
+import argparse
+import functools
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from benchmarks.measure import interleaved_medians, own_peak_megabytes
+from persist_jax.kernels import correlation_deaths, standardise
+from persist_jax.kernels.matrix_free import grow
+
+BATCH = 256
+
+
+def low_rank(n: int, rng: np.random.Generator) -> np.ndarray:
+    return rng.normal(size=(n, 32)) @ rng.normal(size=(32, BATCH))
+
+
+def relu(n: int, rng: np.random.Generator) -> np.ndarray:
+    """The layers of a random ReLU network; only the first neurons of each feed the next."""
+    hidden, layers = rng.normal(size=(BATCH, 64)), []
+    for width in (n // 2, n // 4, n - n // 2 - n // 4):
+        hidden = hidden[:, :256].astype(np.float32)
+        weights = rng.normal(size=(hidden.shape[1], width)).astype(np.float32)
+        hidden = np.maximum(hidden @ weights * np.sqrt(2 / hidden.shape[1]), 0)
+        layers.append(hidden)
+    return np.concatenate(layers, 1).T
+
+
+def clusters(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Clusters of about 20 correlated neurons."""
+    centres = rng.normal(size=(n // 20, BATCH))
+    noise = rng.uniform(0.05, 1, (n, 1)) * rng.normal(size=(n, BATCH))
+    return centres[rng.integers(0, len(centres), n)] + noise
+
+
+CLOUDS = {"low_rank": low_rank, "relu": relu, "clusters": clusters}
+
+
+@functools.partial(jax.jit, static_argnames="tile")
+def full_product(points, tile=1024):
+    """All correlations once and the least distance of each tile, so that none is left out."""
+    unit = standardise(points)
+    tiles = unit.shape[0] // tile
+
+    def add_tile(k, least):
+        left = lax.dynamic_slice_in_dim(unit, k // tiles * tile, tile)
+        right = lax.dynamic_slice_in_dim(unit, k % tiles * tile, tile)
+        product = jnp.matmul(left, right.T, precision=lax.Precision.HIGHEST)
+        return jnp.minimum(least, (1 - jnp.abs(product)).min())
+
+    return lax.fori_loop(0, tiles * tiles, add_tile, jnp.inf)
+
+
+@jax.jit
+def deaths_and_gradient(points):
+    return jax.value_and_grad(
+        lambda points: -correlation_deaths(points, algorithm="matrix_free").sum()
+    )(points)
+
+
+def measure(cloud: str, n: int) -> dict:
+    """One row of the table; the memory is taken before the product is compiled."""
+    points = jnp.asarray(CLOUDS[cloud](n, np.random.default_rng(0)).astype(np.float32))
+    jax.block_until_ready(deaths_and_gradient(points))
+    megabytes = own_peak_megabytes()
+    times = interleaved_medians(
+        {"own": lambda: deaths_and_gradient(points), "product": lambda: full_product(points)},
+        most=5,
+    )
+    forest = jax.jit(grow)(points)
+    return {
+        "n": n,
+        "cloud": cloud,
+        "seconds": times["own"],
+        "products": times["own"] / times["product"],
+        "resident_mb": megabytes,
+        "passes": int(forest.passes),
+        "looks_per_row": int(forest.looked) / n,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--n", type=int, nargs="+", default=[16384, 65536])
+    parser.add_argument("--cloud", nargs="+", choices=list(CLOUDS), default=list(CLOUDS))
+    parser.add_argument("--output", type=Path, default=Path("runs/benchmarks"))
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.here:
+        print(json.dumps(measure(arguments.cloud[0], arguments.n[0])))
+        return
+    print("| n | points | s | products | resident, MB |\n|---:|---|---:|---:|---:|")
+    rows = []
+    for n in arguments.n:
+        for cloud in arguments.cloud:
+            command = [sys.executable, "-m", "benchmarks.matrix_free", "--here"]
+            command += ["--n", str(n), "--cloud", cloud]
+            row = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+            rows.append(row)
+            cells = f"{row['seconds']:.2f} | {row['products']:.2f} | {row['resident_mb']:.0f}"
+            print(f"| {n} | {cloud} | {cells} |", flush=True)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    (arguments.output / "matrix_free.json").write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
