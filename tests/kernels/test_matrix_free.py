@@ -31,7 +31,9 @@ def _random(n, b=24, seed=0):
 def _relu_features(n, b=24):
     generator = np.random.default_rng(1)
     hidden = np.maximum(generator.normal(size=(b, 8)) @ generator.normal(size=(8, 32)), 0)
-    return np.maximum(hidden @ generator.normal(size=(32, n)), 0).T.astype(np.float32)
+    features = np.maximum(hidden @ generator.normal(size=(32, 2 * n)), 0).T
+    # Neurons that fire on the same example alone are collinear: rounding breaks the ties.
+    return features[(features > 0).sum(1) > 3][:n].astype(np.float32)
 
 
 def _clusters(n, members, b=24, noise=0.3, seed=2):
