@@ -149,15 +149,17 @@ class Sweep:
 def _train(group: Group, label: str, epochs: int, must_stop: Callable[[], bool]) -> bool:
     """Train a group behind a progress bar, or with one closing line where there is no terminal."""
     with tqdm(total=epochs, initial=group.epoch, desc=label, unit="epoch", disable=None) as bar:
+        shown = not bar.disable
 
         def report(progress: Progress) -> None:
             bar.set_postfix_str(
-                f"{progress.training} training, validation loss {progress.validation_loss:.4f}"
+                f"{progress.training} training, validation loss {progress.validation_loss:.4f}",
+                refresh=False,
             )
-            bar.update(progress.epoch - bar.n if not bar.disable else 0)
+            bar.update()
 
         finished = group.train(report, must_stop)
-    if bar.disable:
+    if not shown:
         print(f"{label}: {group.epoch} epochs{'' if finished else ', interrupted'}", flush=True)
     return finished
 
