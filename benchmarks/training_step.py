@@ -7,6 +7,7 @@ as an epoch of one scan on synthetic images; the medians are of epochs taken in 
 """
 
 import argparse
+import dataclasses
 import json
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from configs import mnist
 from persist_jax.data.dataset import Split
 from persist_jax.networks import mnist_mlps
 from persist_jax.regularisers import REGULARISERS
@@ -27,12 +29,9 @@ STEPS = 40
 
 
 def options(batch: int) -> Options:
-    return Options(
-        batch_size=batch, epochs=1, patience=None, min_delta=0.0, optimiser="sgd",
-        learning_rate=0.01, momentum=0.9, nesterov=True, decay_rate=0.95, decay_steps=3520,
-        sampling=1.0, alpha=0.5, term_every=1, term_epochs=None, checkpoint_every=1,
-        snapshot_every=0,
-    )  # fmt: skip
+    """The experiment's hyperparameters, without what happens between the steps."""
+    options = Options.from_config(mnist.get_config().train)
+    return dataclasses.replace(options, batch_size=batch, patience=None, snapshot_every=0)
 
 
 def synthetic(examples: int) -> Split:

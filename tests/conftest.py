@@ -29,14 +29,6 @@ def _forget_compiled_programs():
     jax.clear_caches()
 
 
-def pytest_collection_modifyitems(items):
-    if jax.default_backend() == "gpu":
-        return
-    for item in items:
-        if "gpu" in item.keywords:
-            item.add_marker(pytest.mark.skip(reason="needs a GPU"))
-
-
 class Golden:
     """One case of tests/data/golden: what the published code returned on a small network."""
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from persist_jax.results.records import REGULARISERS, Record, read_results
+from persist_jax.regularisers import REGULARISERS
+from persist_jax.results.records import Record, read_results
 
 REPORT_OPTIONS = ("alpha", "test", "correction")
 

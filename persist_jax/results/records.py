@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from persist_jax.regularisers import REGULARISERS
+
 RESULT_FILE = "result.json"
 HISTORY_FILE = "history.npz"
-REGULARISERS = ("none", "t1", "t2", "min_corr", "l1", "l2")
 STATUSES = ("completed", "diverged")
 MOMENTS = ("initial", "trained")
 PARTS = ("train", "validation", "test")

@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from persist_jax.regularisers import REGULARISERS
 from persist_jax.results.folders import Sweep
-from persist_jax.results.records import REGULARISERS, Record
+from persist_jax.results.records import Record
 
 # Accuracies are multiples of 1 / examples, stored as float32 or averaged over seeds: what differs
 # by less than this is one accuracy, and one rank.
