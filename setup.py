@@ -1,12 +1,15 @@
 """Package metadata; the tools' settings are in pyproject.toml."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
+INIT = Path(__file__).with_name("persist_jax").joinpath("__init__.py").read_text(encoding="utf-8")
+
 setup(
     name="persist_jax",
-    version="0.1.0",
+    version=re.search(r'^__version__ = "(.+)"$', INIT, re.MULTILINE)[1],
     description="Regularise a network by its most correlated neurons: differentiable persistence "
     "deaths on JAX, and the experiments of 'Decorrelating neurons using persistence'.",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
@@ -14,6 +17,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["persist_jax*"]),
+    package_data={"persist_jax": ["py.typed"], "persist_jax.results": ["report.html.j2"]},
     install_requires=[
         "absl-py>=2.1",
         "filelock>=3.13",
@@ -23,6 +27,7 @@ setup(
         "jax>=0.10",
         "jaxlib>=0.10",
         "jaxtyping>=0.2.34",
+        "jinja2>=3.1",
         "matplotlib>=3.8",
         "ml-collections>=1.0",
         "numpy>=2.0",
@@ -30,6 +35,7 @@ setup(
         "orbax-checkpoint>=0.11",
         "pandas>=2.2",
         "pillow>=10.3",
+        "pydantic>=2.7",
         "scikit-learn>=1.5",
         "scikit-posthocs>=0.11",
         "scipy>=1.13",

@@ -7,31 +7,34 @@ as an epoch of one scan on synthetic images; the medians are of epochs taken in 
 """
 
 import argparse
-import dataclasses
 import json
 import time
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from configs import mnist
-from persist_jax.data.dataset import Split
-from persist_jax.networks import mnist_mlps
+from persist_jax.data.dataset import Dataset, Split
+from persist_jax.models import build_model
 from persist_jax.regularisers import REGULARISERS
-from persist_jax.training.lanes import make_layout
-from persist_jax.training.options import Options
-from persist_jax.training.programs import Programs
-from persist_jax.training.state import Data, Lane
+from persist_jax.training import Options, assemble
+from persist_jax.training.state import Lane
 
 STEPS = 40
 
 
+CONFIG = mnist.get_config()
+NETWORKS = {
+    name: {field: value for field, value in section.items() if field != "sampling"}
+    for name, section in json.loads(CONFIG.models.to_json()).items()
+}
+
+
 def options(batch: int) -> Options:
     """The experiment's hyperparameters, without what happens between the steps."""
-    options = Options.from_config(mnist.get_config().train)
-    return dataclasses.replace(options, batch_size=batch, patience=None, snapshot_every=0)
+    options = Options.read(json.loads(CONFIG.train.to_json()))
+    return options.replace(batch_size=batch, patience=None, snapshot_every=0)
 
 
 def synthetic(examples: int) -> Split:
@@ -45,16 +48,13 @@ def synthetic(examples: int) -> Split:
 
 def measure(network, batch: int, lanes: int, repeats: int) -> dict[str, float]:
     """Milliseconds per step and lane, by regulariser."""
-    layout = make_layout(
-        network, parallel="lanes", strategy="auto", devices=1, batch_size=batch
-    )
-    data = layout.replicate(Data(synthetic(batch * STEPS), synthetic(batch), synthetic(batch)))
-    variables = network.init(jax.random.key(0), jnp.zeros((1, 28, 28, 1)))
+    sizes = (batch * STEPS, batch, batch)
+    dataset = Dataset("synthetic", *(synthetic(size) for size in sizes))
     wanted, trained = np.ones(lanes, bool), {}
     for name in REGULARISERS:
-        programs = Programs(network, name, options(batch), layout, data)
-        state = jax.tree.map(np.asarray, programs.initial_state(variables, 0))
-        placed = layout.place([Lane(state, np.float32(1e-3))] * lanes)
+        programs = assemble(network, dataset, options(batch), regulariser=name, devices=1)
+        lane = Lane(programs.start(0), np.float32(1e-3))
+        placed = programs.layout.place([lane] * lanes)
         trained[name] = programs, programs.train_epoch(placed, wanted, 0)()[0]
         print(f"compiled {name}", flush=True)
     times: dict[str, list[float]] = {name: [] for name in trained}
@@ -70,13 +70,13 @@ def measure(network, batch: int, lanes: int, repeats: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--network", default="mlp_0", choices=list(mnist_mlps()))
+    parser.add_argument("--network", default="mlp_0", choices=list(NETWORKS))
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--lanes", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--output", type=Path, default=Path("runs/benchmarks"))
     arguments = parser.parse_args()
-    network = mnist_mlps()[arguments.network]
+    network = build_model(NETWORKS[arguments.network], (28, 28, 1), 10)
     times = measure(network, arguments.batch, arguments.lanes, arguments.repeats)
     device = jax.devices()[0].device_kind
     print(f"\n{arguments.network}, batch {arguments.batch}, {arguments.lanes} lanes, {device}\n")

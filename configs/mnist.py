@@ -12,6 +12,11 @@ mlp_1: 450 + 350 + 200 + 10; mlp_2: 300 + 250 + 200 + 150 + 100 + 10), at most 1
 steps. A smaller grid on the command line:
 
     --config.networks=mlp_0,mlp_2 --config.regularisers=none,t1 --config.weights=0.01,0.1
+
+Beside the perceptrons a small residual network may be trained, whose neurons are the most active
+positions of its feature maps, or its channels:
+
+    --config.networks=mlp_0,resnet,resnet_channels
 """
 
 from ml_collections import config_dict
@@ -33,10 +38,19 @@ def get_config(dataset: str = "mnist") -> config_dict.ConfigDict:
             cache=config_dict.placeholder(str),
         ),
         networks=("mlp_0", "mlp_1", "mlp_2"),
-        hidden=dict(
-            mlp_0=(450, 350, 200), mlp_1=(450, 350, 200), mlp_2=(300, 250, 200, 150, 100)
+        models=dict(
+            mlp_0=dict(kind="mlp", hidden=(450, 350, 200), dropout=0.0),
+            mlp_1=dict(kind="mlp", hidden=(450, 350, 200), dropout=0.5),
+            mlp_2=dict(kind="mlp", hidden=(300, 250, 200, 150, 100), dropout=0.0),
+            resnet=dict(
+                kind="resnet", blocks=1, width=16, sampling=dict(fraction=0.01, neurons="positions")
+            ),
+            resnet_channels=dict(
+                kind="resnet", blocks=1, width=16, sampling=dict(fraction=1.0, neurons="channels")
+            ),
         ),
         regularisers=("none", "t1", "t2", "min_corr", "l1", "l2"),
+        terms=dict(t2=dict(alpha=0.5)),
         weights=(1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 5.0, 10.0, 100.0),
         seeds=(0,),
         train=dict(
@@ -44,14 +58,14 @@ def get_config(dataset: str = "mnist") -> config_dict.ConfigDict:
             epochs=1200,
             patience=20,
             min_delta=0.0,
-            optimiser="sgd",
-            learning_rate=0.01,
-            momentum=0.9,
-            nesterov=True,
-            decay_rate=0.95,
-            decay_steps=3520,
+            optimiser=dict(
+                name="sgd",
+                learning_rate=0.01,
+                momentum=0.9,
+                nesterov=True,
+                schedule=dict(name="staircase", decay_rate=0.95, decay_steps=3520),
+            ),
             sampling=1.0,
-            alpha=0.5,
             term_every=1,
             term_epochs=config_dict.placeholder(int),
             checkpoint_every=10,
@@ -66,7 +80,8 @@ def get_config(dataset: str = "mnist") -> config_dict.ConfigDict:
     )
     if dataset == "digits":
         config.networks = ("mlp_0", "mlp_1")
-        config.hidden = dict(mlp_0=(64, 48, 32), mlp_1=(64, 48, 32), mlp_2=(48, 40, 32, 24, 16))
+        config.models.mlp_0.hidden = config.models.mlp_1.hidden = (64, 48, 32)
+        config.models.mlp_2.hidden = (48, 40, 32, 24, 16)
         config.weights = (1e-4, 1e-2, 1.0)
         config.train.update(batch_size=64, epochs=40, patience=5, snapshot_every=20)
     return config

@@ -20,17 +20,18 @@ from ml_collections import config_dict
 def get_config() -> config_dict.ConfigDict:
     return config_dict.create(
         name="pgdl",
+        notice="",
         dataset=dict(
             kind="pgdl",
             root=config_dict.placeholder(str),
             task="task1_v4",
             validation_seed=0,
-            sample=False,
-            note="",
             cache=config_dict.placeholder(str),
         ),
         networks=tuple(f"model_{i}" for i in (20, 21, 22, 23, 148, 149, 150, 151)),
+        models=dict(),  # the task brings its own
         regularisers=("none", "t1", "t2", "min_corr", "l1", "l2"),
+        terms=dict(t2=dict(alpha=0.5)),
         weights=(1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 5.0, 10.0, 100.0),
         seeds=(0,),
         train=dict(
@@ -38,14 +39,14 @@ def get_config() -> config_dict.ConfigDict:
             epochs=1200,
             patience=20,
             min_delta=0.0,
-            optimiser="sgd",
-            learning_rate=0.001,
-            momentum=0.9,
-            nesterov=False,
-            decay_rate=1.0,
-            decay_steps=0,  # a constant learning rate
+            optimiser=dict(
+                name="sgd",
+                learning_rate=0.001,
+                momentum=0.9,
+                nesterov=False,
+                schedule=dict(name="staircase", decay_rate=1.0, decay_steps=0),  # constant
+            ),
             sampling=0.005,
-            alpha=0.5,
             term_every=1,
             term_epochs=config_dict.placeholder(int),
             checkpoint_every=10,
@@ -58,21 +59,19 @@ def get_config() -> config_dict.ConfigDict:
         max_lanes=0,  # runs that train in one program at most; 0: all of a regulariser
         report=dict(alpha=0.05, test="nemenyi", correction="holm"),
         # What the embedded sample has in place of the fields above.
-        sample=dict(
+        embedded=dict(
             name="pgdl_sample",
-            dataset=dict(
-                task="digits_sample",
-                sample=True,
-                note="For the paper's task give --config.dataset.root=DIR or set PGDL_ROOT=DIR, "
-                "where DIR holds input_data/task1_v4.",
-            ),
+            notice="This is the embedded sample, not the PGDL data; its figures are not the "
+            "paper's. For the paper's task give --config.dataset.root=DIR or set PGDL_ROOT=DIR, "
+            "where DIR holds input_data/task1_v4.",
+            dataset=dict(task="digits_sample"),
             networks=("model_20", "model_148"),
             weights=(1e-3, 1e-1),
             train=dict(
                 # 1204 examples are 28 batches of 43: no smaller last one to compile a step for.
                 batch_size=43,
                 epochs=20,
-                learning_rate=0.01,
+                optimiser=dict(learning_rate=0.01),
                 sampling=0.05,
                 snapshot_every=10,
             ),

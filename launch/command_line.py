@@ -5,9 +5,21 @@ from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
 
+_HELP = {"--help", "-help", "-h", "--helpshort", "--helpfull"}
+# Fields of a configuration by the names they had; what follows a name that ends with a dot stays.
+_FORMER = {
+    "train.optimiser": "train.optimiser.name",
+    "train.learning_rate": "train.optimiser.learning_rate",
+    "train.momentum": "train.optimiser.momentum",
+    "train.nesterov": "train.optimiser.nesterov",
+    "train.decay_rate": "train.optimiser.schedule.decay_rate",
+    "train.decay_steps": "train.optimiser.schedule.decay_steps",
+    "train.alpha": "terms.t2.alpha",
+}
+
 
 def run(main: Callable[[], int | None]) -> None:
-    """Parse the flags, call ``main`` and exit with the status it returns."""
+    """Parse the flags, call `main` and exit with the status it returns."""
     app.run(lambda _: sys.exit(_guarded(main)), flags_parser=_parse)
 
 
@@ -25,12 +37,15 @@ def _guarded(main: Callable[[], int | None]) -> int:
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
+    if _HELP & set(argv[1:]):
+        print(sys.modules["__main__"].__doc__.strip())
+        print(flags.FLAGS.main_module_help())
+        sys.exit(0)
+    # The overrides of a configuration are read from here, whatever is parsed.
+    sys.argv[:] = argv = [_current(argument) for argument in argv]
     try:
         rest = flags.FLAGS(argv)
-    except AttributeError as error:
-        # ml_collections refuses an unknown field without saying which fields there are.
-        sys.exit(fail(_unknown_field(argv) or error))
-    except (flags.Error, ValueError, TypeError, KeyError, OSError) as error:
+    except (flags.Error, ValueError, TypeError, KeyError, AttributeError, OSError) as error:
         # A configuration's own error comes wrapped in a traceback; its last line says it.
         sys.exit(fail(str(error).strip().splitlines()[-1]))
     if len(rest) > 1:
@@ -39,17 +54,13 @@ def _parse(argv: Sequence[str]) -> list[str]:
     return rest
 
 
-def _unknown_field(argv: Sequence[str]) -> str | None:
-    given = dict(argument.lstrip("-").partition("=")[::2] for argument in argv[1:])
-    for name in given:
-        room, _, path = name.partition(".")
-        if not path or room not in given:
-            continue
-        fields = flags.FLAGS[room].parser.parse(given[room])
-        for part in path.split("."):
-            known = list(fields) if hasattr(fields, "keys") else []
-            if part not in known:
-                choices = ", ".join(known) or "none, it is a value"
-                return f"{name}: unknown field {part!r}; known here: {choices}"
-            fields = fields[part]
-    return None
+def _current(argument: str) -> str:
+    """An override of a configuration's field, under the field's name of today."""
+    flag, equals, value = argument.partition("=")
+    dashes, config, path = flag.partition("config.")
+    negated = dashes.removeprefix("--") if dashes in ("--", "--no") else None
+    if negated is None or not config:
+        return argument
+    if path.startswith("hidden."):
+        path = f"models.{path.removeprefix('hidden.')}.hidden"
+    return f"{dashes}config.{_FORMER.get(path, path)}{equals}{value}"

@@ -4,44 +4,70 @@ python -m launch.prepare --dataset=mnist                      # or fashion_mnist
 python -m launch.prepare --dataset=mnist --manual_dir=FOLDER  # from the original files, offline
 python -m launch.prepare --dataset=pgdl --root=ROOT --task=task1_v4
 python -m launch.prepare --dataset=pgdl_sample
+python -m launch.prepare --config=configs/mnist.py            # what that configuration needs
 """
 
+from typing import Any
+
 from absl import flags
+from ml_collections import config_flags
 
 from launch import command_line
-from persist_jax import data
 
+_CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, or use --dataset.")
 _DATASET = flags.DEFINE_string(
-    "dataset", None, "digits, an image set of tfds, pgdl or pgdl_sample.", required=True
+    "dataset", None, "A registered kind, an image set of tfds, digits or pgdl_sample."
 )
-_MANUAL_DIR = flags.DEFINE_string("manual_dir", None, "Folder with the original image files.")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where tfds keeps its files.")
-_ROOT = flags.DEFINE_string("root", None, "pgdl: the folder that holds input_data.")
-_TASK = flags.DEFINE_string("task", "task1_v4", "pgdl: the task below input_data.")
-_CACHE = flags.DEFINE_string("cache", None, "Cache folder; else PERSIST_JAX_CACHE or ~/.cache.")
+_PARAMETERS = {
+    name: flags.DEFINE_string(name, None, words)
+    for name, words in {
+        "manual_dir": "Images: folder with the original files.",
+        "data_dir": "Images: where tfds keeps its files.",
+        "root": "pgdl: the folder that holds input_data.",
+        "task": "pgdl: the task below input_data.",
+        "cache": "Cache folder; else PERSIST_JAX_CACHE or ~/.cache.",
+    }.items()
+}
 
 
-def _load() -> data.Dataset:
-    name, cache = _DATASET.value, _CACHE.value
-    if name == "pgdl" and not _ROOT.value:
-        raise ValueError("--root: missing, the folder that holds input_data")
-    if name == "pgdl":
-        return data.read_task(data.task_folder(_ROOT.value, _TASK.value), cache=cache).dataset
+def _section() -> dict[str, Any]:
+    """The section `dataset` of the configuration, or the one that the flags amount to."""
+    given = {name: flag.value for name, flag in _PARAMETERS.items() if flag.value is not None}
+    name = _DATASET.value
+    if (name is None) == (_CONFIG.value is None):
+        raise ValueError("give either --dataset=NAME or --config=FILE")
+    if name is None:
+        for flag in given:
+            raise ValueError(f"--{flag}: goes with --dataset; use --config.dataset.{flag}=VALUE")
+        return _CONFIG.value.to_dict().get("dataset", {})
+    # After the flags, so that --help and a mistyped one answer at once.
+    from persist_jax import pgdl
+    from persist_jax.data import DATASETS
+
     if name == "pgdl_sample":
-        sample = data.task_folder(data.pgdl_sample(cache), data.SAMPLE_TASK)
-        return data.read_task(sample, cache=cache).dataset
-    return data.load_images(
-        name, data_dir=_DATA_DIR.value, manual_dir=_MANUAL_DIR.value, cache=cache
-    )
+        for flag in given.keys() - {"cache"}:
+            raise ValueError(f"--{flag}: the embedded sample takes --cache only")
+        sample = pgdl.pgdl_sample(given.get("cache"))
+        return given | {"kind": "pgdl", "root": str(sample), "task": pgdl.SAMPLE_TASK}
+    if name not in DATASETS:
+        return {"kind": "images", "name": name} | given
+    entry = DATASETS[name]
+    if name == "pgdl" and entry.properties.embedded(**entry.parameters(given, "dataset")):
+        raise ValueError("--root: missing, the folder that holds input_data; or set PGDL_ROOT")
+    return {"kind": name} | given
 
 
 def main() -> None:
     """Convert what the flags name, and say what it is and where."""
-    dataset = _load()
+    section = _section()
+    from persist_jax.data import cache_folder, choose_dataset
+
+    entry, parameters = choose_dataset(section)
+    dataset = entry.function(**parameters)
     parts = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
     sizes = ", ".join(f"{len(part.y)} {name}" for name, part in parts.items())
     print(f"{dataset.name}: {sizes}, examples of shape {dataset.input_shape}")
-    print(f"cache: {data.cache_folder(_CACHE.value)}")
+    print(f"cache: {cache_folder(parameters.get('cache'))}")
 
 
 if __name__ == "__main__":

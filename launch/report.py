@@ -17,13 +17,13 @@ flags.mark_flag_as_required("workdir")
 
 def main() -> None:
     # After the flags, so that --help and a mistyped one answer at once.
-    from persist_jax.results.folders import read_report_options
     from persist_jax.results.report import write_report
+    from persist_jax.store import ReportOptions, read_report_options
 
     given = {"alpha": ALPHA.value, "test": TEST.value, "correction": CORRECTION.value}
     given = {name: value for name, value in given.items() if value is not None}
-    options = read_report_options(WORKDIR.value[0]) | given
-    path = write_report(WORKDIR.value, OUTPUT.value, **options)
+    options = ReportOptions.read(read_report_options(WORKDIR.value[0]).plain() | given)
+    path = write_report(WORKDIR.value, OUTPUT.value, options)
     print(path.with_name("accuracies.md").read_text(encoding="utf-8"))
     print(f"Report: {path}")
 

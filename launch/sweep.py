@@ -11,7 +11,9 @@ from ml_collections import config_flags
 
 from launch.command_line import fail, run
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/.")
+CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "A file of configs/.", lock_config=False, accept_new_attributes=True
+)
 WORKDIR = flags.DEFINE_string("workdir", None, "Where results go; default runs/<config name>.")
 DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the plan and stop.")
 flags.mark_flag_as_required("config")
@@ -19,33 +21,58 @@ flags.mark_flag_as_required("config")
 
 def main() -> int:
     # After the flags, so that --help and a mistyped one answer at once.
-    from persist_jax.experiment import load_experiment
-    from persist_jax.grid import settle_config
-    from persist_jax.interruption import stop_on_signals
-    from persist_jax.results.report import write_report
-    from persist_jax.results.statistics import check_options
-    from persist_jax.sweep import Sweep
+    from persist_jax.store.sweep_folder import lock_path
+    from persist_jax.sweep.reading import read_configuration
+    from persist_jax.sweep.run import describe
 
     overridden = config_flags.get_override_values(flags.FLAGS["config"])
-    experiment = load_experiment(CONFIG.value, overridden)
-    report = experiment.config["report"]
-    check_options(**report)
-    workdir = Path(WORKDIR.value or f"runs/{experiment.config['name']}")
-    sweep = Sweep(experiment, workdir)
-    for line in (*experiment.notices, *sweep.describe()):
+    config, notices = read_configuration(CONFIG.value, overridden)
+    workdir = Path(WORKDIR.value or f"runs/{config.name}")
+    for line in (*notices, *describe(config, workdir)):
         print(line, flush=True)
-    if DRY_RUN.value:
-        return 0
-    workdir.mkdir(parents=True, exist_ok=True)
+    if DRY_RUN.value and not lock_path(workdir).exists():
+        return _dry_run(config, workdir)
     try:
-        with FileLock(workdir / "lock", timeout=0), stop_on_signals() as stop:
-            settle_config(experiment.config, workdir)
-            if not sweep.train(stop):
-                print(f"Saved. The same command goes on from here: {workdir}")
-                return stop.exit_status
-            print(f"Report: {write_report([workdir], **report)}")
+        workdir.mkdir(parents=True, exist_ok=True)
+        with FileLock(lock_path(workdir), timeout=0):
+            return (_dry_run if DRY_RUN.value else _sweep)(config, workdir)
     except Timeout:
         return fail(f"workdir: {workdir} is in use by another sweep")
+
+
+def _dry_run(config, workdir: Path) -> int:
+    """Everything that the sweep would refuse, and nothing that has to be fetched for it."""
+    from persist_jax.store.configuration import check_settled
+    from persist_jax.sweep.experiment import at_hand, load_experiment, places
+    from persist_jax.sweep.run import describe_training
+
+    if not at_hand(config):
+        check_settled(config, workdir, places(config))
+        print("  Sizes are known once the data is in the cache: the sweep puts it there.")
+        return 0
+    experiment = load_experiment(config)
+    check_settled(experiment.config, workdir, places(config))
+    for line in describe_training(experiment):
+        print(line, flush=True)
+    return 0
+
+
+def _sweep(config, workdir: Path) -> int:
+    from persist_jax.results.report import write_report
+    from persist_jax.store.configuration import settle
+    from persist_jax.sweep.experiment import load_experiment, places
+    from persist_jax.sweep.interruption import stop_on_signals
+    from persist_jax.sweep.run import describe_training, run_sweep
+
+    with stop_on_signals() as stop:
+        experiment = load_experiment(config)
+        settle(experiment.config, workdir, places(config))
+        for line in describe_training(experiment):
+            print(line, flush=True)
+        if not run_sweep(experiment.config, workdir, stop):
+            print(f"Saved. The same command goes on from here: {workdir}")
+            return stop.exit_status
+    print(f"Report: {write_report([workdir], options=config.report)}")
     return 0
 
 

@@ -1,6 +1,6 @@
 """Regularise a network by its most correlated neurons, through 0-dimensional persistence."""
 
-from persist_jax import networks, pgdl
+from persist_jax import models, pgdl, regularisers
 from persist_jax.kernels import (
     correlation_deaths,
     correlation_distance,
@@ -12,6 +12,8 @@ from persist_jax.kernels import (
 from persist_jax.regularisers import l1, l2, mean_correlation, t1, t2
 from persist_jax.sampling import sample_neurons
 
+__version__ = "0.2.0"
+
 __all__ = [
     "correlation_deaths",
     "correlation_distance",
@@ -20,9 +22,10 @@ __all__ = [
     "l2",
     "mean_correlation",
     "minimum_spanning_tree",
-    "networks",
+    "models",
     "pearson_distance",
     "pgdl",
+    "regularisers",
     "sample_neurons",
     "t1",
     "t2",

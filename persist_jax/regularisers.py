@@ -1,34 +1,36 @@
-"""The five terms that a training may add to the cross-entropy, and their names."""
+"""The five terms that a training may add to the cross-entropy, and the registry of terms."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from persist_jax.kernels import correlation_deaths, standardise
+from persist_jax.kernels import standardise
+from persist_jax.registry import Registry
+from persist_jax.validation import Share
 
 
 def t1(deaths: Float[Array, "m"]) -> Float[Array, ""]:
-    r"""The negated total persistence, :math:`T_1 = -\sum_i d_i`.
+    r"""The negated total persistence, $T_1 = -\sum_i d_i$.
 
     Minimising it pushes every death up: the most correlated neurons become less correlated.
 
     Args:
-      deaths: the ``m = n - 1`` deaths of ``n`` neurons, in any order.
+        deaths: the `m = n - 1` deaths of `n` neurons, in any order.
 
     Returns:
-      A scalar, 0 without deaths.
+        A scalar, 0 without deaths.
 
     Example:
-      >>> import jax.numpy as jnp
-      >>> import persist_jax as pj
-      >>> float(pj.t1(jnp.array([0.25, 0.5])))
-      -0.75
+        >>> float(t1(jnp.array([0.25, 0.5])))
+        -0.75
 
     Reference:
-      Ballester et al., *Decorrelating neurons using persistence*, arXiv 2308.04870.
+        Ballester et al., Decorrelating neurons using persistence, arXiv:2308.04870.
     """
     return -jnp.sum(deaths)
 
@@ -36,26 +38,24 @@ def t1(deaths: Float[Array, "m"]) -> Float[Array, ""]:
 def t2(deaths: Float[Array, "m"], alpha: float = 0.5) -> Float[Array, ""]:
     r"""Spread against level of the deaths.
 
-    .. math:: T_2 = \alpha\,\mathrm{std}(d) - (1 - \alpha)\,\mathrm{mean}(d)
+    $$ T_2 = \alpha\,\mathrm{std}(d) - (1 - \alpha)\,\mathrm{mean}(d) $$
 
     with the population standard deviation. Where all deaths are equal the standard deviation has
     no derivative; its gradient is taken as 0.
 
     Args:
-      deaths: the ``m = n - 1`` deaths of ``n`` neurons, in any order.
-      alpha: share of the standard deviation, in [0, 1].
+        deaths: the `m = n - 1` deaths of `n` neurons, in any order.
+        alpha: share of the standard deviation, in [0, 1].
 
     Returns:
-      A scalar, 0 without deaths.
+        A scalar, 0 without deaths.
 
     Example:
-      >>> import jax.numpy as jnp
-      >>> import persist_jax as pj
-      >>> float(pj.t2(jnp.array([0.25, 0.75])))
-      -0.125
+        >>> float(t2(jnp.array([0.25, 0.75])))
+        -0.125
 
     Reference:
-      Ballester et al., *Decorrelating neurons using persistence*, arXiv 2308.04870.
+        Ballester et al., Decorrelating neurons using persistence, arXiv:2308.04870.
     """
     if deaths.size == 0:
         return jnp.zeros((), deaths.dtype)
@@ -69,26 +69,24 @@ def t2(deaths: Float[Array, "m"], alpha: float = 0.5) -> Float[Array, ""]:
 def mean_correlation(points: Float[Array, "n b"]) -> Float[Array, ""]:
     r"""Mean absolute correlation over all pairs of neurons that are correlated at all.
 
-    .. math:: \frac{1}{|P|}\sum_{(i,j) \in P} |\mathrm{corr}(x_i, x_j)|,\qquad
-        P = \{(i, j) : i \ne j,\ \mathrm{corr}(x_i, x_j) \ne 0\text{ and finite}\}
+    $$ \frac{1}{|P|}\sum_{(i,j) \in P} |\mathrm{corr}(x_i, x_j)|,\qquad
+       P = \{(i, j) : i \ne j,\ \mathrm{corr}(x_i, x_j) \ne 0\text{ and finite}\} $$
 
     A constant neuron has correlation 0 with every other, so it does not count.
 
     Args:
-      points: ``n`` neurons as vectors of ``b`` activations.
+        points: `n` neurons as vectors of `b` activations.
 
     Returns:
-      A scalar in [0, 1], 0 where no pair counts.
+        A scalar in [0, 1], 0 where no pair counts.
 
     Example:
-      >>> import jax.numpy as jnp
-      >>> import persist_jax as pj
-      >>> points = jnp.array([[0.0, 1.0, 2.0], [3.0, 2.0, 1.0], [5.0, 5.0, 5.0]])
-      >>> round(float(pj.mean_correlation(points)), 5)
-      1.0
+        >>> points = jnp.array([[0.0, 1.0, 2.0], [3.0, 2.0, 1.0], [5.0, 5.0, 5.0]])
+        >>> round(float(mean_correlation(points)), 5)
+        1.0
 
     Reference:
-      Ballester et al., *Decorrelating neurons using persistence*, arXiv 2308.04870.
+        Ballester et al., Decorrelating neurons using persistence, arXiv:2308.04870.
     """
     rows = standardise(points)
     correlation = jnp.matmul(rows, rows.T, precision=jax.lax.Precision.HIGHEST)
@@ -99,19 +97,17 @@ def mean_correlation(points: Float[Array, "n b"]) -> Float[Array, ""]:
 
 
 def l1(params: PyTree) -> Float[Array, ""]:
-    r"""Sum of the absolute values of all trainable weights, :math:`\sum |w|`.
+    r"""Sum of the absolute values of all trainable weights, $\sum |w|$.
 
     Args:
-      params: every trainable weight: kernels, biases, batch-norm scale and offset, PReLU slopes.
+        params: every trainable weight: kernels, biases, batch-norm scale and offset, PReLU slopes.
 
     Returns:
-      A scalar. Its gradient at a weight of exactly 0 is 0.
+        A scalar. Its gradient at a weight of exactly 0 is 0.
 
     Example:
-      >>> import jax.numpy as jnp
-      >>> import persist_jax as pj
-      >>> float(pj.l1({"kernel": jnp.array([1.0, -2.0]), "bias": jnp.array(0.5)}))
-      3.5
+        >>> float(l1({"kernel": jnp.array([1.0, -2.0]), "bias": jnp.array(0.5)}))
+        3.5
     """
     # The derivative of jnp.abs at 0 is 1, which would push dead weights.
     signs = jax.tree.map(lambda leaf: jax.lax.stop_gradient(jnp.sign(leaf)), params)
@@ -119,46 +115,97 @@ def l1(params: PyTree) -> Float[Array, ""]:
 
 
 def l2(params: PyTree) -> Float[Array, ""]:
-    r"""Sum of the squares of all trainable weights, :math:`\sum w^2`.
+    r"""Sum of the squares of all trainable weights, $\sum w^2$.
 
     Args:
-      params: every trainable weight: kernels, biases, batch-norm scale and offset, PReLU slopes.
+        params: every trainable weight: kernels, biases, batch-norm scale and offset, PReLU slopes.
 
     Returns:
-      A scalar.
+        A scalar.
 
     Example:
-      >>> import jax.numpy as jnp
-      >>> import persist_jax as pj
-      >>> float(pj.l2({"kernel": jnp.array([1.0, -2.0]), "bias": jnp.array(0.5)}))
-      5.25
+        >>> float(l2({"kernel": jnp.array([1.0, -2.0]), "bias": jnp.array(0.5)}))
+        5.25
     """
     return sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(params))
 
 
+Taken = Literal["nothing", "deaths", "points", "params"]
+
+
+@dataclass(frozen=True)
+class Takes:
+    """What a registered term is a function of.
+
+    Attributes:
+        takes: "deaths" of the sampled neurons under `1 - |corr|`, ascending; their "points"
+            `(n, b)`; the trainable "params" of the network; or "nothing", of a term that is left
+            out.
+    """
+
+    takes: Taken = "deaths"
+
+
 class Regulariser(NamedTuple):
-    """A term of the loss: ``term(subject, alpha)`` of the points or of the trainable weights."""
+    """A term of the loss with its parameters filled in."""
 
-    subject: str  # "points" or "params"
-    term: Callable[[Any, float], Array]
-
-
-REGULARISERS: dict[str, Regulariser | None] = {
-    "none": None,
-    "t1": Regulariser("points", lambda points, alpha: t1(correlation_deaths(points))),
-    "t2": Regulariser("points", lambda points, alpha: t2(correlation_deaths(points), alpha)),
-    "min_corr": Regulariser("points", lambda points, alpha: mean_correlation(points)),
-    "l1": Regulariser("params", lambda params, alpha: l1(params)),
-    "l2": Regulariser("params", lambda params, alpha: l2(params)),
-}
+    takes: Taken
+    term: Callable[[Any], Array]
 
 
-def regulariser(name: str) -> Regulariser | None:
-    """The regulariser of that name, ``None`` for ``"none"``.
+REGULARISERS: Registry[Takes] = Registry("regulariser", Takes)
+register = REGULARISERS.register
+
+
+@register("none", takes="nothing")
+def _none(nothing):
+    return jnp.zeros(())
+
+
+@register("t1")
+def _t1(deaths):
+    return t1(deaths)
+
+
+@register("t2")
+def _t2(deaths, *, alpha: Share = 0.5):
+    return t2(deaths, alpha)
+
+
+@register("min_corr", takes="points")
+def _min_corr(points):
+    return mean_correlation(points)
+
+
+@register("l1", takes="params")
+def _l1(params):
+    return l1(params)
+
+
+@register("l2", takes="params")
+def _l2(params):
+    return l2(params)
+
+
+def regulariser(name: str, parameters: Mapping[str, Any] | None = None) -> Regulariser | None:
+    """The regulariser of that name, `None` for `"none"`.
+
+    Args:
+        name: a registered name.
+        parameters: its own parameters by name; defaults for those left out.
+
+    Returns:
+        What the term takes, and the term as a function of that alone.
 
     Raises:
-      ValueError: for an unknown name; the message lists the known ones.
+        ValueError: if the name is unknown, with the known ones, or a parameter is wrong.
+
+    Example:
+        >>> regulariser("t2", {"alpha": 0.3}).takes
+        'deaths'
     """
-    if name not in REGULARISERS:
-        raise ValueError(f"regulariser: {name!r} is not one of {', '.join(REGULARISERS)}")
-    return REGULARISERS[name]
+    entry = REGULARISERS[name]
+    bound = entry.parameters(parameters or {}, f"terms.{name}")
+    if entry.properties.takes == "nothing":
+        return None
+    return Regulariser(entry.properties.takes, functools.partial(entry.function, **bound))

@@ -33,12 +33,12 @@ class Golden:
     """One case of tests/data/golden: what the published code returned on a small network."""
 
     def __init__(self, name: str):
-        from persist_jax import networks
+        from persist_jax import pgdl
 
-        self._networks = networks
+        self._pgdl = pgdl
         path = DATA / "golden" / name
         self.arrays = dict(np.load(f"{path}.npz"))
-        self.network, self.variables = networks.read_network(
+        self.network, self.variables = pgdl.read_network(
             f"{path}.config.json", f"{path}.hdf5"
         )
 
@@ -49,7 +49,7 @@ class Golden:
         """The variables stored under ``w00:...``, or ``final:w00:...`` with another prefix."""
         names = [n for n in self.arrays if n.startswith(prefix) and n[len(prefix)].isdecimal()]
         arrays = [self.arrays[name] for name in sorted(names)]
-        return self._networks.variables_from_weights(self.network, arrays)
+        return self._pgdl.variables_from_weights(self.network, arrays)
 
     def gradient(self, term: str) -> list[np.ndarray] | None:
         """The gradient of a term per trainable variable in layer order, if it was finite."""

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import persist_jax as pj
-from persist_jax.networks import weight_order
-from persist_jax.networks.network import layer_name
+from persist_jax.models.network import layer_name
+from persist_jax.pgdl.keras_weights import weight_order
 from persist_jax.regularisers import REGULARISERS, regulariser
 
 CASES = ["mlp_dead", "mlp_full", "mlp_half", "conv_bn", "conv_dropout", "conv_prelu_gap"]
@@ -25,6 +25,14 @@ def _points(case, params):
     return pj.sample_neurons(activations, float(case["sampling"]))
 
 
+def _taken(takes, case, params):
+    """What a term that `takes` this is a function of."""
+    if takes == "params":
+        return params
+    points = _points(case, params)
+    return points if takes == "points" else pj.correlation_deaths(points)
+
+
 @pytest.fixture(scope="module")
 def values(case):
     """Every term with its gradient, in one compiled program per case."""
@@ -34,8 +42,7 @@ def values(case):
             chosen = regulariser(name)
 
             def of(params):
-                points = chosen.subject == "points"
-                return chosen.term(_points(case, params) if points else params, 0.5)
+                return chosen.term(_taken(chosen.takes, case, params))
 
             return jax.value_and_grad(of)(params)
 

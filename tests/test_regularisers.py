@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 
 import persist_jax as pj
+from persist_jax.regularisers import REGULARISERS, regulariser
+from persist_jax.sampling import NEURONS
+from persist_jax.validation import NotNegative, Share
 
 
 def _cloud(n=6, b=9, seed=0):
@@ -66,6 +69,50 @@ def test_norms_take_every_weight():
     assert [leaf.ravel().tolist() for leaf in slopes] == [[0.0], [1.0, -1.0], [-1.0]]
 
 
+def test_a_regulariser_has_its_parameters_bound():
+    deaths = jnp.array([0.1, 0.4, 0.7])
+    chosen = regulariser("t2", {"alpha": 0.25})
+    assert chosen.takes == "deaths"
+    assert float(chosen.term(deaths)) == float(pj.t2(deaths, 0.25))
+    assert float(regulariser("t2").term(deaths)) == float(pj.t2(deaths))
+    assert regulariser("none") is None
+
+
+@pytest.mark.parametrize(
+    "name, parameters, message",
+    [
+        ("t2", {"alpha": 2.0}, "terms.t2.alpha: 2.0 must be at most 1"),
+        ("t2", {"alpha": "half"}, "terms.t2.alpha: 'half' is not a number"),
+        ("t2", {"beta": 0.5}, "terms.t2.beta: unknown field; known are alpha"),
+        ("t1", {"alpha": 0.5}, "terms.t1.alpha: unknown field; known are none"),
+    ],
+)
+def test_a_wrong_parameter_is_one_line(name, parameters, message):
+    with pytest.raises(ValueError) as error:
+        regulariser(name, parameters)
+    assert str(error.value) == message
+
+
+def test_a_regulariser_from_outside_is_one_entry():
+    names = list(REGULARISERS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(REGULARISERS, "_entries", dict(REGULARISERS._entries))
+
+        @REGULARISERS.register("strongest", takes="points")
+        def _strongest(points, *, share: Share, power: NotNegative = 1.0):
+            return share * jnp.max(jnp.abs(points)) ** power
+
+        assert list(REGULARISERS) == [*names, "strongest"]
+        chosen = regulariser("strongest", {"share": 0.5, "power": 2})
+        assert chosen.takes == "points"
+        assert float(chosen.term(jnp.array([[1.0, -4.0]]))) == 8.0
+        with pytest.raises(ValueError, match="^terms.strongest.share: missing$"):
+            regulariser("strongest")
+        with pytest.raises(ValueError, match=r"^regulariser: 't1' is taken by .*\._t1$"):
+            REGULARISERS.register("t1")(_strongest)
+    assert list(REGULARISERS) == names
+
+
 def test_sampling_keeps_the_most_active_of_each_layer_and_all_of_the_last():
     rng = np.random.default_rng(2)
     layers = [rng.normal(size=shape).astype(np.float32) for shape in [(5, 4, 3), (5, 7), (5, 2)]]
@@ -86,6 +133,40 @@ def test_the_kept_share_is_rounded_down_as_on_paper(fraction, neurons, kept):
     assert pj.sample_neurons(layers, fraction).shape == (kept + 1, 2)
 
 
+def test_sampling_takes_a_mapping_in_its_order():
+    rng = np.random.default_rng(3)
+    layers = {name: jnp.asarray(rng.normal(size=(4, 6))) for name in ("hidden", "first", "end")}
+    named = pj.sample_neurons(layers, 0.5)
+    assert named.shape == (12, 4)
+    np.testing.assert_array_equal(named, pj.sample_neurons(list(layers.values()), 0.5))
+
+
+def test_channels_are_their_means_over_the_positions():
+    rng = np.random.default_rng(4)
+    shapes = [(5, 4, 3, 6), (5, 7), (5, 2, 4)]
+    layers = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+    points = pj.sample_neurons([jnp.asarray(a) for a in layers], 0.5, neurons="channels")
+    rows = []
+    for layer, axes in zip(layers[:2], [(1, 2), ()], strict=True):
+        means = layer.mean(axis=axes)
+        rows.append(means[:, np.argsort(-np.abs(means).mean(axis=0))[:3]].T)
+    np.testing.assert_allclose(points, np.concatenate([*rows, layers[2].mean(axis=1).T]), rtol=1e-5)
+
+
+@pytest.mark.parametrize("neurons", NEURONS)
+def test_devices_that_share_a_batch_sample_the_same_points(neurons):
+    rng = np.random.default_rng(5)
+    layers = [jnp.asarray(rng.normal(size=shape)) for shape in [(8, 2, 5), (8, 3)]]
+    expected = pj.sample_neurons(layers, 0.4, neurons=neurons)
+
+    def sampled(shares):
+        return pj.sample_neurons(shares, 0.4, neurons=neurons, axis_name="devices")
+
+    shares = [layer.reshape(4, 2, *layer.shape[1:]) for layer in layers]
+    for points in jax.pmap(sampled, axis_name="devices")(shares):
+        np.testing.assert_allclose(points, expected, rtol=1e-6)
+
+
 def test_sampling_is_not_differentiated_but_activations_are():
     layer = jnp.array([[1.0, 5.0], [2.0, -6.0]])
     slope = jax.grad(lambda a: jnp.sum(pj.sample_neurons([a, a[:, :1]], 0.5)))(layer)
@@ -97,3 +178,5 @@ def test_wrong_arguments_are_named():
         pj.sample_neurons([], 0.5)
     with pytest.raises(ValueError, match=r"fraction: 1.5 is not in \[0, 1\]"):
         pj.sample_neurons([jnp.ones((2, 2))], 1.5)
+    with pytest.raises(ValueError, match="^neurons: 'rows' is not one of positions, channels$"):
+        pj.sample_neurons([jnp.ones((2, 2))], 0.5, neurons="rows")

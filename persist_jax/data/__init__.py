@@ -1,19 +1,19 @@
-"""Data sets as arrays: images through tfds, embedded digits, PGDL tasks."""
+"""Data sets as arrays: kinds by name, images through tfds, the embedded digits, the cache."""
 
 from persist_jax.data.cache import cache_folder
 from persist_jax.data.dataset import Dataset, Split
 from persist_jax.data.images import load_images
-from persist_jax.data.pgdl_sample import SAMPLE_TASK, pgdl_sample
-from persist_jax.data.pgdl_task import Task, read_task, task_folder
+from persist_jax.data.registry import DATASETS, choose_dataset, load_dataset
+
+register = DATASETS.register
 
 __all__ = [
-    "SAMPLE_TASK",
+    "DATASETS",
     "Dataset",
     "Split",
-    "Task",
     "cache_folder",
+    "choose_dataset",
+    "load_dataset",
     "load_images",
-    "pgdl_sample",
-    "read_task",
-    "task_folder",
+    "register",
 ]

@@ -3,6 +3,7 @@
 Conversion needs TensorFlow, so it runs in a process of its own: the one that trains imports none.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -10,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,20 +38,56 @@ def cache_folder(cache: str | os.PathLike[str] | None = None) -> Path:
     return Path(chosen).expanduser().absolute()
 
 
-def entry(
-    name: str,
-    job: str,
-    key: dict[str, Any],
-    arguments: dict[str, Any],
-    cache: str | os.PathLike[str] | None = None,
-) -> Path:
+@dataclass(frozen=True)
+class Conversion:
+    """What makes an entry of the cache.
+
+    Attributes:
+        name: first part of the entry's folder.
+        module: the module that converts, run as `python -m`; see `persist_jax.data.convert`.
+        job: which of its conversions.
+        key: everything the content depends on, as JSON values.
+        arguments: what the conversion is called with, as JSON values.
+    """
+
+    name: str
+    module: str
+    job: str
+    key: dict[str, Any]
+    arguments: dict[str, Any]
+
+    @functools.cached_property
+    def full_key(self) -> dict[str, Any]:
+        """The key as the entry's record has it."""
+        return json.loads(json.dumps({"job": self.job} | self.key))
+
+    def folder(self, cache: str | os.PathLike[str] | None = None) -> Path:
+        """Where the entry lies, whether or not it is there.
+
+        Args:
+            cache: the cache folder; see `cache_folder`.
+        """
+        text = json.dumps(self.full_key, sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+        return cache_folder(cache) / f"{self.name}-{digest}"
+
+    def is_done(self, cache: str | os.PathLike[str] | None = None) -> bool:
+        """Whether the entry is there with every file as it was written."""
+        folder = self.folder(cache)
+        try:
+            record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+            return record["key"] == self.full_key and all(
+                _stamp(folder / name) == stamp for name, stamp in record["files"].items()
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
+
+def entry(conversion: Conversion, cache: str | os.PathLike[str] | None = None) -> Path:
     """Folder of a cache entry, converted first if it is missing or damaged.
 
     Args:
-        name: first part of the folder's name.
-        job: which conversion makes it, a name of `persist_jax.data.convert.JOBS`.
-        key: everything the content depends on, as JSON values.
-        arguments: what the conversion is called with, as JSON values.
+        conversion: what makes it.
         cache: the cache folder; see `cache_folder`.
 
     Returns:
@@ -58,16 +96,14 @@ def entry(
     Raises:
         ValueError: the conversion failed, or the cache folder cannot be written.
     """
-    key = json.loads(json.dumps({"job": job} | key))
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
-    folder = cache_folder(cache) / f"{name}-{digest}"
-    if _intact(folder, key):
+    folder = conversion.folder(cache)
+    if conversion.is_done(cache):
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f".{folder.name}.lock")):
-            if not _intact(folder, key):
-                _convert(folder, name, job, key, arguments)
+            if not conversion.is_done(cache):
+                _convert(conversion, folder)
     except OSError as error:
         raise ValueError(f"cache folder {folder.parent}: {error}") from None
     return folder
@@ -86,28 +122,26 @@ def read_arrays(folder: Path, names: tuple[str, ...]) -> tuple[np.ndarray, ...]:
     return tuple(np.load(folder / f"{name}.npy", mmap_mode="r") for name in names)
 
 
-def _convert(
-    folder: Path, name: str, job: str, key: dict[str, Any], arguments: dict[str, Any]
-) -> None:
+def _convert(conversion: Conversion, folder: Path) -> None:
     """Make the entry under another name and give it its own when it is complete."""
-    print(f"converting {name} into {folder} (once)", file=sys.stderr, flush=True)
+    print(f"converting {conversion.name} into {folder} (once)", file=sys.stderr, flush=True)
     unfinished = folder.with_name(f".{folder.name}.unfinished")
     for leftover in (unfinished, folder):
         shutil.rmtree(leftover, ignore_errors=True)
     unfinished.mkdir()
     try:
-        _run(name, job, unfinished, arguments)
+        _run(conversion, unfinished)
         written = (path for path in sorted(unfinished.rglob("*")) if path.is_file())
         files = {path.relative_to(unfinished).as_posix(): _stamp(path) for path in written}
-        record = {"key": key, "files": files}
+        record = {"key": conversion.full_key, "files": files}
         (unfinished / _RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
         unfinished.rename(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _run(name: str, job: str, folder: Path, arguments: dict[str, Any]) -> None:
-    command = [sys.executable, "-m", "persist_jax.data.convert", job, str(folder)]
+def _run(conversion: Conversion, folder: Path) -> None:
+    command = [sys.executable, "-m", conversion.module, conversion.job, str(folder)]
     package = str(Path(__file__).parents[2])
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")])),
@@ -118,7 +152,7 @@ def _run(name: str, job: str, folder: Path, arguments: dict[str, Any]) -> None:
     }
     done = subprocess.run(
         command,
-        input=json.dumps(arguments),
+        input=json.dumps(conversion.arguments),
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -129,7 +163,7 @@ def _run(name: str, job: str, folder: Path, arguments: dict[str, Any]) -> None:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         said = [line for line in lines if line.startswith("error: ")]
         last = (said or lines or [f"exit status {done.returncode}"])[-1]
-        raise ValueError(f"{name}: {last.removeprefix('error: ')}")
+        raise ValueError(f"{conversion.name}: {last.removeprefix('error: ')}")
 
 
 def _stamp(path: Path) -> list[int]:
@@ -139,13 +173,3 @@ def _stamp(path: Path) -> list[int]:
         while block := file.read(1 << 24):
             checksum = zlib.crc32(block, checksum)
     return [path.stat().st_size, checksum]
-
-
-def _intact(folder: Path, key: dict[str, Any]) -> bool:
-    try:
-        record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
-        return record["key"] == key and all(
-            _stamp(folder / name) == stamp for name, stamp in record["files"].items()
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return False

@@ -6,18 +6,17 @@ says in one line on standard error why it could not. TensorFlow is imported in t
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from persist_jax.data.pgdl_sample import write_pgdl_sample
-
 PARTS = ("train", "test")
 
 
-def _save(folder: Path, part: str, x: np.ndarray, y: np.ndarray) -> None:
+def save_part(folder: Path, part: str, x: np.ndarray, y: np.ndarray) -> None:
+    """Write the examples and labels of a part as `read_arrays` finds them."""
     np.save(folder / f"{part}_x.npy", x)
     np.save(folder / f"{part}_y.npy", y.astype(np.int32))
 
@@ -50,7 +49,7 @@ def write_images(
     for part in PARTS:
         stored = builder.as_dataset(split=part, batch_size=-1, read_config=one_by_one)
         arrays = tfds.as_numpy(stored)
-        _save(folder, part, arrays["image"], arrays["label"])
+        save_part(folder, part, arrays["image"], arrays["label"])
 
 
 def _both_ways(builder: Any, name: str, manual_dir: str | None, error: Exception) -> str:
@@ -65,44 +64,16 @@ def _both_ways(builder: Any, name: str, manual_dir: str | None, error: Exception
     )
 
 
-def write_pgdl_task(folder: Path, shards: dict[str, list[str]]) -> None:
-    """Write the examples of TFRecord shards, in the order given."""
-    import tensorflow as tf
+def main(jobs: Mapping[str, Callable[..., None]], job: str, folder: str) -> None:
+    """Run one conversion; exit status 2 with one line when the input is at fault.
 
-    text = tf.io.FixedLenFeature([], tf.string)
-
-    def example(record: Any) -> tuple[Any, Any]:
-        features = tf.io.parse_single_example(record, {"inputs": text, "output": text})
-        x = tf.io.parse_tensor(features["inputs"], tf.float32)
-        return x, tf.ensure_shape(tf.io.parse_tensor(features["output"], tf.int32), [])
-
-    for part in PARTS:
-        batches: list[tuple[np.ndarray, np.ndarray]] = []
-        for shard in shards[part]:
-            examples = tf.data.TFRecordDataset(shard).map(example).batch(1024)
-            try:
-                batches += examples.as_numpy_iterator()
-            except tf.errors.OpError as error:
-                reason = " ".join((error.message or "").split())[:200]
-                raise ValueError(f"{shard}: not PGDL examples ({reason})") from None
-        shapes = {batch.shape[1:] for batch, _ in batches}
-        if len(shapes) != 1:
-            raise ValueError(f"{Path(shards[part][0]).parent}: examples of shapes {sorted(shapes)}")
-        x, y = (np.concatenate(arrays) for arrays in zip(*batches, strict=True))
-        _save(folder, part, x, y)
-
-
-JOBS: dict[str, Callable[..., None]] = {
-    "images": write_images,
-    "pgdl_task": write_pgdl_task,
-    "pgdl_sample": write_pgdl_sample,
-}
-
-
-def main(job: str, folder: str) -> None:
-    """Run one conversion; exit status 2 with one line when the input is at fault."""
+    Args:
+        jobs: conversions by name, called with the folder and the arguments.
+        job: name of the conversion.
+        folder: the folder to write into, which is there and empty.
+    """
     try:
-        JOBS[job](Path(folder), **json.load(sys.stdin))
+        jobs[job](Path(folder), **json.load(sys.stdin))
     except (ValueError, OSError) as error:
         line = " ".join(str(error).split())
         print(f"error: {line}", file=sys.stderr)
@@ -110,4 +81,4 @@ def main(job: str, folder: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main({"images": write_images}, *sys.argv[1:])

@@ -1,19 +1,37 @@
 """MNIST-like image sets, through tfds or embedded, as a `Dataset`."""
 
 import os
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
-from persist_jax.data.cache import entry, read_arrays
+from persist_jax.data.cache import Conversion, entry, read_arrays
 from persist_jax.data.dataset import Dataset, Split
 from persist_jax.data.digits import digits
+from persist_jax.data.registry import DATASETS
 
+InnerShare = Annotated[float, Field(gt=0, lt=1)]
 _ARRAYS = ("train_x", "train_y", "test_x", "test_y")
 
 
 def _scaled(pixels: np.ndarray, top: float, double_division: bool) -> np.ndarray:
     scaled = pixels.astype(np.float32) / np.float32(top)
     return scaled / np.float32(top) if double_division else scaled
+
+
+def _conversion(
+    name: str,
+    data_dir: str | os.PathLike[str] | None = None,
+    manual_dir: str | os.PathLike[str] | None = None,
+) -> Conversion:
+    arguments = {
+        "name": name,
+        "data_dir": data_dir and os.path.abspath(data_dir),
+        "manual_dir": manual_dir and os.path.abspath(manual_dir),
+    }
+    module = "persist_jax.data.convert"
+    return Conversion(name.replace("/", "_"), module, "images", {"name": name}, arguments)
 
 
 def load_images(
@@ -56,15 +74,34 @@ def load_images(
     if name == "digits":
         arrays, top = digits(), 16.0
     else:
-        arguments = {
-            "name": name,
-            "data_dir": data_dir and os.path.abspath(data_dir),
-            "manual_dir": manual_dir and os.path.abspath(manual_dir),
-        }
-        folder = entry(name.replace("/", "_"), "images", {"name": name}, arguments, cache)
+        folder = entry(_conversion(name, data_dir, manual_dir), cache)
         arrays, top = dict(zip(_ARRAYS, read_arrays(folder, _ARRAYS), strict=True)), 255.0
     x = _scaled(arrays["train_x"], top, double_division)
     y = np.array(arrays["train_y"])
     cut = len(y) - round(validation_fraction * len(y))
     test = Split(_scaled(arrays["test_x"], top, double_division), np.array(arrays["test_y"]))
     return Dataset(name, Split(x[:cut], y[:cut]), Split(x[cut:], y[cut:]), test)
+
+
+def _at_hand(*, name: str, cache: str | None, **others: object) -> bool:
+    return name == "digits" or _conversion(name).is_done(cache)
+
+
+@DATASETS.register("images", places=("data_dir", "manual_dir", "cache"), at_hand=_at_hand)
+def _images(
+    *,
+    name: str,
+    validation_fraction: InnerShare = 0.2,
+    double_division: bool = False,
+    data_dir: str | None = None,
+    manual_dir: str | None = None,
+    cache: str | None = None,
+) -> Dataset:
+    return load_images(
+        name,
+        validation_fraction=validation_fraction,
+        double_division=double_division,
+        data_dir=data_dir,
+        manual_dir=manual_dir,
+        cache=cache,
+    )

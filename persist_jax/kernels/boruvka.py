@@ -22,7 +22,7 @@ class _Forest(NamedTuple):
 
 def boruvka_edges(
     distances: Float[Array, "n n"],
-) -> tuple[Int32[Array, "n_minus_1 2"], Bool[Array, ""]]:
+) -> tuple[Int32[Array, "n-1 2"], Bool[Array, ""]]:
     """The edges (lower, higher) of the minimum spanning tree, in no particular order.
 
     The number of rounds is fixed, so no device waits for a decision of the host; rounds after the

@@ -5,9 +5,9 @@ from jax import Array, lax
 from jaxtyping import Float
 
 from persist_jax.kernels.arguments import as_distances, as_points
+from persist_jax.kernels.batching import in_sequence_on_cpu
 from persist_jax.kernels.distances import correlation_distance, one_minus_absolute, standardise
-from persist_jax.kernels.lanes import in_sequence_on_cpu
-from persist_jax.kernels.spanning_tree import SEARCHES, tree_edges
+from persist_jax.kernels.spanning_tree import ALGORITHMS, tree_edges
 
 # In bytes. Dense is the faster one where it fits, with up to three arrays of this size at a time.
 _LARGEST_MATRIX = 2**31
@@ -16,7 +16,7 @@ _LARGEST_MATRIX = 2**31
 @as_distances
 def zeroth_deaths(
     distances: Float[Array, "n n"], *, algorithm: str = "auto"
-) -> Float[Array, " n_minus_1"]:
+) -> Float[Array, "n-1"]:
     r"""The finite deaths of 0-dimensional Vietoris-Rips persistence.
 
     They are the edge weights of the minimum spanning tree. The derivative holds the tree fixed,
@@ -54,7 +54,7 @@ def zeroth_deaths(
 @as_points
 def correlation_deaths(
     points: Float[Array, "n b"], *, algorithm: str = "auto", axis_name: str | None = None
-) -> Float[Array, " n_minus_1"]:
+) -> Float[Array, "n-1"]:
     r"""The deaths of neurons under `1 - |corr|`, differentiable with respect to the points.
 
     The same as `zeroth_deaths(correlation_distance(points))` to rounding, but the tree is found
@@ -68,8 +68,10 @@ def correlation_deaths(
             is computed in float32.
         algorithm: "prim", "boruvka"; "matrix_free", which needs O(n b) memory; or "auto", which
             takes it where the matrix of distances would exceed 2 GiB, and else the faster one.
-        axis_name: a mapped axis whose devices all hold the same points. The matrix-free search
-            then shares its rows over them; the other algorithms have nothing to share.
+        axis_name: name of a mapped axis whose devices all hold the same points, as
+            `sample_neurons` gathers them where the batch is shared. The matrix-free search then
+            looks for the neighbours of its share of the neurons on each device, and all get the
+            same deaths; the other algorithms have nothing to share and ignore it.
 
     Returns:
         The n - 1 deaths in [0, 1], ascending, float32 or float64.
@@ -93,7 +95,7 @@ def correlation_deaths(
 
 
 def _correlation_tree(points, algorithm, axis_name):
-    choices = [*SEARCHES, "matrix_free"]
+    choices = [*ALGORITHMS, "matrix_free"]
     if algorithm not in choices:
         raise ValueError(f"algorithm {algorithm!r} is not one of {', '.join(choices)}")
     n = points.shape[0]
@@ -103,7 +105,7 @@ def _correlation_tree(points, algorithm, axis_name):
 
         return matrix_free_spanning_tree(points, axis_name=axis_name)
 
-    def search(points):
+    def edges(points):
         return tree_edges(correlation_distance(points), algorithm)[0]
 
-    return in_sequence_on_cpu(search)(points)
+    return in_sequence_on_cpu(edges)(points)

@@ -160,8 +160,10 @@ def _gram(unit: Float[Array, "n b"]) -> Float[Array, "n n"]:
 
 
 def _gram_in_blocks(unit: Float[Array, "n b"]) -> Float[Array, "n n"]:
-    """The same from the products on and above the diagonal: half the work of the product, and
-    blocks that are transposed within the cache of a CPU."""
+    """The same from the products on and above the diagonal.
+
+    It is half the work of the product, and blocks are transposed within the cache of a CPU.
+    """
     n = unit.shape[0]
     side = max(_BLOCK, -(-n // _MOST_BLOCKS))
     ends = [*range(0, n, side), n]

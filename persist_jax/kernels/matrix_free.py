@@ -13,7 +13,7 @@ from persist_jax.kernels.neighbours import (
     Bounds,
     Candidates,
     Edges,
-    Layout,
+    Tiling,
     component_best,
     looks_left,
     renew,
@@ -113,8 +113,8 @@ def matrix_free_spanning_tree(
     @jax.custom_batching.sequential_vmap
     def tree(points):
         edges = grow(points, tile, axis_name).edges
-        _, lower, upper = lax.sort(edges, num_keys=3)
-        return jnp.stack([lower, upper], 1)[: points.shape[0] - 1]
+        _, lower, higher = lax.sort(edges, num_keys=3)
+        return jnp.stack([lower, higher], 1)[: points.shape[0] - 1]
 
     return tree(lax.stop_gradient(points))
 
@@ -125,16 +125,16 @@ def grow(
     """Runs Boruvka's algorithm until one component is left."""
     unit = standardise(points)
     unit = jnp.where(jnp.isfinite(unit), unit, 0)
-    layout, m = _layout(unit.shape[0], tile, axis_name)
-    unit = jnp.pad(unit, ((0, m - layout.n), (0, 0)))
+    tiling, m = _tiling(unit.shape[0], tile, axis_name)
+    unit = jnp.pad(unit, ((0, m - tiling.n), (0, 0)))
 
     def body(forest):
-        return _round(unit, forest, layout, axis_name)
+        return _round(unit, forest, tiling, axis_name)
 
-    return lax.while_loop(lambda forest: forest.components > 1, body, _start(unit, layout))
+    return lax.while_loop(lambda forest: forest.components > 1, body, _start(unit, tiling))
 
 
-def _layout(n: int, tile: int | None, axis_name: str | None) -> tuple[Layout, int]:
+def _tiling(n: int, tile: int | None, axis_name: str | None) -> tuple[Tiling, int]:
     """How this device's share is cut, and the number of vertices with those that only pad."""
     devices = 1 if axis_name is None else lax.axis_size(axis_name)
     usual_tile, chunk = _CPU_CUT if jax.default_backend() == "cpu" else _ACCELERATOR_CUT
@@ -144,20 +144,20 @@ def _layout(n: int, tile: int | None, axis_name: str | None) -> tuple[Layout, in
     tile = -(-min(tile or usual_tile, -(-n // devices)) // size) * size
     rows = -(-n // (tile * devices)) * tile
     first = 0 if axis_name is None else lax.axis_index(axis_name) * rows
-    return Layout(n, tile, size, min(chunk, rows), rows, first), rows * devices
+    return Tiling(n, tile, size, min(chunk, rows), rows, first), rows * devices
 
 
-def _start(unit: Float[Array, "m b"], layout: Layout) -> Forest:
-    m, rows = unit.shape[0], layout.rows
+def _start(unit: Float[Array, "m b"], tiling: Tiling) -> Forest:
+    m, rows = unit.shape[0], tiling.rows
     vertex = jnp.arange(m, dtype=jnp.int32)
     none = jnp.full((m,), jnp.inf, unit.dtype)
-    constant = (unit == 0).all(1) & (vertex > 0) & (vertex < layout.n)
+    constant = (unit == 0).all(1) & (vertex > 0) & (vertex < tiling.n)
     return Forest(
         labels=vertex,
-        components=jnp.int32(layout.n),
+        components=jnp.int32(tiling.n),
         edges=Edges(none, vertex, vertex),
         bounds=Bounds(
-            table=jnp.zeros((rows, m // layout.size), unit.dtype),
+            table=jnp.zeros((rows, m // tiling.size), unit.dtype),
             least=jnp.zeros((rows,), unit.dtype),
             group=jnp.zeros((rows,), jnp.int32),
         ),
@@ -171,7 +171,7 @@ def _start(unit: Float[Array, "m b"], layout: Layout) -> Forest:
 
 
 def _round(
-    unit: Float[Array, "m b"], forest: Forest, layout: Layout, axis_name: str | None
+    unit: Float[Array, "m b"], forest: Forest, tiling: Tiling, axis_name: str | None
 ) -> Forest:
     """Joins components along their least edges: all whose search has ended."""
 
@@ -183,20 +183,20 @@ def _round(
     sizes = jnp.zeros_like(labels).at[labels].add(1)
     largest = jnp.where(sizes == sizes.max(), vertex, vertex.size).min()
     candidates = _still_leaving(labels, forest.candidates)
-    bounds = renew(forest.bounds, unit, labels, forest.due, layout)
+    bounds = renew(forest.bounds, unit, labels, forest.due, tiling)
     # A search is stopped only once in a row, so that there is an end.
-    most = layout.rows * _LOOKS_BEFORE_COUNTING
+    most = tiling.rows * _LOOKS_BEFORE_COUNTING
     most = jnp.where(forest.stopped, jnp.iinfo(jnp.int32).max, most)
-    found = search(unit, labels, bounds, candidates, largest, most, layout)
+    found = search(unit, labels, bounds, candidates, largest, most, tiling)
 
-    share = (lax.dynamic_slice_in_dim(x, layout.first, layout.rows) for x in found.candidates)
+    share = (lax.dynamic_slice_in_dim(x, tiling.first, tiling.rows) for x in found.candidates)
     candidates = Candidates(*map(of_all_devices, share))
     best = component_best(labels, candidates)
-    open_rows = unsettled(labels, found.bounds, candidates, best, layout)
+    open_rows = unsettled(labels, found.bounds, candidates, best, tiling)
     waits = jnp.zeros(labels.shape, bool).at[labels].max(of_all_devices(open_rows))
 
     joins = jnp.isfinite(best.weight) & ~waits
-    ends = labels[jnp.where(joins, best.lower, 0)], labels[jnp.where(joins, best.upper, 0)]
+    ends = labels[jnp.where(joins, best.lower, 0)], labels[jnp.where(joins, best.higher, 0)]
     other = jnp.where(ends[0] == vertex, ends[1], ends[0])
     root = _roots(jnp.where(joins, other, vertex))
     joined = root != vertex
@@ -207,7 +207,7 @@ def _round(
         bounds=found.bounds,
         candidates=candidates,
         stopped=found.active.any(),
-        due=looks_left(found, labels, layout) > _LOOKS_IN_A_PASS * found.bounds.table.size,
+        due=looks_left(found, labels, tiling) > _LOOKS_IN_A_PASS * found.bounds.table.size,
         passes=forest.passes + forest.due,
         looked=forest.looked + found.looked,
     )

@@ -25,11 +25,11 @@ class Candidates(NamedTuple):
 
 
 class Edges(NamedTuple):
-    """One edge for every component label, `lower < upper` (weight inf: none)."""
+    """One edge for every component label, `lower < higher` (weight inf: none)."""
 
     weight: Float[Array, " m"]
     lower: Int[Array, " m"]
-    upper: Int[Array, " m"]
+    higher: Int[Array, " m"]
 
 
 class Bounds(NamedTuple):
@@ -44,8 +44,12 @@ class Bounds(NamedTuple):
     group: Int[Array, " rows"]
 
 
-class Search(NamedTuple):
-    """The state of one round's search. `looked` counts the pairs (row, group) looked at."""
+class RoundState(NamedTuple):
+    """The state of one round's search.
+
+    `best` is the least candidate of every component, `active` says which rows are still searched,
+    and `looked` counts the pairs (row, group) looked at.
+    """
 
     bounds: Bounds
     candidates: Candidates
@@ -54,7 +58,7 @@ class Search(NamedTuple):
     looked: Int[Array, ""]
 
 
-class Layout(NamedTuple):
+class Tiling(NamedTuple):
     """Which rows this device searches, and how the work is cut.
 
     `tile` rows and columns of the correlation are formed at once in a pass; `size` vertices are a
@@ -80,20 +84,23 @@ def distances_of(products: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def renew(
-    bounds: Bounds, unit: Float[Array, "m b"], labels: Int[Array, " m"], due: Array, layout: Layout
+    bounds: Bounds, unit: Float[Array, "m b"], labels: Int[Array, " m"], due: Array, tiling: Tiling
 ) -> Bounds:
-    """If `due`, the distance from every row to the nearest vertex of every group, own component
-    left out."""
-    m, tile, size = unit.shape[0], layout.tile, layout.size
+    """The bounds made again if `due`, else as they are.
+
+    They are the distances from every row to the nearest vertex of every group, own component left
+    out.
+    """
+    m, tile, size = unit.shape[0], tiling.tile, tiling.size
     tiles, width = m // tile, tile // size
-    whole = layout.rows == m
-    pairs = np.triu_indices(tiles) if whole else np.indices((layout.rows // tile, tiles))
+    whole = tiling.rows == m
+    pairs = np.triu_indices(tiles) if whole else np.indices((tiling.rows // tile, tiles))
     pairs = jnp.asarray(np.reshape(pairs, (2, -1)), jnp.int32)
 
     def add_tile(k, table):
         i, j = pairs[0, k] * tile, pairs[1, k] * tile
-        left, right = (lax.dynamic_slice_in_dim(unit, x, tile) for x in (layout.first + i, j))
-        label, other = (lax.dynamic_slice_in_dim(labels, x, tile) for x in (layout.first + i, j))
+        left, right = (lax.dynamic_slice_in_dim(unit, x, tile) for x in (tiling.first + i, j))
+        label, other = (lax.dynamic_slice_in_dim(labels, x, tile) for x in (tiling.first + i, j))
         gap = distances_of(jnp.matmul(left, right.T, precision=lax.Precision.HIGHEST))
         gap = jnp.where(label[:, None] == other[None], jnp.inf, gap)
         nearest = gap.reshape(tile, width, size).min(2)
@@ -107,8 +114,8 @@ def renew(
     def least():
         # All edges of a constant row weigh 1, so the first in order leads to vertex 0. Once it is
         # taken, vertex 0 offers a better edge than the row ever could: the row needs no search.
-        rows = lax.dynamic_slice_in_dim(unit, layout.first, layout.rows)
-        constant = (rows == 0).all(1) & (layout.first + jnp.arange(layout.rows) > 0)
+        rows = lax.dynamic_slice_in_dim(unit, tiling.first, tiling.rows)
+        constant = (rows == 0).all(1) & (tiling.first + jnp.arange(tiling.rows) > 0)
         least, group = first_minimum(table)
         return jnp.where(constant, jnp.inf, least), group
 
@@ -130,26 +137,26 @@ def component_best(labels: Int[Array, " m"], candidates: Candidates) -> Edges:
     m = labels.shape[0]
     vertex = jnp.arange(m, dtype=jnp.int32)
     lower = jnp.minimum(vertex, candidates.target)
-    upper = jnp.maximum(vertex, candidates.target)
+    higher = jnp.maximum(vertex, candidates.target)
     weight = jnp.full_like(candidates.weight, jnp.inf).at[labels].min(candidates.weight)
     tied = candidates.weight == weight[labels]
     least_lower = jnp.full_like(lower, m).at[labels].min(jnp.where(tied, lower, m))
     tied &= lower == least_lower[labels]
-    least_upper = jnp.full_like(upper, m).at[labels].min(jnp.where(tied, upper, m))
-    return Edges(weight, least_lower, least_upper)
+    least_higher = jnp.full_like(higher, m).at[labels].min(jnp.where(tied, higher, m))
+    return Edges(weight, least_lower, least_higher)
 
 
 def unsettled(
-    labels: Int[Array, " m"], bounds: Bounds, candidates: Candidates, best: Edges, layout: Layout
+    labels: Int[Array, " m"], bounds: Bounds, candidates: Candidates, best: Edges, tiling: Tiling
 ) -> Bool[Array, " rows"]:
     """Which rows may have an edge that beats the best known one of their component."""
-    vertex = layout.first + jnp.arange(layout.rows, dtype=jnp.int32)
+    vertex = tiling.first + jnp.arange(tiling.rows, dtype=jnp.int32)
     weight, target = candidates.weight[vertex], candidates.target[vertex]
     best_weight, best_lower = best.weight[labels[vertex]], best.lower[labels[vertex]]
     # Of equally long edges the one with the lowest vertices wins, so of a row's the lowest target.
     # Groups are in the order of the vertices: the first one looked at settles such a tie.
-    earlier = jnp.minimum(vertex, bounds.group * layout.size) <= best_lower
-    earlier &= (weight > bounds.least) | (bounds.group < target // layout.size)
+    earlier = jnp.minimum(vertex, bounds.group * tiling.size) <= best_lower
+    earlier &= (weight > bounds.least) | (bounds.group < target // tiling.size)
     tied = (bounds.least == best_weight) & jnp.isfinite(best_weight)
     return (bounds.least < best_weight) | (tied & earlier)
 
@@ -161,28 +168,28 @@ def search(
     candidates: Candidates,
     skipped: Int[Array, ""],
     most: Int[Array, ""],
-    layout: Layout,
-) -> Search:
+    tiling: Tiling,
+) -> RoundState:
     """Looks at groups until every row of the share is settled, or at about `most` of them.
 
     The rows of component `skipped` are left as they are.
     """
-    label = lax.dynamic_slice_in_dim(labels, layout.first, layout.rows)
+    label = lax.dynamic_slice_in_dim(labels, tiling.first, tiling.rows)
 
     def renewed(bounds, candidates, looked):
         best = component_best(labels, candidates)
-        active = (label != skipped) & unsettled(labels, bounds, candidates, best, layout)
-        return Search(bounds, candidates, best, active, looked)
+        active = (label != skipped) & unsettled(labels, bounds, candidates, best, tiling)
+        return RoundState(bounds, candidates, best, active, looked)
 
     def step(state):
-        chunk, rows = layout.chunk, layout.rows
+        chunk, rows = tiling.chunk, tiling.rows
         (waiting,) = jnp.nonzero(state.active, size=-(-rows // chunk) * chunk, fill_value=rows)
         waiting = waiting.astype(jnp.int32)
         count = state.active.sum(dtype=jnp.int32)
 
         def look(k, known):
             row = lax.dynamic_slice_in_dim(waiting, k * chunk, chunk)
-            return _look(unit, labels, *known, row, layout)
+            return _look(unit, labels, *known, row, tiling)
 
         known = (state.bounds, state.candidates)
         known = lax.fori_loop(0, -(-count // chunk), look, known)
@@ -192,23 +199,23 @@ def search(
     return lax.while_loop(lambda state: state.active.any() & (state.looked < most), step, start)
 
 
-def looks_left(found: Search, labels: Int[Array, " m"], layout: Layout) -> Int[Array, ""]:
+def looks_left(found: RoundState, labels: Int[Array, " m"], tiling: Tiling) -> Int[Array, ""]:
     """How many groups could still beat the best known edges of the rows' components."""
 
     def count():
-        label = lax.dynamic_slice_in_dim(labels, layout.first, layout.rows)
+        label = lax.dynamic_slice_in_dim(labels, tiling.first, tiling.rows)
         better = found.bounds.table < found.best.weight[label][:, None]
         return (better & found.active[:, None]).sum(dtype=jnp.int32)
 
     return lax.cond(found.active.any(), count, lambda: jnp.int32(0))
 
 
-def _look(unit, labels, bounds, candidates, row, layout):
+def _look(unit, labels, bounds, candidates, row, tiling):
     """Looks at the least bounded group of every row in `row`; row number `rows` means none."""
-    m, size = labels.shape[0], layout.size
-    inside = jnp.minimum(row, layout.rows - 1)
-    vertex, group = layout.first + inside, bounds.group[inside]
-    weight, target, rest = _nearest_in_group(unit, labels, vertex, group, layout)
+    m, size = labels.shape[0], tiling.size
+    inside = jnp.minimum(row, tiling.rows - 1)
+    vertex, group = tiling.first + inside, bounds.group[inside]
+    weight, target, rest = _nearest_in_group(unit, labels, vertex, group, tiling)
     old_weight, old_target = candidates.weight[vertex], candidates.target[vertex]
     better = (weight < old_weight) | ((weight == old_weight) & (target < old_target))
     # A candidate is excepted from its group's bound, so one that is given up goes back into it.
@@ -222,7 +229,7 @@ def _look(unit, labels, bounds, candidates, row, layout):
         bounds.least.at[row].set(least, mode="drop"),
         bounds.group.at[row].set(first, mode="drop"),
     )
-    vertex = jnp.where(row < layout.rows, vertex, m)
+    vertex = jnp.where(row < tiling.rows, vertex, m)
     candidates = Candidates(
         candidates.weight.at[vertex].set(jnp.where(better, weight, old_weight), mode="drop"),
         candidates.target.at[vertex].set(jnp.where(better, target, old_target), mode="drop"),
@@ -230,14 +237,14 @@ def _look(unit, labels, bounds, candidates, row, layout):
     return bounds, candidates
 
 
-def _nearest_in_group(unit, labels, vertex, group, layout):
+def _nearest_in_group(unit, labels, vertex, group, tiling):
     """The nearest vertex of the group outside the component, and how far the next one is."""
-    blocks = unit.reshape(-1, layout.size, unit.shape[1])
+    blocks = unit.reshape(-1, tiling.size, unit.shape[1])
     product = jnp.einsum("rsb,rb->rs", blocks[group], unit[vertex], precision=lax.Precision.HIGHEST)
-    place = jnp.arange(layout.size, dtype=jnp.int32)[None]
-    target = group[:, None] * layout.size + place
-    leaving = (labels[target] != labels[vertex][:, None]) & (target < layout.n)
+    place = jnp.arange(tiling.size, dtype=jnp.int32)[None]
+    target = group[:, None] * tiling.size + place
+    leaving = (labels[target] != labels[vertex][:, None]) & (target < tiling.n)
     gap = jnp.where(leaving, distances_of(product), jnp.inf)
     weight, first = first_minimum(gap)
     rest = jnp.where(place == first[:, None], jnp.inf, gap).min(1)
-    return weight, group * layout.size + first, rest
+    return weight, group * tiling.size + first, rest

@@ -1,7 +1,7 @@
 """Prim's algorithm: n - 1 dependent steps over one row each, the faster one on a CPU.
 
 A step is short, so its cost is the number of compiled kernels it runs and whether each of them
-vectorises. Three choices follow. Minima are taken over a fixed number of lanes first, because a
+vectorises. Three choices follow. Minima are taken over a fixed number of columns first, because a
 reduction to one number does not vectorise. No edge's number needs an `argmin`, because the edge
 itself is what is minimised, as `lower * n + higher`. And a step ends with the new parents and
 begins with the new keys, because both read the old keys: so neither array is copied.
@@ -18,7 +18,7 @@ from persist_jax.kernels.ordering import ordered_keys
 
 # An edge's number is below n * n, in 32 bits.
 MOST_POINTS = 65_535
-_LANES = 32
+_WIDTH = 32
 # Steps in one turn of the loop: measured 10 to 30 % faster at n = 300 to 4096. Below, XLA compiles
 # the whole loop as one kernel, which a longer body would prevent.
 _UNROLL = 4
@@ -34,12 +34,12 @@ class _State(NamedTuple):
     keys: Array
     parents: Int32[Array, " m"]
     newest: Int32[Array, ""]
-    edges: UInt32[Array, " n_minus_1"]
+    edges: UInt32[Array, " added"]
 
 
 def prim_edges(
     distances: Float[Array, "n n"],
-) -> tuple[Int32[Array, "n_minus_1 2"], Bool[Array, ""]]:
+) -> tuple[Int32[Array, "n-1 2"], Bool[Array, ""]]:
     """The edges (lower, higher) of the minimum spanning tree, in the order in which Prim adds them.
 
     Args:
@@ -74,7 +74,7 @@ def prim_edges(
 
 
 class _Frontier:
-    """The steps of Prim on one matrix; arrays over vertices are padded to whole lanes.
+    """The steps of Prim on one matrix; arrays over vertices are padded to rows of `width`.
 
     Vertices in the tree and the padding have the key `visited`, below every weight's; NaN has a
     lower one still, so it sticks to the vertex that it is met at.
@@ -82,9 +82,9 @@ class _Frontier:
 
     def __init__(self, distances: Float[Array, "n n"]):
         self.n = distances.shape[0]
-        lanes = min(_LANES, self.n)
-        self.size = -(-self.n // lanes) * lanes
-        self.lanes = lanes
+        width = min(_WIDTH, self.n)
+        self.size = -(-self.n // width) * width
+        self.width = width
         self.index = jnp.arange(self.size, dtype=jnp.int32)
         self.flat = distances.reshape(-1)
         integer = ordered_keys(distances[0], nan=0).dtype
@@ -131,8 +131,8 @@ class _Frontier:
         return edge, jnp.where(inside <= self.visited, higher, lower)
 
     def least(self, values):
-        lanes = (values[i : i + self.lanes] for i in range(0, self.size, self.lanes))
-        return functools.reduce(jnp.minimum, lanes).min()
+        rows = (values[i : i + self.width] for i in range(0, self.size, self.width))
+        return functools.reduce(jnp.minimum, rows).min()
 
 
 def _ends(edges, n):

@@ -7,18 +7,18 @@ from jax import Array, lax
 from jaxtyping import Bool, Float, Int32
 
 from persist_jax.kernels.arguments import as_distances
+from persist_jax.kernels.batching import in_sequence_on_cpu
 from persist_jax.kernels.boruvka import boruvka_edges
-from persist_jax.kernels.lanes import in_sequence_on_cpu
 from persist_jax.kernels.ordering import in_order
 from persist_jax.kernels.prim import MOST_POINTS, prim_edges
 
-Search = Callable[[Float[Array, "n n"]], tuple[Int32[Array, "n_minus_1 2"], Bool[Array, ""]]]
+TreeAlgorithm = Callable[[Float[Array, "n n"]], tuple[Int32[Array, "n-1 2"], Bool[Array, ""]]]
 
 
 @as_distances
 def minimum_spanning_tree(
     distances: Float[Array, "n n"], *, algorithm: str = "auto"
-) -> Int32[Array, "n_minus_1 2"]:
+) -> Int32[Array, "n-1 2"]:
     """The unique minimum spanning tree: edges are compared by (weight, lower, higher index).
 
     Infinite weights are weights like any other. A matrix with a NaN off the diagonal has no order
@@ -48,35 +48,35 @@ def minimum_spanning_tree(
 
 def tree_edges(
     distances: Float[Array, "n n"], algorithm: str = "auto"
-) -> tuple[Int32[Array, "n_minus_1 2"], Bool[Array, ""]]:
+) -> tuple[Int32[Array, "n-1 2"], Bool[Array, ""]]:
     """The edges (lower, higher) in no particular order, and whether no distance is NaN.
 
     Where one is there is no order of weights, and the edges are those of the star at vertex 0.
     """
-    if algorithm not in SEARCHES:
-        raise ValueError(f"algorithm {algorithm!r} is not one of {', '.join(SEARCHES)}")
+    if algorithm not in ALGORITHMS:
+        raise ValueError(f"algorithm {algorithm!r} is not one of {', '.join(ALGORITHMS)}")
     n = distances.shape[0]
     if n == 1:
         return jnp.zeros((0, 2), jnp.int32), jnp.array(True)
-    edges, comparable = SEARCHES[algorithm](lax.stop_gradient(distances))
+    edges, comparable = ALGORITHMS[algorithm](lax.stop_gradient(distances))
     others = jnp.arange(1, n, dtype=jnp.int32)
     star = jnp.stack([jnp.zeros_like(others), others], 1)
     return jnp.where(comparable, edges, star), comparable
 
 
-def _search_on_cpu(distances):
+def _edges_on_cpu(distances):
     # Measured on 2 cores at n = 256 to 8192: Prim is ahead of Boruvka at each.
     n = distances.shape[0]
     return boruvka_edges(distances) if n > MOST_POINTS else prim_edges(distances)
 
 
-def _search(distances):
+def _edges(distances):
     # Crossovers between the two on a GPU are not measured; n - 1 launches are known to be hopeless.
-    return lax.platform_dependent(distances, cpu=_search_on_cpu, default=boruvka_edges)
+    return lax.platform_dependent(distances, cpu=_edges_on_cpu, default=boruvka_edges)
 
 
-SEARCHES: dict[str, Search] = {
-    "auto": in_sequence_on_cpu(_search),
-    "prim": in_sequence_on_cpu(_search_on_cpu),
+ALGORITHMS: dict[str, TreeAlgorithm] = {
+    "auto": in_sequence_on_cpu(_edges),
+    "prim": in_sequence_on_cpu(_edges_on_cpu),
     "boruvka": in_sequence_on_cpu(boruvka_edges),
 }

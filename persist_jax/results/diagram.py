@@ -1,4 +1,4 @@
-"""Critical difference diagrams: one layout, drawn by Matplotlib and by TikZ."""
+"""Critical difference diagrams: laid out once, drawn by Matplotlib and by TikZ."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,9 +8,8 @@ from matplotlib.figure import Figure
 
 from persist_jax.results.escape import latex
 from persist_jax.results.statistics import Comparison
+from persist_jax.results.style import INK, MUTED
 
-INK = "#1f2933"
-MUTED = "#6b7785"
 ACCENT = "#0072b2"
 AXIS_WIDTH = 11.0  # cm between the first and the last rank
 LABEL_WIDTH = 4.0  # cm on either side, for names
@@ -36,8 +35,8 @@ class Bar(NamedTuple):
     depth: float
 
 
-class Layout(NamedTuple):
-    """A diagram in cm; `x` from the axis' start, depths down from the axis."""
+class Diagram(NamedTuple):
+    """Everything that is drawn, in cm; `x` from the axis' start, depths down from the axis."""
 
     title: str
     ticks: tuple[int, ...]
@@ -49,7 +48,7 @@ class Layout(NamedTuple):
     depth: float
 
 
-def lay_out(title: str, comparison: Comparison) -> Layout:
+def lay_out(title: str, comparison: Comparison) -> Diagram:
     """Places the parts of a diagram so that no label meets another one or a bar."""
     c = comparison
     k = len(c.ranks)
@@ -68,20 +67,20 @@ def lay_out(title: str, comparison: Comparison) -> Layout:
     depth = max((item.depth for item in items), default=0.0) + 0.5
     ticks = tuple(range(1, k + 1)) if k > 1 else ()
     note = _note(c)
-    return Layout(title, ticks, tuple(items), bars, distance, label, note, depth)
+    return Diagram(title, ticks, tuple(items), bars, distance, label, note, depth)
 
 
-def draw(diagrams: Sequence[tuple[str, Comparison]]) -> Figure:
+def draw(comparisons: Sequence[tuple[str, Comparison]]) -> Figure:
     """Draws diagrams one below the other.
 
     Args:
-        diagrams: a title ("" for none) and a comparison each.
+        comparisons: each with its title, "" for none.
 
     Returns:
         The figure; a diagram without tests says why.
     """
-    layouts = [lay_out(title, comparison) for title, comparison in diagrams]
-    heights = [_height(layout) for layout in layouts]
+    diagrams = [lay_out(title, comparison) for title, comparison in comparisons]
+    heights = [_height(diagram) for diagram in diagrams]
     width = AXIS_WIDTH + 2 * LABEL_WIDTH
     figure = Figure(figsize=(width / 2.54, sum(heights) / 2.54))
     axes = figure.add_axes((0, 0, 1, 1))
@@ -89,13 +88,13 @@ def draw(diagrams: Sequence[tuple[str, Comparison]]) -> Figure:
     axes.set_xlim(-LABEL_WIDTH, AXIS_WIDTH + LABEL_WIDTH)
     axes.set_ylim(-sum(heights), 0)
     offset = 0.0
-    for layout, height in zip(layouts, heights, strict=True):
-        _draw_one(axes, layout, offset - _head(layout))
+    for diagram, height in zip(diagrams, heights, strict=True):
+        _draw_one(axes, diagram, offset - _head(diagram))
         offset -= height
     return figure
 
 
-def tikz(diagrams: Sequence[tuple[str, Comparison]]) -> str:
+def tikz(comparisons: Sequence[tuple[str, Comparison]]) -> str:
     """The same diagrams as a LaTeX document that compiles by itself."""
     lines = [
         r"\documentclass[border=4pt]{standalone}",
@@ -104,12 +103,12 @@ def tikz(diagrams: Sequence[tuple[str, Comparison]]) -> str:
         r"\begin{tikzpicture}[x=1cm, y=1cm, font=\small]",
     ]
     offset = 0.0
-    for title, comparison in diagrams:
-        layout = lay_out(title, comparison)
-        lines.append(rf"\begin{{scope}}[yshift={offset - _head(layout):.3f}cm]")
-        lines.extend(_tikz_lines(layout))
+    for title, comparison in comparisons:
+        diagram = lay_out(title, comparison)
+        lines.append(rf"\begin{{scope}}[yshift={offset - _head(diagram):.3f}cm]")
+        lines.extend(_tikz_lines(diagram))
         lines.append(r"\end{scope}")
-        offset -= _height(layout)
+        offset -= _height(diagram)
     return "\n".join([*lines, r"\end{tikzpicture}", r"\end{document}", ""])
 
 
@@ -134,87 +133,104 @@ def _stack(spans: Sequence[tuple[float, float]]) -> tuple[Bar, ...]:
     return tuple(bars)
 
 
-def _head(layout: Layout) -> float:
+def _head(diagram: Diagram) -> float:
     """Space over the axis: tick labels, critical distance, title."""
-    return 0.9 + (0.75 if layout.distance else 0) + (0.7 if layout.title else 0)
+    return 0.9 + (0.75 if diagram.distance else 0) + (0.7 if diagram.title else 0)
 
 
-def _height(layout: Layout) -> float:
-    return _head(layout) + layout.depth + (0.6 if layout.note else 0) + 0.1
+def _height(diagram: Diagram) -> float:
+    return _head(diagram) + diagram.depth + (0.6 if diagram.note else 0) + 0.1
 
 
-def _draw_one(axes: Axes, layout: Layout, y: float) -> None:
-    top = y + _head(layout)
-    if layout.title:
-        axes.text(
-            AXIS_WIDTH / 2, top - 0.4, layout.title, ha="center", va="center", size=11,
-            weight="bold", color=INK, parse_math=False,
-        )  # fmt: skip
-    if layout.distance:
-        line = y + 1.0
-        axes.plot([0, layout.distance], [line, line], color=ACCENT, lw=1.4)
-        for x in (0, layout.distance):
-            axes.plot([x, x], [line - 0.1, line + 0.1], color=ACCENT, lw=1.4)
-        axes.text(
-            layout.distance / 2, line + 0.14, layout.distance_label, ha="center", va="bottom",
-            size=9, color=ACCENT,
-        )  # fmt: skip
-    if layout.ticks:
+def _draw_one(axes: Axes, diagram: Diagram, y: float) -> None:
+    """Draws a diagram whose axis lies at the height `y`."""
+    _draw_head(axes, diagram, y)
+    if diagram.ticks:
         axes.plot([0, AXIS_WIDTH], [y, y], color=INK, lw=1.2, solid_capstyle="projecting")
-    for tick in layout.ticks:
-        x = (tick - 1) * AXIS_WIDTH / (len(layout.ticks) - 1)
+    for tick in diagram.ticks:
+        x = _tick_place(diagram, tick)
         axes.plot([x, x], [y, y + 0.16], color=INK, lw=1.2)
         axes.text(x, y + 0.24, str(tick), ha="center", va="bottom", size=10, color=INK)
-    for item in layout.items:
-        edge = -0.45 if item.side < 0 else AXIS_WIDTH + 0.45
-        level = y - item.depth
-        axes.plot([item.x, item.x, edge], [y, level, level], color=MUTED, lw=0.9)
-        axes.plot([item.x], [y], "o", color=INK, ms=3.5)
-        axes.text(
-            edge + 0.12 * item.side, level, f"{item.label}  ({item.rank:.2f})",
-            ha="right" if item.side < 0 else "left", va="center", size=10, color=INK,
-            parse_math=False,
-        )  # fmt: skip
-    for bar in layout.bars:
+    for item in diagram.items:
+        _draw_item(axes, item, y)
+    for bar in diagram.bars:
         axes.plot(
             [bar.start - 0.12, bar.stop + 0.12], [y - bar.depth] * 2, color=INK, lw=3.6,
             solid_capstyle="round",
         )  # fmt: skip
-    if layout.note:
+    if diagram.note:
         axes.text(
-            AXIS_WIDTH / 2, y - layout.depth - 0.1, layout.note, ha="center", va="center",
+            AXIS_WIDTH / 2, y - diagram.depth - 0.1, diagram.note, ha="center", va="center",
             size=9, style="italic", color=MUTED, parse_math=False,
         )  # fmt: skip
 
 
-def _tikz_lines(layout: Layout) -> list[str]:
+def _draw_head(axes: Axes, diagram: Diagram, y: float) -> None:
+    if diagram.title:
+        axes.text(
+            AXIS_WIDTH / 2, y + _head(diagram) - 0.4, diagram.title, ha="center", va="center",
+            size=11, weight="bold", color=INK, parse_math=False,
+        )  # fmt: skip
+    if diagram.distance:
+        line = y + 1.0
+        axes.plot([0, diagram.distance], [line, line], color=ACCENT, lw=1.4)
+        for x in (0, diagram.distance):
+            axes.plot([x, x], [line - 0.1, line + 0.1], color=ACCENT, lw=1.4)
+        axes.text(
+            diagram.distance / 2, line + 0.14, diagram.distance_label, ha="center", va="bottom",
+            size=9, color=ACCENT,
+        )  # fmt: skip
+
+
+def _draw_item(axes: Axes, item: Item, y: float) -> None:
+    edge = _edge(item)
+    level = y - item.depth
+    axes.plot([item.x, item.x, edge], [y, level, level], color=MUTED, lw=0.9)
+    axes.plot([item.x], [y], "o", color=INK, ms=3.5)
+    axes.text(
+        edge + 0.12 * item.side, level, f"{item.label}  ({item.rank:.2f})",
+        ha="right" if item.side < 0 else "left", va="center", size=10, color=INK,
+        parse_math=False,
+    )  # fmt: skip
+
+
+def _tick_place(diagram: Diagram, tick: int) -> float:
+    return (tick - 1) * AXIS_WIDTH / (len(diagram.ticks) - 1)
+
+
+def _edge(item: Item) -> float:
+    """Where the line from an item to its label ends."""
+    return -0.45 if item.side < 0 else AXIS_WIDTH + 0.45
+
+
+def _tikz_lines(diagram: Diagram) -> list[str]:
     lines = []
-    if layout.title:
-        y = _head(layout) - 0.4
-        name = rf"\bfseries {latex(layout.title)}"
+    if diagram.title:
+        y = _head(diagram) - 0.4
+        name = rf"\bfseries {latex(diagram.title)}"
         lines.append(rf"\node at ({AXIS_WIDTH / 2:.3f}, {y:.3f}) {{{name}}};")
-    if layout.distance:
-        end = f"({layout.distance:.3f}, 1)"
-        label = rf"\footnotesize {latex(layout.distance_label)}"
+    if diagram.distance:
+        end = f"({diagram.distance:.3f}, 1)"
+        label = rf"\footnotesize {latex(diagram.distance_label)}"
         lines.append(rf"\draw[|-|] (0, 1) -- node[above] {{{label}}} {end};")
-    if layout.ticks:
+    if diagram.ticks:
         lines.append(rf"\draw[thick] (0, 0) -- ({AXIS_WIDTH:.3f}, 0);")
-    for tick in layout.ticks:
-        x = (tick - 1) * AXIS_WIDTH / (len(layout.ticks) - 1)
+    for tick in diagram.ticks:
+        x = _tick_place(diagram, tick)
         lines.append(rf"\draw[thick] ({x:.3f}, 0) -- ({x:.3f}, 0.16) node[above] {{{tick}}};")
-    for item in layout.items:
-        edge, anchor = (-0.45, "left") if item.side < 0 else (AXIS_WIDTH + 0.45, "right")
+    for item in diagram.items:
+        edge, anchor = _edge(item), "left" if item.side < 0 else "right"
         label = f"{latex(item.label)} ({item.rank:.2f})"
         lines.append(
             rf"\draw[gray] ({item.x:.3f}, 0) |- ({edge:.3f}, {-item.depth:.3f})"
             rf" node[{anchor}, black] {{{label}}};"
         )
         lines.append(rf"\fill ({item.x:.3f}, 0) circle[radius=0.06];")
-    for bar in layout.bars:
+    for bar in diagram.bars:
         ends = f"({bar.start - 0.12:.3f}, {-bar.depth:.3f}) -- ({bar.stop + 0.12:.3f}, "
         lines.append(rf"\draw[line width=3pt, line cap=round] {ends}{-bar.depth:.3f});")
-    if layout.note:
-        y = -layout.depth - 0.1
-        note = rf"\footnotesize\itshape {latex(layout.note)}"
+    if diagram.note:
+        y = -diagram.depth - 0.1
+        note = rf"\footnotesize\itshape {latex(diagram.note)}"
         lines.append(rf"\node at ({AXIS_WIDTH / 2:.3f}, {y:.3f}) {{{note}}};")
     return lines

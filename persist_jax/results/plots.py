@@ -1,33 +1,19 @@
-"""Pictures of the best runs: losses, and the density of the deaths while training goes on."""
-
-import io
-from collections.abc import Sequence
+"""Pictures of the best runs: losses, and the density of the deaths from initial to trained."""
 
 import numpy as np
 from jaxtyping import Float
 from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import ListedColormap, to_rgb
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
-from PIL import Image
 from scipy.ndimage import gaussian_filter1d
 
-from persist_jax.results.records import read_history
 from persist_jax.results.selection import Table
-from persist_jax.results.style import (
-    FONT,
-    GRID,
-    INK,
-    LINES,
-    MUTED,
-    empty_picture,
-    panels,
-    say,
-)
+from persist_jax.results.style import FONT, GRID, MUTED, empty_picture, panels, say
+from persist_jax.store import read_history
 
 TRAINING = "#9db4c8"
 VALIDATION = "#0072b2"
@@ -35,9 +21,8 @@ REFERENCE = "#e69f00"
 SMOOTHED_POINTS = 60
 TOP = {"ha": "right", "va": "top"}
 RIDGES = 12
-FRAMES = 36
-LARGEST_GIF = 2_000_000
 DENSITY_POINTS = 256
+PLACES = (np.arange(DENSITY_POINTS) + 0.5) / DENSITY_POINTS
 BANDWIDTH = 0.022  # of the densities; distances lie in [0, 1]
 # Without viridis' light end, which vanishes on white.
 COLOURS = ListedColormap(colormaps["viridis"](np.linspace(0, 0.88, 256)))
@@ -50,6 +35,11 @@ def read_histories(table: Table) -> Histories:
     return {cell: read_history(choice.best.folder) for cell, choice in table.choices.items()}
 
 
+def has_deaths(history: dict) -> bool:
+    """Whether a run left any deaths."""
+    return "deaths" in history and history["deaths"].size > 0
+
+
 def plot_losses(table: Table, histories: Histories) -> Figure:
     """Training cross-entropy, smoothed, and validation loss per epoch of the best runs."""
     if not table.networks:
@@ -57,34 +47,12 @@ def plot_losses(table: Table, histories: Histories) -> Figure:
     with rc_context(FONT):
         figure, axes = panels(table.networks, table.regularisers, height=1.5, sharey="row")
         for cell, panel in axes.items():
-            history = histories.get(cell, {})
-            if not history:
-                say(panel, _reason(table, cell))
-                panel.tick_params(bottom=False, labelbottom=False, left=False)
-                continue
-            panel.grid(color=GRID, lw=0.6)
-            panel.set_axisbelow(True)
-            panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-            if cell[1] == "none":
-                _draw_losses(panel, history, {})
-            else:
-                _draw_losses(panel, history, histories.get((cell[0], "none"), {}))
-                weight = f"weight {table.choices[cell].weight:g}"
-                panel.text(1, 0.96, weight, size=7, color=MUTED, transform=panel.transAxes, **TOP)
+            _draw_loss_panel(panel, table, histories, cell)
         for network in table.networks:
             _scale(axes[network, table.regularisers[0]])
         for name in table.regularisers:
             axes[table.networks[-1], name].set_xlabel("epoch")
-        handles = [
-            Line2D([], [], color=TRAINING, lw=2, label="training cross-entropy, smoothed"),
-            Line2D([], [], color=VALIDATION, lw=1.6, label="validation loss"),
-            Line2D(
-                [], [], color=VALIDATION, marker="o", ms=4, lw=0, label="lowest validation loss"
-            ),
-        ]
-        if "none" in table.regularisers and len(table.regularisers) > 1:
-            label = "validation loss of none"
-            handles.append(Line2D([], [], color=REFERENCE, lw=1.1, ls="--", label=label))
+        handles = _loss_handles(table)
         figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False)
     return figure
 
@@ -100,7 +68,7 @@ def plot_deaths(table: Table, histories: Histories) -> Figure:
             panel.spines["left"].set_visible(False)
             panel.set_xlim(0, 1)
             panel.set_xticks([0, 0.5, 1], ["0", "½", "1"])
-            if _has_deaths(histories.get(cell, {})):
+            if has_deaths(histories.get(cell, {})):
                 _draw_ridges(panel, histories[cell])
             else:
                 say(panel, "no deaths" if histories.get(cell) else _reason(table, cell))
@@ -113,20 +81,6 @@ def plot_deaths(table: Table, histories: Histories) -> Figure:
         bar.set_ticks([0, 1], labels=["initial", "trained"])
         bar.outline.set_visible(False)
     return figure
-
-
-def animate_deaths(table: Table, histories: Histories) -> bytes:
-    """The density of the deaths of every best run over the iterations, as a GIF under 2 MB."""
-    shown = {cell: h for cell, h in histories.items() if _has_deaths(h)}
-    if not shown:
-        figure = empty_picture("No run has left deaths: there is nothing to animate.")
-        return _encode([_frame(figure, 100)])
-    with rc_context(FONT):
-        for frames, dpi in ((FRAMES, 100), (FRAMES // 2, 80), (FRAMES // 3, 60)):
-            content = _animation(table, shown, frames, dpi)
-            if len(content) < LARGEST_GIF:
-                break
-    return content
 
 
 def death_density(deaths: Float[np.ndarray, " n"]) -> Float[np.ndarray, " points"]:
@@ -162,6 +116,37 @@ def _reason(table: Table, cell: tuple[str, str]) -> str:
     return "no run yet"
 
 
+def _draw_loss_panel(
+    panel: Axes, table: Table, histories: Histories, cell: tuple[str, str]
+) -> None:
+    history = histories.get(cell, {})
+    if not history:
+        say(panel, _reason(table, cell))
+        panel.tick_params(bottom=False, labelbottom=False, left=False)
+        return
+    panel.grid(color=GRID, lw=0.6)
+    panel.set_axisbelow(True)
+    panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    if cell[1] == "none":
+        _draw_losses(panel, history, {})
+    else:
+        _draw_losses(panel, history, histories.get((cell[0], "none"), {}))
+        weight = f"weight {table.choices[cell].weight:g}"
+        panel.text(1, 0.96, weight, size=7, color=MUTED, transform=panel.transAxes, **TOP)
+
+
+def _loss_handles(table: Table) -> list[Line2D]:
+    handles = [
+        Line2D([], [], color=TRAINING, lw=2, label="training cross-entropy, smoothed"),
+        Line2D([], [], color=VALIDATION, lw=1.6, label="validation loss"),
+        Line2D([], [], color=VALIDATION, marker="o", ms=4, lw=0, label="lowest validation loss"),
+    ]
+    if "none" in table.regularisers and len(table.regularisers) > 1:
+        label = "validation loss of none"
+        handles.append(Line2D([], [], color=REFERENCE, lw=1.1, ls="--", label=label))
+    return handles
+
+
 def _draw_losses(axes: Axes, history: dict, baseline: dict) -> None:
     validation = history["validation_loss"]
     if len(baseline.get("validation_loss", ())):
@@ -191,101 +176,16 @@ def _row_lines(axes: Axes) -> list[Line2D]:
     return [line for other in axes.get_shared_y_axes().get_siblings(axes) for line in other.lines]
 
 
-def _has_deaths(history: dict) -> bool:
-    return "deaths" in history and history["deaths"].size > 0
-
-
 def _draw_ridges(axes: Axes, history: dict) -> None:
     deaths = history["deaths"]
     chosen = np.unique(np.linspace(0, len(deaths) - 1, RIDGES).round().astype(int))
     densities = np.stack([death_density(deaths[i]) for i in chosen])
-    places = (np.arange(DENSITY_POINTS) + 0.5) / DENSITY_POINTS
     tallest = max(densities.max(), 1e-9)
     for index, density in enumerate(densities):
         share = index / max(len(chosen) - 1, 1)
         base = 1 - share if len(chosen) > 1 else 0.0
         curve = base + 0.45 * density / tallest
         colour = COLOURS(share)
-        axes.fill_between(places, base, curve, color=colour, lw=0, zorder=index)
-        axes.plot(places, curve, color="white", lw=0.7, zorder=index + 0.5)
+        axes.fill_between(PLACES, base, curve, color=colour, lw=0, zorder=index)
+        axes.plot(PLACES, curve, color="white", lw=0.7, zorder=index + 0.5)
     axes.set_ylim(-0.02, 1.5)
-
-
-def _animation(table: Table, histories: Histories, frames: int, dpi: int) -> bytes:
-    networks = [name for name in table.networks if any(cell[0] == name for cell in histories)]
-    columns = min(len(networks), 4)
-    rows = -(-len(networks) // columns)
-    size = (max(2.6 * columns, 5.5), 2.0 * rows + 0.8)
-    figure = Figure(figsize=size, layout="constrained")
-    grid = np.ravel(figure.subplots(rows, columns, squeeze=False, sharex=True))
-    for panel in grid[len(networks) :]:
-        panel.set_axis_off()
-    panels_of = dict(zip(networks, grid[: len(networks)], strict=True))
-    lines = {}
-    places = (np.arange(DENSITY_POINTS) + 0.5) / DENSITY_POINTS
-    last = max(int(h["deaths_iteration"][-1]) for h in histories.values())
-    moments = np.linspace(0, last, frames)
-    curves = {cell: _curves(history, moments) for cell, history in histories.items()}
-    for network, panel in panels_of.items():
-        panel.set_title(network, size=9, weight="bold")
-        panel.set_xlim(0, 1)
-        panel.set_yticks([])
-        panel.spines["left"].set_visible(False)
-        tallest = [
-            np.quantile(c.max(axis=1), 0.9) for cell, c in curves.items() if cell[0] == network
-        ]
-        panel.set_ylim(0, 1.08 * max(tallest))
-        panel.set_xlabel("death")
-    for cell in curves:
-        colour, dashes = LINES[cell[1]]
-        (lines[cell],) = panels_of[cell[0]].plot(places, places, color=colour, ls=dashes, lw=1.5)
-    used = [name for name in table.regularisers if any(cell[1] == name for cell in curves)]
-    handles = [Line2D([], [], color=LINES[n][0], ls=LINES[n][1], lw=1.8, label=n) for n in used]
-    legend = figure.legend(
-        handles=handles, loc="outside upper center", ncols=len(used), frameon=False,
-        title=f"iteration {last}",
-    )  # fmt: skip
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # laid out once: nothing moves from frame to frame
-    pictures = []
-    for index, moment in enumerate(moments):
-        for cell, line in lines.items():
-            line.set_ydata(curves[cell][index])
-        legend.set_title(f"iteration {moment:.0f} of {last}")
-        pictures.append(_frame(figure, dpi))
-    return _encode(pictures)
-
-
-def _curves(history: dict, moments: np.ndarray) -> np.ndarray:
-    """Densities at the last snapshot before each moment; a run that has ended keeps its last."""
-    snapshots = np.searchsorted(history["deaths_iteration"], moments, side="right") - 1
-    densities = {i: death_density(history["deaths"][i]) for i in set(np.maximum(snapshots, 0))}
-    return np.stack([densities[max(i, 0)] for i in snapshots])
-
-
-def _frame(figure: Figure, dpi: int) -> Image.Image:
-    figure.set_dpi(dpi)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-
-
-def _encode(pictures: Sequence[Image.Image]) -> bytes:
-    """A GIF that rests on its first and on its last frame."""
-    palette = Image.new("P", (1, 1))
-    palette.putpalette(_palette())
-    frames = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
-    durations = [800, *[120] * (len(frames) - 2), 2000][-len(frames) :]
-    buffer = io.BytesIO()
-    frames[0].save(
-        buffer, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0,
-        optimize=True,
-    )  # fmt: skip
-    return buffer.getvalue()
-
-
-def _palette() -> list[int]:
-    """Every colour of the pictures in eight strengths: white stays white, lines keep theirs."""
-    colours = np.array([to_rgb(c) for c in [INK, MUTED, *(line[0] for line in LINES.values())]])
-    strength = np.linspace(0, 1, 8)[:, None, None]
-    return (255 * (1 - strength * (1 - colours))).round().astype(int).ravel().tolist()

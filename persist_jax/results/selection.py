@@ -10,9 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from persist_jax.regularisers import REGULARISERS
-from persist_jax.results.folders import Sweep
-from persist_jax.results.records import Record
+from persist_jax.store import Record, SweepFolder
 
 # Accuracies are multiples of 1 / examples, stored as float32 or averaged over seeds: what differs
 # by less than this is one accuracy, and one rank.
@@ -85,16 +83,16 @@ def choose(records: Sequence[Record]) -> Choice | None:
     by_weight: dict[float, list[Record]] = {}
     for record in sorted(records, key=lambda record: record.run):
         if record.status == "completed":
-            by_weight.setdefault(record.run.weight, []).append(record)
+            by_weight.setdefault(record.weight, []).append(record)
     candidates = [_summary(weight, group) for weight, group in by_weight.items()]
     return min(candidates, key=_preference, default=None)
 
 
-def tabulate(sweep: Sweep) -> Table:
+def tabulate(sweep: SweepFolder) -> Table:
     """The table of one sweep."""
     groups: dict[tuple[str, str], list[Record]] = {}
     for record in sweep.grid_records:
-        groups.setdefault((record.run.network, record.run.regulariser), []).append(record)
+        groups.setdefault((record.network, record.regulariser), []).append(record)
     choices = {cell: choose(group) for cell, group in groups.items()}
     diverged = Counter(
         cell for cell, group in groups.items() for record in group if record.status == "diverged"
@@ -104,11 +102,11 @@ def tabulate(sweep: Sweep) -> Table:
 
 
 def combine(tables: Sequence[Table]) -> Table:
-    """The tables side by side; a column is named `table/network`."""
-    rows = {name for table in tables for name in table.regularisers}
+    """The tables side by side; a column is named `table/network`, rows come as first met."""
+    rows = dict.fromkeys(name for table in tables for name in table.regularisers)
     return Table(
         " + ".join(table.title for table in tables),
-        tuple(name for name in REGULARISERS if name in rows),
+        tuple(rows),
         tuple(f"{table.title}/{name}" for table in tables for name in table.networks),
         {
             (f"{table.title}/{network}", regulariser): choice
@@ -129,16 +127,16 @@ def _summary(weight: float, records: list[Record]) -> Choice:
     def mean(values: list[float | int | None]) -> float:
         return statistics.fmean(math.inf if value is None else value for value in values)
 
-    trained = [record.accuracy["trained"] for record in records]
+    trained = [record.accuracy.trained for record in records]
     return Choice(
         weight=weight,
-        validation=mean([accuracy["validation"] for accuracy in trained]),
+        validation=mean([accuracy.validation for accuracy in trained]),
         validation_loss=mean([record.validation_loss for record in records]),
-        test=mean([accuracy["test"] for accuracy in trained]),
-        initial_test=mean([record.accuracy["initial"]["test"] for record in records]),
+        test=mean([accuracy.test for accuracy in trained]),
+        initial_test=mean([record.accuracy.initial.test for record in records]),
         best_iteration=mean([record.best_iteration for record in records]),
-        seeds=tuple(record.run.seed for record in records),
-        best=max(records, key=lambda record: record.accuracy["trained"]["validation"]),
+        seeds=tuple(record.seed for record in records),
+        best=max(records, key=lambda record: record.accuracy.trained.validation),
     )
 
 

@@ -12,9 +12,9 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from persist_jax.results.selection import ACCURACY_DECIMALS, Table
+from persist_jax.store import ReportOptions
 
-TESTS = ("nemenyi", "wilcoxon")
-CORRECTIONS = ("holm", "bonferroni")
+DEFAULTS = ReportOptions()
 
 
 class Friedman(NamedTuple):
@@ -30,9 +30,7 @@ class Comparison:
     """What the tests say about a table.
 
     Args:
-        alpha: the significance level.
-        test: "nemenyi" or "wilcoxon".
-        correction: "holm" or "bonferroni", for Wilcoxon's test.
+        options: the tests and their significance level.
         regularisers: those compared, best average rank first.
         networks: the columns that entered the tests.
         left_out: in words, what did not enter and why.
@@ -44,9 +42,7 @@ class Comparison:
         problem: why there are no tests, None when there are.
     """
 
-    alpha: float
-    test: str
-    correction: str
+    options: ReportOptions
     regularisers: tuple[str, ...]
     networks: tuple[str, ...]
     left_out: tuple[str, ...]
@@ -60,26 +56,10 @@ class Comparison:
     @property
     def rejected(self) -> bool:
         """Whether Friedman's test finds any difference."""
-        return self.friedman is not None and self.friedman.p_value < self.alpha
+        return self.friedman is not None and self.friedman.p_value < self.options.alpha
 
 
-def check_options(alpha: float, test: str, correction: str) -> None:
-    """Refuses options of the tests that do not exist.
-
-    Raises:
-        ValueError: one line that names the option, its value and the choices.
-    """
-    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha < 1:
-        raise ValueError(f"alpha: {alpha!r} is not between 0 and 1")
-    if test not in TESTS:
-        raise ValueError(f"test: {test!r} is not one of {', '.join(TESTS)}")
-    if correction not in CORRECTIONS:
-        raise ValueError(f"correction: {correction!r} is not one of {', '.join(CORRECTIONS)}")
-
-
-def compare(
-    table: Table, *, alpha: float = 0.05, test: str = "nemenyi", correction: str = "holm"
-) -> Comparison:
+def compare(table: Table, options: ReportOptions = DEFAULTS) -> Comparison:
     """Compares the regularisers over the networks that have an accuracy for each of them.
 
     Ranks are taken on each network (1 is the best, ties share the average rank). The pairwise
@@ -87,47 +67,45 @@ def compare(
 
     Args:
         table: the accuracies.
-        alpha: the significance level.
-        test: "nemenyi" or "wilcoxon".
-        correction: "holm" or "bonferroni", over the pairs of Wilcoxon's test.
+        options: the tests and their significance level.
 
     Returns:
         The comparison; `problem` says in words when the table is too small for a test.
 
-    Raises:
-        ValueError: for an unknown test or correction or an alpha outside (0, 1).
-
     Reference:
         Demšar, Statistical comparisons of classifiers over multiple data sets, JMLR 7 (2006).
     """
-    check_options(alpha, test, correction)
     cells, rows, columns, left_out = _complete_part(table)
     if not rows or not columns:
         problem = "no network has a completed run for every regulariser"
-        return Comparison(alpha, test, correction, rows, columns, left_out, (), problem=problem)
+        return Comparison(options, rows, columns, left_out, (), problem=problem)
     ranks = rank(cells)
     order = np.argsort(ranks, kind="stable")
     cells, ranks, rows = cells[order], ranks[order], tuple(rows[i] for i in order)
     means = tuple(float(value) for value in ranks)
     problem = _problem(cells)
     if problem:
-        return Comparison(alpha, test, correction, rows, columns, left_out, means, problem=problem)
+        return Comparison(options, rows, columns, left_out, means, problem=problem)
     friedman = friedman_test(cells)
-    if test == "nemenyi":
-        distance = critical_distance(len(rows), len(columns), alpha)
-        p_values = scikit_posthocs.posthoc_nemenyi_friedman(cells.T).to_numpy()
-        alike = np.abs(ranks[:, None] - ranks[None, :]) < distance
-    else:
-        distance = None
-        p_values = wilcoxon_tests(cells, correction)
-        alike = p_values >= alpha
-    if friedman.p_value >= alpha:
+    p_values, distance, alike = _pairwise(cells, ranks, options)
+    if friedman.p_value >= options.alpha:
         alike = np.ones_like(alike)
     named = tuple(tuple(rows[i] for i in group) for group in maximal_groups(alike))
-    return Comparison(
-        alpha, test, correction, rows, columns, left_out, means,
-        friedman, p_values, distance, named,
-    )  # fmt: skip
+    return Comparison(options, rows, columns, left_out, means, friedman, p_values, distance, named)
+
+
+def _pairwise(
+    cells: Float[np.ndarray, "rows columns"],
+    ranks: Float[np.ndarray, " rows"],
+    options: ReportOptions,
+) -> tuple[Float[np.ndarray, "rows rows"], float | None, Bool[np.ndarray, "rows rows"]]:
+    """The p-values of pairs, the critical distance of Nemenyi's test, and who is alike."""
+    if options.test == "wilcoxon":
+        p_values = wilcoxon_tests(cells, options.correction)
+        return p_values, None, p_values >= options.alpha
+    distance = critical_distance(*cells.shape, options.alpha)
+    p_values = scikit_posthocs.posthoc_nemenyi_friedman(cells.T).to_numpy()
+    return p_values, distance, np.abs(ranks[:, None] - ranks[None, :]) < distance
 
 
 def rank(accuracies: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, " rows"]:
@@ -141,16 +119,18 @@ def rank(accuracies: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, " r
 
 
 def friedman_test(accuracies: Float[np.ndarray, "rows columns"]) -> Friedman:
-    """Friedman's test of `k >= 3` rows on `n >= 2` columns, with the correction for ties."""
+    r"""Friedman's test of $k \ge 3$ rows on $n \ge 2$ columns, with the correction for ties."""
     statistic, p_value = stats.friedmanchisquare(*accuracies)
     return Friedman(float(statistic), len(accuracies) - 1, float(p_value))
 
 
 def critical_distance(rows: int, columns: int, alpha: float) -> float:
-    """Nemenyi's critical distance, `q sqrt(k (k + 1) / (6 n))`.
+    r"""Nemenyi's critical distance of average ranks.
 
-    Average ranks of `k = rows` methods on `n = columns` data sets differ at the level `alpha` when
-    they are at least this far apart; `q` is the studentized range quantile over `sqrt(2)`.
+    $$ q_\alpha \sqrt{k (k + 1) / (6 n)} $$
+
+    for `k` rows and `n` columns; $q_\alpha$ is the studentized range quantile over $\sqrt 2$. Rows
+    differ when their ranks are at least this far apart.
 
     Example:
         >>> round(critical_distance(4, 14, 0.05), 2)
@@ -252,12 +232,12 @@ def describe(comparison: Comparison) -> list[str]:
     verdict = "differ" if c.rejected else "do not differ significantly"
     sentences.append(
         f"Friedman's test (tie-corrected): χ²({c.friedman.degrees}) = {c.friedman.statistic:.3f}, "
-        f"p = {c.friedman.p_value:.3g}: the regularisers {verdict} at α = {c.alpha:g}."
+        f"p = {c.friedman.p_value:.3g}: the regularisers {verdict} at α = {c.options.alpha:g}."
     )
-    if c.test == "nemenyi":
+    if c.options.test == "nemenyi":
         name = f"Nemenyi's critical distance is {c.critical_distance:.3f} ranks"
     else:
-        name = f"Pairwise Wilcoxon tests are corrected by {c.correction.capitalize()}"
+        name = f"Pairwise Wilcoxon tests are corrected by {c.options.correction.capitalize()}"
     if c.rejected:
         sets = [f"{{{', '.join(group)}}}" for group in c.groups if len(group) > 1]
         groups = " and ".join(sets)

@@ -1,6 +1,8 @@
 """Colours and panels that the pictures share; the palette is Okabe and Ito's, safe for all eyes."""
 
+import itertools
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -8,14 +10,9 @@ from matplotlib.figure import Figure
 INK = "#1f2933"
 MUTED = "#6b7785"
 GRID = "#e3e7eb"
-LINES = {
-    "none": ("#4d4d4d", (0, (4, 2))),
-    "t1": ("#0072b2", "-"),
-    "t2": ("#56b4e9", "-"),
-    "min_corr": ("#009e73", "-"),
-    "l1": ("#d55e00", "-"),
-    "l2": ("#cc79a7", "-"),
-}
+# Without black and yellow: one is the text's, the other vanishes on white.
+PALETTE = ("#0072b2", "#56b4e9", "#009e73", "#d55e00", "#cc79a7", "#e69f00")
+DASHES = ("-", (0, (1, 1.3)), (0, (6, 1.5, 1, 1.5)), (0, (8, 3)))
 FONT = {
     "font.size": 8,
     "axes.edgecolor": MUTED,
@@ -30,6 +27,27 @@ FONT = {
     "xtick.labelsize": 7,
     "ytick.labelsize": 7,
 }
+
+
+class Line(NamedTuple):
+    """A regulariser's line: its colour and Matplotlib's line style."""
+
+    colour: str
+    dashes: str | tuple[int, tuple[float, ...]]
+
+
+NONE = Line("#4d4d4d", (0, (4, 2)))
+
+
+def lines(regularisers: Sequence[str]) -> dict[str, Line]:
+    """Each regulariser's line, by its place in the order; `none` has its own wherever it stands.
+
+    Example:
+        >>> [line.colour for line in lines(("t1", "none", "t2")).values()]
+        ['#0072b2', '#4d4d4d', '#56b4e9']
+    """
+    styles = itertools.cycle(Line(colour, dashes) for dashes in DASHES for colour in PALETTE)
+    return {name: NONE if name == "none" else next(styles) for name in regularisers}
 
 
 def panels(

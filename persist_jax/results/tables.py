@@ -111,9 +111,9 @@ def _entry(table: Table, comparison: Comparison) -> dict[str, Any]:
             for name, wins in table.weight_wins().items()
         },
         "diverged_runs": table.diverged.total(),
-        "alpha": c.alpha,
-        "test": c.test,
-        "correction": c.correction if c.test == "wilcoxon" else None,
+        "alpha": c.options.alpha,
+        "test": c.options.test,
+        "correction": c.options.correction if c.options.test == "wilcoxon" else None,
         "compared_networks": list(c.networks),
         "left_out": list(c.left_out),
         "problem": c.problem,

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, Int
 
 from persist_jax.data.dataset import Split
-from persist_jax.networks import Network
+from persist_jax.models.model import Model, Variables
 from persist_jax.regularisers import Regulariser
 from persist_jax.training.options import Options
 from persist_jax.training.state import VALIDATION, Best, Data, LaneState
@@ -61,33 +61,47 @@ Epoch = Callable[
 
 
 def make_epoch(
-    network: Network,
+    model: Model,
     optimiser: optax.GradientTransformation,
     regulariser: Regulariser | None,
     options: Options,
     examples: int,
+    axis_name: str | None = None,
 ) -> Epoch:
     """The epoch of one lane; nothing in it knows of other lanes.
 
     The order of the examples comes from the run's seed and the epoch's number alone, so a resumed
     run sees what an uninterrupted one sees.
+
+    Args:
+        model: the network, of whole batches.
+        optimiser: of the weights.
+        regulariser: the term, or `None`.
+        options: the hyperparameters.
+        examples: how many there are to train on.
+        axis_name: the mapped axis over which every batch is shared out.
+
+    Returns:
+        `epoch(state, weight, data, number)`, which gives the state after the epoch of that number
+        (0-based) and its metrics.
     """
     schedule = Schedule(examples, options.batch_size, options.snapshot_every)
+    shared = model.sharing(axis_name)
+    step = make_step(shared, optimiser, regulariser, options, axis_name)
+    step = _recorded(shared, step, options, axis_name)
     # The last, partial batch need not divide over the devices: each of them takes it whole.
-    whole = network.clone(axis_name=None)
-    step = _recorded(network, make_step(network, optimiser, regulariser, options), options)
-    last_step = _recorded(whole, make_step(whole, optimiser, regulariser, options), options)
+    last_step = _recorded(model, make_step(model, optimiser, regulariser, options), options, None)
 
     def epoch(state, weight, data, number):
         order = _order(state.seed, number, schedule.examples)
         first = number * schedule.steps
         count = schedule.full_steps * schedule.batch_size
         batches = order[:count].reshape(schedule.full_steps, schedule.batch_size)
-        deaths = _empty_snapshots(whole, state, data.train, schedule, options)
+        deaths = _empty_snapshots(model, state, data.train, schedule, options)
 
         def body(carry, inputs):
             indices, i = inputs
-            batch = _take(data.train, _own_share(indices, network.axis_name), first + i)
+            batch = _take(data.train, _own_share(indices, axis_name), first + i)
             return step(carry, batch, weight, first)
 
         carry, metrics = jax.lax.scan(
@@ -98,7 +112,9 @@ def make_epoch(
             carry, last = last_step(carry, batch, weight, first)
             metrics = jax.tree.map(lambda rows, row: jnp.append(rows, row), metrics, last)
         state, deaths = carry
-        loss, accuracy = evaluate(network, state.variables, data.validation, options.batch_size)
+        loss, accuracy = evaluate(
+            shared, state.variables, data.validation, options.batch_size, axis_name
+        )
         state = _stop_early(state, loss, number + 1, schedule.steps, options)
         return state, EpochMetrics(metrics.loss, metrics.term, deaths, loss, accuracy)
 
@@ -106,7 +122,11 @@ def make_epoch(
 
 
 def evaluate(
-    network: Network, variables: dict[str, PyTree], split: Split, batch_size: int
+    model: Model,
+    variables: Variables,
+    split: Split,
+    batch_size: int,
+    axis_name: str | None = None,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Mean cross-entropy and accuracy of a network on a split, in inference mode."""
     examples = split.y.shape[0]
@@ -114,9 +134,9 @@ def evaluate(
     positions = jnp.arange(steps * batch_size).reshape(steps, batch_size)
 
     def body(sums, indices):
-        indices = _own_share(indices, network.axis_name)
+        indices = _own_share(indices, axis_name)
         batch = _take(split, jnp.minimum(indices, examples - 1), None)
-        logits, _ = network.apply(variables, batch.x, train=False)
+        logits, _ = model.apply(variables, batch.x, train=False)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.y)
         right = jnp.argmax(logits, axis=-1) == batch.y
         counted = indices < examples
@@ -127,8 +147,8 @@ def evaluate(
         ), None
 
     sums, _ = jax.lax.scan(body, (jnp.zeros(()), jnp.zeros((), jnp.int32)), positions)
-    if network.axis_name is not None:
-        sums = jax.lax.psum(sums, network.axis_name)
+    if axis_name is not None:
+        sums = jax.lax.psum(sums, axis_name)
     loss, correct = sums
     return loss / examples, correct.astype(loss.dtype) / examples
 
@@ -151,16 +171,16 @@ def _own_share(indices: Int[Array, "b"], axis_name: str | None) -> Int[Array, "s
     return jax.lax.dynamic_slice_in_dim(indices, jax.lax.axis_index(axis_name) * share, share)
 
 
-def _empty_snapshots(network, state, train: Split, schedule: Schedule, options: Options):
+def _empty_snapshots(model, state, train: Split, schedule: Schedule, options: Options):
     one_batch = jax.ShapeDtypeStruct((min(schedule.batch_size, schedule.examples),
                                       *train.x.shape[1:]), train.x.dtype)
     deaths = jax.eval_shape(
-        lambda x: deaths_of(network, state.variables, x, options.sampling), one_batch
+        lambda x: deaths_of(model, state.variables, x, options), one_batch
     )
     return jnp.full((schedule.snapshots, *deaths.shape), jnp.nan, deaths.dtype)
 
 
-def _recorded(network: Network, step, options: Options):
+def _recorded(model: Model, step, options: Options, axis_name: str | None):
     """The step, with the deaths before it recorded where a snapshot is due."""
     every = options.snapshot_every
 
@@ -169,7 +189,7 @@ def _recorded(network: Network, step, options: Options):
         if every:
 
             def record():
-                deaths = deaths_of(network, state.variables, batch.x, options.sampling)
+                deaths = deaths_of(model, state.variables, batch.x, options, axis_name)
                 # Rows count from the first multiple of `every` in this epoch.
                 row = batch.iteration // every - (first + every - 1) // every
                 return snapshots.at[row].set(deaths)
@@ -182,13 +202,13 @@ def _recorded(network: Network, step, options: Options):
 
 
 def _stop_early(state: LaneState, loss, epochs, steps: int, options: Options) -> LaneState:
-    """Keep the weights if they are the best so far; end the lane if patience has run out."""
+    """Keep the weights if they are the best so far; end the lane if its patience is exceeded."""
     diverged = state.active & ~jnp.isfinite(loss)
     better = state.active & (loss < state.best.loss - options.min_delta)
-    here = Best(state.params, state.batch_stats, loss, epochs)
+    here = Best(state.params, state.collections, loss, epochs)
     best = jax.tree.map(lambda new, old: jnp.where(better, new, old), here, state.best)
     wait = jnp.where(better, 0, state.wait + 1)
-    patient = better | (options.patience is None or wait < options.patience)
+    patient = better | (options.patience is None or wait <= options.patience)
     return state._replace(
         best=best,
         wait=wait,

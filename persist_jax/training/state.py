@@ -8,6 +8,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from persist_jax.data.dataset import Dataset, Split
+from persist_jax.models.model import Variables
 from persist_jax.training.options import Options
 
 # Why a lane stopped before its time; the index is what the state carries.
@@ -24,9 +25,13 @@ class Best(NamedTuple):
     """The weights of the epoch with the lowest validation loss so far."""
 
     params: PyTree
-    batch_stats: PyTree
+    collections: dict[str, PyTree]  # what a pass in training mode renews, as moving averages
     loss: Float[Array, "*lanes"]
     epoch: Int[Array, "*lanes"]  # epochs trained by then; 0 before the first
+
+    @property
+    def variables(self) -> Variables:
+        return {"params": self.params, **self.collections}
 
 
 class Term(NamedTuple):
@@ -40,7 +45,7 @@ class LaneState(NamedTuple):
     """One run: its weights, its optimiser, and where its early stopping stands."""
 
     params: PyTree
-    batch_stats: PyTree
+    collections: dict[str, PyTree]
     opt_state: Any
     last_term: Term | None
     seed: Int[Array, "*lanes"]
@@ -51,8 +56,8 @@ class LaneState(NamedTuple):
     best: Best
 
     @property
-    def variables(self) -> dict[str, PyTree]:
-        return join(self.params, self.batch_stats)
+    def variables(self) -> Variables:
+        return {"params": self.params, **self.collections}
 
 
 class Lane(NamedTuple):
@@ -74,13 +79,8 @@ class Data(NamedTuple):
         return cls(dataset.train, dataset.validation, dataset.test)
 
 
-def join(params: PyTree, batch_stats: PyTree) -> dict[str, PyTree]:
-    """A network's variables; networks without batch normalisation have no second collection."""
-    return {"params": params, "batch_stats": batch_stats} if batch_stats else {"params": params}
-
-
 def initial_state(
-    variables: dict[str, PyTree],
+    variables: Variables,
     optimiser: optax.GradientTransformation,
     options: Options,
     seed: int,
@@ -88,12 +88,12 @@ def initial_state(
     with_term: bool,
 ) -> LaneState:
     """The state of a run before its first step."""
-    params = jax.tree.map(jnp.asarray, variables["params"])
-    batch_stats = jax.tree.map(jnp.asarray, variables.get("batch_stats", {}))
+    collections = jax.tree.map(jnp.asarray, dict(variables))
+    params = collections.pop("params")
     reuses = with_term and options.term_every > 1
     return LaneState(
         params=params,
-        batch_stats=batch_stats,
+        collections=collections,
         opt_state=optimiser.init(params),
         last_term=Term(jnp.zeros(()), jax.tree.map(jnp.zeros_like, params)) if reuses else None,
         seed=jnp.asarray(seed, jnp.int32),
@@ -101,5 +101,5 @@ def initial_state(
         reason=jnp.asarray(0, jnp.int32),
         ended_at=jnp.asarray(-1, jnp.int32),
         wait=jnp.asarray(0, jnp.int32),
-        best=Best(params, batch_stats, jnp.asarray(jnp.inf), jnp.asarray(0, jnp.int32)),
+        best=Best(params, collections, jnp.asarray(jnp.inf), jnp.asarray(0, jnp.int32)),
     )

@@ -1,4 +1,4 @@
-"""One step of training, pure: ``(state, batch, weight) -> (state, metrics)``."""
+"""One step of training, pure: `(state, batch, weight) -> (state, metrics)`."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -9,11 +9,10 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from persist_jax.kernels import correlation_deaths
-from persist_jax.networks import Network
+from persist_jax.models.model import Model, Variables
 from persist_jax.regularisers import Regulariser
-from persist_jax.sampling import sample_neurons
 from persist_jax.training.options import Options
-from persist_jax.training.state import GRADIENT, LOSS, LaneState, Term, join
+from persist_jax.training.state import GRADIENT, LOSS, LaneState, Term
 
 
 class Batch(NamedTuple):
@@ -35,38 +34,40 @@ Step = Callable[[LaneState, Batch, Float[Array, ""]], tuple[LaneState, StepMetri
 
 
 def make_step(
-    network: Network,
+    model: Model,
     optimiser: optax.GradientTransformation,
     regulariser: Regulariser | None,
     options: Options,
+    axis_name: str | None = None,
 ) -> Step:
-    """A step that minimises ``cross_entropy + weight * term``.
+    """A step that minimises `cross_entropy + weight * term`.
 
     A step whose loss or gradient is not finite changes no weight and ends the lane; so does every
-    later step of a lane that has ended. With ``network.axis_name`` set, every device holds its
-    share of the batch and the step equals one on the whole batch.
+    later step of a lane that has ended. With an axis, every device of it holds its share of
+    the batch and the step equals one on the whole batch.
 
     Args:
-      network: applied in training mode for the cross-entropy and in inference mode for the term;
-        one pass serves both where the modes do not differ.
-      optimiser: of the weights.
-      regulariser: the term, or ``None``.
-      options: the hyperparameters; ``sampling``, ``alpha`` and ``term_every`` are used here.
+        model: applied in training mode for the cross-entropy and in inference mode for the term;
+            one pass serves both where the modes do not differ. With an axis, one that shares it.
+        optimiser: of the weights.
+        regulariser: the term, or `None`.
+        options: the hyperparameters; `sampling`, `neurons` and `term_every` are used here.
+        axis_name: the mapped axis over which the batch is shared out.
 
     Returns:
-      The step. ``weight`` is an argument, so one compilation serves every weight.
+        The step. `weight` is an argument, so one compilation serves every weight.
     """
     gradients = _separate if regulariser and options.term_every > 1 else _together
-    differentiate = gradients(network, regulariser, options)
+    differentiate = gradients(model, regulariser, options, axis_name)
 
     def step(state, batch, weight):
-        metrics, gradient, batch_stats, last_term = differentiate(state, batch, weight)
-        metrics, gradient = _mean_over_devices((metrics, gradient), network.axis_name)
+        metrics, gradient, collections, last_term = differentiate(state, batch, weight)
+        metrics, gradient = _mean_over_devices((metrics, gradient), axis_name)
         fine_loss, fine_gradient = jnp.isfinite(metrics.loss), _all_finite(gradient)
         updates, opt_state = optimiser.update(gradient, state.opt_state, state.params)
         moved = state._replace(
             params=optax.apply_updates(state.params, updates),
-            batch_stats=batch_stats,
+            collections=collections,
             opt_state=opt_state,
             last_term=last_term,
         )
@@ -84,11 +85,15 @@ def make_step(
 
 
 def deaths_of(
-    network: Network, variables: dict[str, PyTree], x: Float[Array, "b ..."], sampling: float
+    model: Model,
+    variables: Variables,
+    x: Float[Array, "b ..."],
+    options: Options,
+    axis_name: str | None = None,
 ) -> Float[Array, "m"]:
     """The deaths of a network on a batch, as the regularisers see them."""
-    _, activations = network.apply(variables, x, train=False)
-    return correlation_deaths(sample_neurons(activations, sampling, axis_name=network.axis_name))
+    _, activations = model.apply(variables, x, train=False)
+    return correlation_deaths(options.points(activations, axis_name), axis_name=axis_name)
 
 
 def cross_entropy(logits: Float[Array, "b c"], y: Int[Array, "b"]) -> Float[Array, ""]:
@@ -96,75 +101,72 @@ def cross_entropy(logits: Float[Array, "b c"], y: Int[Array, "b"]) -> Float[Arra
     return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, y))
 
 
-def _forward(network: Network, params, state: LaneState, batch: Batch):
-    """Logits and activations in training mode, and the batch statistics after it."""
+def _forward(model: Model, params, state: LaneState, batch: Batch):
+    """Logits and activations in training mode, and the collections after it."""
     key = jax.random.fold_in(jax.random.key(state.seed), batch.iteration)
-    outputs, updates = network.apply(
-        join(params, state.batch_stats),
-        batch.x,
-        train=True,
-        rngs={"dropout": key},
-        mutable=["batch_stats"],
-    )
-    return outputs, updates.get("batch_stats", state.batch_stats)
+    return model.apply_in_training({"params": params, **state.collections}, batch.x, key)
 
 
-def _term(network, regulariser, options, params, batch_stats, activations, batch):
-    if regulariser.subject == "params":
-        return regulariser.term(params, options.alpha)
-    if activations is None or network.training_differs:
-        variables = join(params, jax.lax.stop_gradient(batch_stats))
-        _, activations = network.apply(variables, batch.x, train=False)
-    points = sample_neurons(activations, options.sampling, axis_name=network.axis_name)
-    return regulariser.term(points, options.alpha)
+def _term(model, regulariser, options, axis_name, params, collections, activations, batch):
+    if regulariser.takes == "params":
+        return regulariser.term(params)
+    if activations is None or model.training_differs:
+        variables = {"params": params, **jax.lax.stop_gradient(collections)}
+        _, activations = model.apply(variables, batch.x, train=False)
+    points = options.points(activations, axis_name)
+    if regulariser.takes == "points":
+        return regulariser.term(points)
+    return regulariser.term(correlation_deaths(points, axis_name=axis_name))
 
 
-def _together(network, regulariser, options):
+def _together(model, regulariser, options, axis_name):
     """Cross-entropy and term in one backward pass."""
 
     def loss(params, state, batch, weight):
-        (logits, activations), batch_stats = _forward(network, params, state, batch)
+        (logits, activations), collections = _forward(model, params, state, batch)
         entropy, term = cross_entropy(logits, batch.y), jnp.zeros(())
         if regulariser is not None:
             term = weight * _term(
-                network, regulariser, options, params, batch_stats, activations, batch
+                model, regulariser, options, axis_name, params, collections, activations, batch
             )
-        return entropy + term, (StepMetrics(entropy + term, term), batch_stats)
+        return entropy + term, (StepMetrics(entropy + term, term), collections)
 
     def differentiate(state, batch, weight):
-        (_, (metrics, batch_stats)), gradient = jax.value_and_grad(loss, has_aux=True)(
+        (_, (metrics, collections)), gradient = jax.value_and_grad(loss, has_aux=True)(
             state.params, state, batch, weight
         )
-        return metrics, gradient, batch_stats, state.last_term
+        return metrics, gradient, collections, state.last_term
 
     return differentiate
 
 
-def _separate(network, regulariser, options):
+def _separate(model, regulariser, options, axis_name):
     """The term has a backward pass of its own, taken only in the iterations where it is due."""
 
     def entropy(params, state, batch):
-        (logits, _), batch_stats = _forward(network, params, state, batch)
-        return cross_entropy(logits, batch.y), batch_stats
+        (logits, _), collections = _forward(model, params, state, batch)
+        return cross_entropy(logits, batch.y), collections
 
-    def weighted_term(params, batch_stats, batch, weight):
-        return weight * _term(network, regulariser, options, params, batch_stats, None, batch)
+    def weighted_term(params, collections, batch, weight):
+        return weight * _term(
+            model, regulariser, options, axis_name, params, collections, None, batch
+        )
 
     def differentiate(state, batch, weight):
-        (loss, batch_stats), gradient = jax.value_and_grad(entropy, has_aux=True)(
+        (loss, collections), gradient = jax.value_and_grad(entropy, has_aux=True)(
             state.params, state, batch
         )
 
         def fresh():
-            term = jax.value_and_grad(weighted_term)(state.params, batch_stats, batch, weight)
+            term = jax.value_and_grad(weighted_term)(state.params, collections, batch, weight)
             # Kept in the state, which is the same on every device.
-            return Term(*_mean_over_devices(term, network.axis_name))
+            return Term(*_mean_over_devices(term, axis_name))
 
         due = batch.iteration % options.term_every == 0
         last_term = jax.lax.cond(due, fresh, lambda: state.last_term)
         metrics = StepMetrics(loss + last_term.value, last_term.value)
         gradient = jax.tree.map(jnp.add, gradient, last_term.gradient)
-        return metrics, gradient, batch_stats, last_term
+        return metrics, gradient, collections, last_term
 
     return differentiate
 

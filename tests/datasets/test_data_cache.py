@@ -1,7 +1,6 @@
-"""The cache: damaged entries are not used, conversion runs once, reading needs no TensorFlow."""
+"""The cache: damaged entries are not used, and conversion runs once."""
 
-import subprocess
-import sys
+import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,18 +10,18 @@ import pytest
 from persist_jax import data
 from persist_jax.data import cache as module
 
-KEY = {"of": "a test"}
+PLAIN = module.Conversion("plain", "persist_jax.data.convert", "test", {"of": "a test"}, {})
 
 
 def _converted(monkeypatch, folder, calls):
     """An entry whose conversion is this function in place of a child process."""
 
-    def run(name, job, target, arguments):
-        calls.append(name)
+    def run(conversion, target):
+        calls.append(conversion.name)
         np.save(target / "x.npy", np.arange(1000))
 
     monkeypatch.setattr(module, "_run", run)
-    return module.entry("plain", "test", KEY, {}, folder)
+    return module.entry(PLAIN, folder)
 
 
 @pytest.mark.parametrize(
@@ -40,19 +39,21 @@ def test_damaged_entry_is_converted_again(tmp_path, monkeypatch, damage):
     calls = []
     folder = _converted(monkeypatch, tmp_path, calls)
     assert _converted(monkeypatch, tmp_path, calls) == folder and len(calls) == 1
+    assert PLAIN.is_done(tmp_path)
     damage(folder / "x.npy")
+    assert not PLAIN.is_done(tmp_path)
     assert _converted(monkeypatch, tmp_path, calls) == folder and len(calls) == 2
     np.testing.assert_array_equal(module.read_arrays(folder, ("x",))[0], np.arange(1000))
 
 
 def test_failed_conversion_leaves_nothing(tmp_path, monkeypatch):
-    def fail(name, job, target, arguments):
+    def fail(conversion, target):
         np.save(target / "x.npy", np.arange(3))
         raise ValueError("half way")
 
     monkeypatch.setattr(module, "_run", fail)
     with pytest.raises(ValueError, match="half way"):
-        module.entry("plain", "test", KEY, {}, tmp_path)
+        module.entry(PLAIN, tmp_path)
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]
     assert _converted(monkeypatch, tmp_path, []).is_dir()
 
@@ -66,11 +67,17 @@ def test_simultaneous_readers_convert_once(tmp_path, monkeypatch):
 
 def test_crashed_conversion_says_so_in_one_line(tmp_path):
     with pytest.raises(ValueError, match=r"plain: KeyError: 'no such job'$"):
-        module.entry("plain", "no such job", {}, {}, tmp_path)
+        module.entry(dataclasses.replace(PLAIN, job="no such job"), tmp_path)
     occupied = tmp_path / "file"
     occupied.write_text("not a folder")
     with pytest.raises(ValueError, match=f"cache folder {occupied}: "):
-        module.entry("plain", "test", {}, {}, occupied)
+        module.entry(PLAIN, occupied)
+
+
+def test_folders_keep_their_names():
+    """Caches of other versions stay valid."""
+    conversion = module.Conversion("a", "any.module", "images", {"name": "mnist", "b": (1,)}, {})
+    assert conversion.folder("/cache") == Path("/cache/a-92c217aa7bc8")
 
 
 def test_cache_folder(monkeypatch, tmp_path):
@@ -79,28 +86,3 @@ def test_cache_folder(monkeypatch, tmp_path):
     assert data.cache_folder("/elsewhere") == Path("/elsewhere")
     monkeypatch.delenv("PERSIST_JAX_CACHE")
     assert data.cache_folder() == Path.home() / ".cache" / "persist_jax"
-
-
-def test_reading_imports_no_tensorflow(sample_root, cache):
-    data.read_task(data.task_folder(sample_root, data.SAMPLE_TASK), cache=cache)
-    script = """
-import sys
-import persist_jax.data, persist_jax.networks, persist_jax.pgdl
-early = {name.split(".")[0] for name in sys.modules}
-from persist_jax import data, pgdl
-root, cache = sys.argv[1:]
-task = pgdl.read_task(data.task_folder(root, data.SAMPLE_TASK), cache=cache)
-task.initial("20")
-data.load_images("digits")
-late = {name.split(".")[0] for name in sys.modules}
-print(early & {"tensorflow", "tensorflow_datasets", "h5py", "sklearn"}, end=" ")
-print(late & {"tensorflow", "tensorflow_datasets"})
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(sample_root), str(cache)],
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout == "set() set()\n"

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
 from jax.test_util import check_grads
 from oracles import (
     CASES,
@@ -144,6 +145,25 @@ def test_vmap_of_value_and_gradient_equals_a_loop(algorithm):
         expected = alone(lane)
         np.testing.assert_allclose(value, expected[0], rtol=1e-6)
         np.testing.assert_allclose(gradient, expected[1], atol=1e-5)
+
+
+def test_devices_that_share_a_batch_agree_with_one():
+    points = jnp.asarray(neurons(np.random.default_rng(7), 60, 16))
+
+    def term(points, axis_name=None):
+        deaths = correlation_deaths(points, algorithm="matrix_free", axis_name=axis_name)
+        return jnp.square(deaths).sum(), deaths
+
+    def term_of_share(share):
+        return term(lax.all_gather(share, "devices", axis=1, tiled=True), "devices")
+
+    (_, expected), slope = jax.jit(jax.value_and_grad(term, has_aux=True))(points)
+    shared = jax.pmap(jax.value_and_grad(term_of_share, has_aux=True), axis_name="devices")
+    (_, deaths), slopes = shared(jnp.stack(jnp.split(points, 4, axis=1)))
+    for found in deaths:
+        np.testing.assert_allclose(found, expected, atol=1e-7)
+    # The gather adds up the gradients of the term on all four devices.
+    np.testing.assert_allclose(jnp.concatenate(list(slopes), 1) / 4, slope, atol=1e-6)
 
 
 @pytest.mark.parametrize("algorithm", DENSE)

@@ -44,7 +44,10 @@ def _run(*arguments, **extra):
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        (["--config.train.lr=1"], "config.train.lr: unknown field 'lr'; known here: alpha, batch"),
+        (["--config.train.lr=1"], "train.lr: unknown field; known are batch_size, epochs"),
+        (["--config.train.epochs=abc"], "config.train.epochs=abc: invalid literal for int()"),
+        (["--config.train.optimiser=sdg"], "train.optimiser.name: 'sdg' is not one of sgd, adam"),
+        (["--config.weights=abc"], "weights[1]: 'abc' is not a number"),
         (["--config.networks=mlp_7"], "networks: 'mlp_7' is not one of mlp_0, mlp_1, mlp_2"),
         (["--config.report.test=anova"], "test: 'anova' is not one of nemenyi, wilcoxon"),
         (["--steps=3"], "Unknown command line flag 'steps'"),
@@ -64,11 +67,49 @@ def test_a_missing_root_is_named(tmp_path):
 
 
 def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path):
-    done = _run("--config=configs/mnist.py:digits", "--dry_run", f"--workdir={tmp_path / 'out'}")
+    """Under names of fields that the fields had before, too."""
+    flags = ("--config.hidden.mlp_0=64,32", "--config.train.learning_rate=0.1", "--dry_run")
+    former = ("--config.train.alpha=0.3", "--config.train.decay_steps=7", "--config.train.epochs=3")
+    config = "--config=configs/mnist.py:digits"
+    done = _run(config, *flags, *former, f"--workdir={tmp_path / 'out'}")
     assert done.returncode == 0, done.stderr
     assert "digits: 32 runs, 0 finished" in done.stdout
-    assert "mlp_0: n = 154 points, 16 of 16 runs to train" in done.stdout
+    assert "mlp_0: 16 of 16 runs to train" in done.stdout
+    assert "mlp_0: n = 106 points" in done.stdout
     assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_fetches_and_converts_nothing(tmp_path):
+    for config in ("configs/mnist.py", "configs/pgdl.py"):
+        done = _run(f"--config={config}", "--dry_run", PERSIST_JAX_CACHE=str(tmp_path / "cache"))
+        assert done.returncode == 0, done.stderr
+        assert "runs to train" in done.stdout and "once the data is in the cache" in done.stdout
+    assert "embedded sample" in done.stdout.splitlines()[0]
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_dry_run_refuses_what_the_sweep_would(tmp_path):
+    arguments = [*DIGITS, *ONE_EPOCH, f"--workdir={tmp_path}"]
+    assert _run(*arguments).returncode == 0
+    for flags, words in (
+        (["--config.train.learning_rate=0.5"], "train.optimiser.learning_rate: 0.5, but"),
+        (["--config.hidden.mlp_0=4"], "models.mlp_0.hidden: [4], but"),
+        (["--config.devices=9"], "devices: 9 asked for"),
+    ):
+        done = _run(*arguments, *flags, "--dry_run")
+        assert done.returncode == 2 and words in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+    (tmp_path / "config.json").unlink()
+    done = _run(*arguments)
+    assert done.returncode == 2 and "config.json: missing" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["sweep", "report", "prepare"])
+def test_help_is_no_error(command):
+    command = [sys.executable, "-m", f"launch.{command}", "--help"]
+    done = subprocess.run(command, cwd=ROOT, env=_environment(), capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == ""
+    assert "python -m launch." in done.stdout and "default: " in done.stdout
 
 
 def test_interrupted_with_sigterm_it_goes_on_and_ends_with_the_report(tmp_path):

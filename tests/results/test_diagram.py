@@ -10,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from persist_jax.results.diagram import draw, lay_out, tikz
 from persist_jax.results.selection import Choice, Table
 from persist_jax.results.statistics import compare
+from persist_jax.store import ReportOptions
 
 ROWS = ("none", "t1", "t2", "min_corr", "l1", "l2")
 
@@ -22,7 +23,7 @@ def comparison(cells, **options):
         for network, value in zip(networks, line, strict=True)
     }
     table = Table("t", ROWS[: len(cells)], networks, choices, Counter())
-    return compare(table, **options)
+    return compare(table, ReportOptions(**options))
 
 
 def cases():
@@ -61,22 +62,22 @@ def test_no_text_overlaps_another_or_leaves_the_picture(name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_bars_lie_over_the_labels_and_apart_from_each_other(name):
-    layout = lay_out("", CASES[name])
-    for i, bar in enumerate(layout.bars):
-        assert bar.depth < min(item.depth for item in layout.items)
-        for other in layout.bars[i + 1 :]:
+    diagram = lay_out("", CASES[name])
+    for i, bar in enumerate(diagram.bars):
+        assert bar.depth < min(item.depth for item in diagram.items)
+        for other in diagram.bars[i + 1 :]:
             assert bar.depth != other.depth or bar.stop < other.start or other.stop < bar.start
 
 
 def test_bars_are_the_groups_and_the_distance_is_to_scale():
     result = CASES["eight"]
-    layout = lay_out("", result)
-    unit = layout.items[-1].x / (layout.items[-1].rank - 1)
-    assert layout.distance == pytest.approx(unit * result.critical_distance)
+    diagram = lay_out("", result)
+    unit = diagram.items[-1].x / (diagram.items[-1].rank - 1)
+    assert diagram.distance == pytest.approx(unit * result.critical_distance)
     ranks = dict(zip(result.regularisers, result.ranks, strict=True))
     groups = [group for group in result.groups if len(group) > 1]
     expected = [[(ranks[n] - 1) * unit for n in (group[0], group[-1])] for group in groups]
-    np.testing.assert_allclose([[bar.start, bar.stop] for bar in layout.bars], expected)
+    np.testing.assert_allclose([[bar.start, bar.stop] for bar in diagram.bars], expected)
 
 
 @pytest.mark.parametrize("name", ["all alike", "one network", "one row", "nothing"])

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from persist_jax.results.folders import read_sweep
+from persist_jax.results.animation import animate_deaths
 from persist_jax.results.plots import (
-    animate_deaths,
     death_density,
     plot_deaths,
     plot_losses,
@@ -16,6 +15,8 @@ from persist_jax.results.plots import (
     smooth,
 )
 from persist_jax.results.selection import tabulate
+from persist_jax.results.style import lines
+from persist_jax.store import read_sweep
 
 
 def test_density_integrates_to_one_also_at_the_ends():
@@ -56,7 +57,7 @@ def test_panels_show_the_best_runs_and_say_why_others_are_empty(tmp_path, sweeps
     histories = read_histories(table)
     figure = plot_losses(table, histories)
     said = [[text.get_text() for text in axes.texts] for axes in figure.axes]
-    assert said == [[], ["weight 0.1"], ["no completed run,\n1 diverged"], ["no history"]]
+    assert said == [[], ["weight 0.1"], ["no history"], ["no completed run,\n1 diverged"]]
     best = histories["a", "t1"]
     drawn = [line.get_ydata() for line in figure.axes[1].lines]
     assert any(np.array_equal(line, best["validation_loss"]) for line in drawn)
@@ -64,7 +65,37 @@ def test_panels_show_the_best_runs_and_say_why_others_are_empty(tmp_path, sweeps
     halves = entropy.reshape(60, 2).mean(axis=1)
     assert any(len(line) == 60 and np.allclose(line, halves) for line in drawn)
     said = [[text.get_text() for text in axes.texts] for axes in plot_deaths(table, histories).axes]
-    assert said[2:4] == [["no completed run,\n1 diverged"], ["no history"]]
+    assert said[2:4] == [["no history"], ["no completed run,\n1 diverged"]]
+
+
+def test_the_standard_regularisers_keep_their_lines():
+    colours = ("#4d4d4d", "#0072b2", "#56b4e9", "#009e73", "#d55e00", "#cc79a7")
+    found = lines(("none", "t1", "t2", "min_corr", "l1", "l2"))
+    assert tuple(line.colour for line in found.values()) == colours
+    assert [line.dashes for line in found.values()] == [(0, (4, 2)), *["-"] * 5]
+
+
+def test_lines_follow_the_order_and_none_keeps_its_own():
+    first, last = lines(("none", "a", "b")), lines(("a", "b", "none"))
+    assert first == last
+    swapped = lines(("b", "a"))
+    assert (swapped["a"], swapped["b"]) == (first["b"], first["a"])
+
+
+def test_more_regularisers_than_colours_differ_by_their_dashes():
+    found = lines(("none", *(f"r{i}" for i in range(20))))
+    assert len(set(found.values())) == 21
+    assert len({line.colour for line in found.values()}) == 7
+
+
+def test_the_animation_shows_every_regulariser_in_its_colour(tmp_path, sweeps):
+    names = ("mine", "none", *(f"other_{i}" for i in range(6)))
+    sweeps.write(tmp_path, networks=("a",), regularisers=names, weights=(0.1,))
+    table = tabulate(read_sweep(tmp_path))
+    with Image.open(io.BytesIO(animate_deaths(table, read_histories(table)))) as picture:
+        pixels = np.asarray(picture.convert("RGB")).reshape(-1, 3)
+    shown = {"#" + bytes(pixel).hex() for pixel in np.unique(pixels, axis=0)}
+    assert {line.colour for line in lines(names).values()} <= shown
 
 
 def test_the_animation_is_small_and_moves(tmp_path, sweeps):

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from persist_jax.results.folders import read_report_options
 from persist_jax.results.report import write_report
+from persist_jax.store import read_report_options
 
 ROOT = Path(__file__).parents[2]
 FILES = {
@@ -140,19 +140,30 @@ def test_text_of_a_run_or_a_config_is_escaped(tmp_path, sweeps):
     assert page.text.count(evil) >= 3
 
 
-def test_a_sample_carries_a_banner_with_its_note(tmp_path, sweeps):
-    note = "Give --config.dataset.root=<b>DIR</b> & wait."
-    sweeps.config(tmp_path, "pgdl_sample", dataset={"sample": True, "note": note})
-    page = Page(write_report(tmp_path).read_text())
-    assert "figures of the embedded sample, not the paper's" in page.text
-    assert note in page.text and "b" not in page.tags
-    sweeps.config(tmp_path, "pgdl_sample", dataset={"sample": True})
-    page = Page(write_report(tmp_path).read_text())
-    assert "--config.dataset.root=DIR" in page.text and "PGDL_ROOT" in page.text
+def test_a_notice_stands_on_a_banner_of_its_own(tmp_path, sweeps):
+    notice = "Not the paper's data: give --config.dataset.root=<b>DIR</b> & wait."
+    sweeps.config(tmp_path / "a", "small", notice=notice)
+    sweeps.config(tmp_path / "b", "whole")
+    html = write_report([tmp_path / "a", tmp_path / "b"]).read_text()
+    page = Page(html)
+    assert f"small: {notice}" in page.text and "b" not in page.tags
+    assert html.count('class="banner"') == 1
+    assert html.index('class="banner"') < html.index("<h2>")
 
 
-def test_no_banner_without_a_sample(report):
-    assert "embedded sample" not in Page((report / "index.html").read_text()).text
+def test_without_a_notice_there_is_no_banner(report):
+    assert 'class="banner"' not in (report / "index.html").read_text()
+
+
+def test_a_regulariser_of_somebody_else_gets_a_whole_report(tmp_path, sweeps):
+    names = ("mine", "none", "t1", "also_mine")
+    index = write_report(sweeps.write(tmp_path, regularisers=names, weights=(0.01, 1.0)))
+    assert {path.name for path in index.parent.iterdir()} == FILES
+    (entry,) = json.loads((index.parent / "statistics.json").read_text())["tables"]
+    assert entry["regularisers"] == list(names)
+    assert set(entry["average_ranks"]) == set(names)
+    texts = [text for text in Page(index.read_text()).texts if text in names]
+    assert texts[:4] == list(names)
 
 
 def test_a_sweep_without_runs_says_so(tmp_path, sweeps):
@@ -212,7 +223,7 @@ def test_folders_are_refused_in_one_line(tmp_path, sweeps):
 def test_report_options_come_from_the_config(tmp_path, sweeps):
     sweeps.config(tmp_path, report={"alpha": 0.1, "test": "wilcoxon"})
     options = read_report_options(tmp_path)
-    index = write_report(tmp_path, **options)
+    index = write_report(tmp_path, options=options)
     (entry,) = json.loads((index.parent / "statistics.json").read_text())["tables"]
     assert (entry["alpha"], entry["test"], entry["correction"]) == (0.1, "wilcoxon", "holm")
     sweeps.config(tmp_path, report={"alhpa": 0.1})

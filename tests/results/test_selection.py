@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from persist_jax.results.folders import read_sweep, read_sweeps
 from persist_jax.results.selection import choose, combine, tabulate
+from persist_jax.store import read_sweep, read_sweeps, write_result
 
 
 @pytest.fixture
@@ -73,8 +73,6 @@ def test_the_table_counts_what_won_and_what_diverged(tmp_path, sweeps):
 def test_continued_runs_do_not_enter_the_table(tmp_path, sweeps):
     sweeps.config(tmp_path)
     folder = sweeps.run(tmp_path, sweeps.record(test=0.1))
-    from persist_jax.results import write_result
-
     write_result(folder / "continued", sweeps.record(validation=1.0, test=1.0))
     table = tabulate(read_sweep(tmp_path))
     assert table.choices["mlp_0", "t1"].test == 0.1
@@ -85,6 +83,17 @@ def test_networks_come_in_the_order_of_their_numbers(tmp_path, sweeps):
     for network in ("model_148", "model_9", "model_20"):
         sweeps.run(tmp_path, sweeps.record(network=network))
     assert read_sweep(tmp_path).networks == ("model_9", "model_20", "model_148")
+
+
+def test_regularisers_of_several_sweeps_come_in_the_order_they_are_first_met(tmp_path, sweeps):
+    orders = {"a": ("mine", "none", "t1"), "b": ("none", "l2", "mine", "t1")}
+    for name, order in orders.items():
+        sweeps.config(tmp_path / name, name, regularisers=list(order))
+        for regulariser in sorted(order):
+            sweeps.run(tmp_path / name, sweeps.record(regulariser=regulariser))
+    tables = [tabulate(s) for s in read_sweeps([tmp_path / name for name in orders])]
+    assert [table.regularisers for table in tables] == list(orders.values())
+    assert combine(tables).regularisers == ("mine", "none", "t1", "l2")
 
 
 def test_sweeps_of_one_name_are_told_apart_in_the_combined_table(tmp_path, sweeps):

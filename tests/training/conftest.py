@@ -1,37 +1,26 @@
-import dataclasses
-
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from persist_jax import networks
+from persist_jax import models, pgdl
 from persist_jax.data.dataset import Dataset, Split
-from persist_jax.training.lanes import make_layout
-from persist_jax.training.options import Options
-from persist_jax.training.programs import Programs
-from persist_jax.training.state import Data, Lane
+from persist_jax.training import Options, assemble
+from persist_jax.training.state import Lane
 
 # Whole batches and no snapshots: a test that needs a partial batch or snapshots says so, and pays
 # for the larger program.
 OPTIONS = Options(
     batch_size=35,
     epochs=6,
-    patience=None,
-    min_delta=0.0,
-    optimiser="sgd",
-    learning_rate=0.05,
-    momentum=0.9,
-    nesterov=True,
-    decay_rate=0.95,
-    decay_steps=5,
+    optimiser={
+        "name": "sgd",
+        "learning_rate": 0.05,
+        "momentum": 0.9,
+        "nesterov": True,
+        "schedule": {"name": "staircase", "decay_rate": 0.95, "decay_steps": 5},
+    },
     sampling=0.5,
-    alpha=0.5,
-    term_every=1,
-    term_epochs=None,
     checkpoint_every=2,
-    snapshot_every=0,
 )
 
 
@@ -45,7 +34,7 @@ def dataset() -> Dataset:
 
 @pytest.fixture(scope="session")
 def perceptron():
-    return networks.mlp((8, 8, 1), (12, 8), dropout=0.5)
+    return models.mlp((8, 8, 1), hidden=(12, 8), dropout=0.5)
 
 
 @pytest.fixture(scope="session")
@@ -62,7 +51,7 @@ def convolutional():
             {"layer_name": "Dense", "units": 10},
         ],
     }
-    return networks.network_from_config(config)
+    return pgdl.network_from_config(config)
 
 
 @pytest.fixture(scope="session")
@@ -77,18 +66,16 @@ def build(dataset):
     def make(
         network, regulariser, weights, *, parallel="lanes", strategy="map", devices=1, **changes
     ):
-        options = dataclasses.replace(OPTIONS, **changes)
-        layout = make_layout(
+        programs = assemble(
             network,
+            dataset,
+            OPTIONS.replace(**changes),
+            regulariser=regulariser,
             parallel=parallel,
             strategy=strategy,
             devices=devices,
-            batch_size=options.batch_size,
         )
-        data = layout.replicate(Data.of(dataset))
-        programs = Programs(network, regulariser, options, layout, data)
-        variables = network.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
-        state = jax.tree.map(np.asarray, programs.initial_state(variables, 0))
+        state, layout = programs.start(0), programs.layout
         count = layout.lanes_for(len(weights))
         padded = [*weights, *[weights[0]] * (count - len(weights))]
         lanes = layout.place([Lane(state, np.float32(weight)) for weight in padded])

@@ -1,5 +1,3 @@
-import dataclasses
-
 import chex
 import jax
 import jax.numpy as jnp
@@ -7,27 +5,29 @@ import numpy as np
 import pytest
 
 import persist_jax as pj
-from persist_jax import networks
+from persist_jax import models
 from persist_jax.regularisers import REGULARISERS, Regulariser, regulariser
-from persist_jax.training.options import make_optimiser
+from persist_jax.training.optimisers import make_optimiser
 from persist_jax.training.state import GRADIENT, LOSS, initial_state
 from persist_jax.training.step import Batch, cross_entropy, make_step
 
 
 def _published_options(options, case):
     nesterov = str(case["optimizer"]) == "nesterov"
-    return dataclasses.replace(
-        options,
-        learning_rate=0.01 if nesterov else 0.001,
-        nesterov=nesterov,
-        decay_steps=3 if nesterov else 0,
-        sampling=float(case["sampling"]),
-    )
+    optimiser = {
+        "name": "sgd",
+        "learning_rate": 0.01 if nesterov else 0.001,
+        "momentum": 0.9,
+        "nesterov": nesterov,
+    }
+    if nesterov:
+        optimiser["schedule"] = {"name": "staircase", "decay_rate": 0.95, "decay_steps": 3}
+    return options.replace(optimiser=optimiser, sampling=float(case["sampling"]))
 
 
 def _train_on(case, options, weight):
     options = _published_options(options, case)
-    optimiser = make_optimiser(options)
+    optimiser = make_optimiser(options.optimiser)
     term = regulariser(str(case["term"]))
     step = jax.jit(make_step(case.network, optimiser, term, options))
     state = initial_state(case.weights(), optimiser, options, 0, with_term=True)
@@ -71,7 +71,7 @@ def test_published_regulariser_had_no_effect_beside_constant_neurons(golden, opt
 
 
 def _setup(network, options, name="t1", seed=0):
-    optimiser = make_optimiser(options)
+    optimiser = make_optimiser(options.optimiser)
     variables = network.init(jax.random.key(1), jnp.zeros((1, *network.input_shape)))
     term = regulariser(name)
     state = initial_state(variables, optimiser, options, seed, with_term=term is not None)
@@ -100,7 +100,7 @@ def test_one_compilation_serves_every_weight(perceptron, options, dataset, name)
 
 @pytest.mark.parametrize("name", [name for name in REGULARISERS if name != "none"])
 def test_gradients_are_finite_with_dead_and_twin_neurons(options, dataset, name):
-    network = networks.mlp((8, 8, 1), (12, 8))
+    network = models.mlp((8, 8, 1), hidden=(12, 8))
     state, step = _setup(network, options, name)
     params = jax.tree.map(np.array, state.params)
     params["layer_01"]["kernel"][:, :3] = 0  # dead neurons
@@ -113,8 +113,9 @@ def test_gradients_are_finite_with_dead_and_twin_neurons(options, dataset, name)
 
 def test_a_term_of_every_third_iteration_is_reused_in_between(options, dataset):
     """Against the sum written out by hand: cross-entropy's gradient plus the last term's."""
-    network = networks.mlp((8, 8, 1), (12, 8))
-    options = dataclasses.replace(options, term_every=3, momentum=0.0, decay_steps=0)
+    network = models.mlp((8, 8, 1), hidden=(12, 8))
+    plain = {"name": "sgd", "learning_rate": 0.05}
+    options = options.replace(term_every=3, optimiser=plain)
     state, step = _setup(network, options, "t1")
     step, weight, params, kept = jax.jit(step), jnp.float32(0.1), state.params, None
 
@@ -136,7 +137,7 @@ def test_a_term_of_every_third_iteration_is_reused_in_between(options, dataset):
         if iteration % 3 == 0:
             kept = jax.value_and_grad(term)(params, batch)
         slope = jax.tree.map(jnp.add, jax.grad(entropy)(params, batch), kept[1])
-        params = jax.tree.map(lambda p, s: p - options.learning_rate * s, params, slope)
+        params = jax.tree.map(lambda p, s: p - 0.05 * s, params, slope)
         np.testing.assert_allclose(metrics.term, kept[0], rtol=1e-5)
     chex.assert_trees_all_close(state.params, params, rtol=1e-4, atol=1e-6)
 
@@ -145,7 +146,7 @@ def test_reusing_every_iteration_is_the_plain_step(perceptron, options, dataset)
     """With the term due each time, the two ways to differentiate agree."""
     results = []
     for every in (1, 2):
-        state, step = _setup(perceptron, dataclasses.replace(options, term_every=every), "t2")
+        state, step = _setup(perceptron, options.replace(term_every=every), "t2")
         step = jax.jit(step)
         for iteration in (0, 2, 4):  # all of them multiples of 2
             state, _ = step(state, _batch(dataset, iteration), jnp.float32(0.5))
@@ -167,8 +168,8 @@ def test_a_step_that_is_not_finite_changes_nothing_and_ends_the_lane(
 
 
 def test_a_gradient_that_is_not_finite_is_told_from_a_loss(perceptron, options, dataset):
-    optimiser = make_optimiser(options)
-    root = Regulariser("params", lambda params, alpha: jnp.sqrt(0 * jnp.sum(params["w"])))
+    optimiser = make_optimiser(options.optimiser)
+    root = Regulariser("params", lambda params: jnp.sqrt(0 * jnp.sum(params["w"])))
     variables = perceptron.init(jax.random.key(1), jnp.zeros((1, 8, 8, 1)))
     variables["params"]["w"] = jnp.ones(2)
     state = initial_state(variables, optimiser, options, 0, with_term=True)

@@ -1,0 +1,23 @@
+"""What can be trained: the `Model` protocol, its adapters, and kinds by name."""
+
+from persist_jax.models.adapters import function, linen, nnx
+from persist_jax.models.mlp import mlp
+from persist_jax.models.model import Model
+from persist_jax.models.network import Network
+from persist_jax.models.registry import MODELS, build_model
+from persist_jax.models.resnet import resnet
+
+register = MODELS.register
+
+__all__ = [
+    "MODELS",
+    "Model",
+    "Network",
+    "build_model",
+    "function",
+    "linen",
+    "mlp",
+    "nnx",
+    "register",
+    "resnet",
+]

@@ -1,0 +1,109 @@
+"""What a foreign network takes and returns, held against what training needs."""
+
+import inspect
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from persist_jax.models.model import Outputs, Variables
+
+# Other names of the flag `train`: ignored, they would leave dropout off in silence.
+_OTHER_FLAGS = ("training", "is_training", "deterministic", "use_running_average")
+
+
+def takes(function: Callable, argument: str) -> bool:
+    """Whether a function, or a class when it is made, has an argument of that name."""
+    if isinstance(function, type):
+        function = function.__init__
+    return argument in inspect.signature(function).parameters
+
+
+def takes_train(function: Callable, name: str) -> bool:
+    """Whether a network is called with `train=True` or `train=False`.
+
+    Raises:
+        ValueError: if it has such a flag under another name.
+    """
+    for flag in _OTHER_FLAGS:
+        if takes(function, flag):
+            raise ValueError(f"{name}: its argument {flag!r} must be train=True or train=False")
+    return takes(function, "train")
+
+
+def in_inference(train: bool, name: str) -> None:
+    """Refuse a pass in training mode by `apply`, which has no key for it."""
+    if train:
+        raise ValueError(f"{name}: apply is for inference, apply_in_training for train=True")
+
+
+def cannot_share(name: str, where: str) -> ValueError:
+    """Why a batch of this network cannot lie on several devices."""
+    return ValueError(
+        f'{name}: {where} has no axis_name, so parallel="batch" cannot give what one device gives'
+        ' for the whole batch; use parallel="lanes"'
+    )
+
+
+def outputs_of(result: Any, name: str) -> Outputs:
+    """Logits and activations, if a network returned these.
+
+    Raises:
+        ValueError: one line that says what it returned instead.
+    """
+    if not isinstance(result, tuple | list) or len(result) != 2:
+        raise ValueError(f"{name}: returned {_words(result)}, not (logits, activations)")
+    logits, activations = result
+    if not _is_array(logits) or logits.ndim != 2:
+        raise ValueError(f"{name}: the logits are {_words(logits)}, not an array (b, classes)")
+    if isinstance(activations, Mapping):
+        # Transformations of JAX sort the keys of a dict, and the order of the layers would be lost.
+        activations = OrderedDict(activations)
+        layers = list(activations.items())
+    elif isinstance(activations, Sequence) and not isinstance(activations, str):
+        layers = list(enumerate(activations))
+    else:
+        wanted = "a sequence or a mapping of arrays"
+        raise ValueError(f"{name}: the activations are {_words(activations)}, not {wanted}")
+    if not layers:
+        raise ValueError(f"{name}: the activations are empty")
+    for layer, array in layers:
+        if not _is_array(array) or array.ndim < 2 or array.shape[0] != logits.shape[0]:
+            wanted = f"an array ({logits.shape[0]}, ...)"
+            raise ValueError(f"{name}: activation {layer!r} is {_words(array)}, not {wanted}")
+    return logits, activations
+
+
+def variables_of(variables: Mapping[str, Any], name: str) -> Variables:
+    """Variables as nested dicts with text keys and arrays as leaves, if they are.
+
+    Raises:
+        ValueError: one line that names the first place where they are not.
+    """
+    return {collection: _plain(tree, collection, name) for collection, tree in variables.items()}
+
+
+def _plain(tree: Any, path: str, name: str) -> Any:
+    if isinstance(tree, Mapping):
+        wrong = [key for key in tree if not isinstance(key, str)]
+        if wrong:
+            raise ValueError(f"{name}: {path} has the key {wrong[0]!r}, which is not text")
+        return {key: _plain(branch, f"{path}.{key}", name) for key, branch in tree.items()}
+    if not _is_array(tree):
+        wanted = "an array or a dict of arrays"
+        raise ValueError(f"{name}: {path} is {_words(tree)}, not {wanted}")
+    return tree
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, jax.Array | np.ndarray)
+
+
+def _words(value: Any) -> str:
+    if _is_array(value):
+        return f"an array of shape {value.shape}"
+    if isinstance(value, tuple | list):
+        return f"a {type(value).__name__} of {len(value)}"
+    return f"a {type(value).__name__}"

@@ -1,0 +1,93 @@
+"""Convolution whose gradient stays fast inside a loop on the CPU."""
+
+from functools import partial
+from typing import Any
+
+import jax
+from jax import lax
+from jaxtyping import Array, Float
+
+Pair = tuple[int, int]
+CHANNELS_LAST = ("NHWC", "HWIO", "NHWC")
+
+
+def convolution(
+    x: Float[Array, "b h w c"],
+    kernel: Float[Array, "kh kw c_per_group f"],
+    window_strides: tuple[int, ...],
+    padding: Any,
+    **options: Any,
+) -> Float[Array, "b h2 w2 f"]:
+    """`lax.conv_general_dilated` for `nn.Conv`, channels last.
+
+    XLA's CPU compiler brings a convolution into the one form for which it has a fast kernel, but
+    not inside a loop (https://github.com/jax-ml/jax/issues/12868), and the gradient of a
+    convolution is not in that form: an epoch in one scan would be over ten times slower. So the
+    gradient of a convolution without dilation and groups is written in that form here, for the
+    CPU alone.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> convolution(jnp.ones((2, 8, 8, 1)), jnp.ones((3, 3, 1, 4)), (2, 2), "SAME").shape
+        (2, 4, 4, 4)
+    """
+    options["dimension_numbers"] = CHANNELS_LAST
+    strides = tuple(window_strides)
+    dilations = (options.get("lhs_dilation"), options.get("rhs_dilation"))
+    undilated = all(dilation is None or set(dilation) == {1} for dilation in dilations)
+    if not undilated or options.get("feature_group_count", 1) != 1:
+        return lax.conv_general_dilated(x, kernel, strides, padding, **options)
+    if isinstance(padding, str):
+        pairs = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
+    else:
+        pairs = padding
+    pairs = tuple((int(low), int(high)) for low, high in pairs)
+    return _plain(x, kernel, strides, pairs, options.get("precision"))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _plain(x, kernel, strides: Pair, padding: tuple[Pair, Pair], precision):
+    return lax.conv_general_dilated(
+        x, kernel, strides, padding, dimension_numbers=CHANNELS_LAST, precision=precision
+    )
+
+
+def _forward(x, kernel, strides, padding, precision):
+    return _plain(x, kernel, strides, padding, precision), (x, kernel)
+
+
+def _backward(strides, padding, precision, residuals, slope):
+    x, kernel = residuals
+
+    def anywhere(x, kernel, slope):
+        conv = partial(_plain.fun, strides=strides, padding=padding, precision=precision)
+        return jax.vjp(conv, x, kernel)[1](slope)
+
+    def on_cpu(x, kernel, slope):
+        conv = partial(_plain.fun, strides=(1, 1), precision=precision)
+        size = kernel.shape[:2]
+        slope = _at_every_position(slope, x.shape[1:3], size, strides, padding)
+        around = tuple(
+            (k - 1 - low, k - 1 - high) for k, (low, high) in zip(size, padding, strict=True)
+        )
+        dx = conv(slope, kernel[::-1, ::-1].swapaxes(2, 3), padding=around)
+        # Channels take the place of the batch, and the batch that of the summed features.
+        dkernel = conv(x.transpose(3, 1, 2, 0), slope.transpose(1, 2, 0, 3), padding=padding)
+        return dx, dkernel.transpose(1, 2, 0, 3)
+
+    return lax.platform_dependent(x, kernel, slope, cpu=on_cpu, default=anywhere)
+
+
+def _at_every_position(slope, image: Pair, window: Pair, strides: Pair, padding):
+    """The slope of the same convolution with strides of one: zero where these leave out."""
+    if set(strides) == {1}:
+        return slope
+    config = [(0, 0, 0)]
+    for axis, stride in enumerate(strides):
+        places = image[axis] + sum(padding[axis]) - window[axis] + 1
+        reached = (slope.shape[1 + axis] - 1) * stride + 1
+        config.append((0, places - reached, stride - 1))
+    return lax.pad(slope, slope.dtype.type(0), [*config, (0, 0, 0)])
+
+
+_plain.defvjp(_forward, _backward)

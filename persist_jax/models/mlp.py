@@ -1,0 +1,37 @@
+"""The multilayer perceptron."""
+
+from persist_jax.models.layers import Dense, Dropout, Flatten, Layer
+from persist_jax.models.network import Network
+from persist_jax.models.registry import MODELS
+from persist_jax.validation import Rate, Size
+
+
+@MODELS.register("mlp")
+def mlp(
+    input_shape: tuple[int, ...],
+    classes: int = 10,
+    *,
+    hidden: tuple[Size, ...],
+    dropout: Rate = 0.0,
+) -> Network:
+    """Multilayer perceptron with ReLU hidden layers and logits at the end.
+
+    Args:
+        input_shape: shape of one example.
+        classes: number of logits.
+        hidden: width of each hidden layer.
+        dropout: rate of the dropout after each hidden layer, 0 for none.
+
+    Returns:
+        The network.
+
+    Example:
+        >>> len(mlp((8, 8, 1), hidden=(16, 8), dropout=0.5).layers)
+        6
+    """
+    layers: list[Layer] = [Flatten()]
+    for width in hidden:
+        layers.append(Dense(width, "relu"))
+        if dropout:
+            layers.append(Dropout(dropout))
+    return Network((*layers, Dense(classes)), input_shape)

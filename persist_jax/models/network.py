@@ -1,0 +1,84 @@
+"""A chain of layers as one Flax module that returns logits and activations."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from persist_jax.models.layers import Layer, Mode
+from persist_jax.models.model import Outputs, Variables
+
+
+def layer_name(index: int) -> str:
+    """Name under which the layer at `index` keeps its variables.
+
+    Example:
+        >>> layer_name(3)
+        'layer_03'
+    """
+    return f"layer_{index:02d}"
+
+
+class Network(nn.Module):
+    """A chain of layers.
+
+    `network.apply(variables, x)` gives `(logits, activations)`: the output of the last layer, and
+    one array `(b, ...)` per counted layer (one with trainable weights), its output after its own
+    activation. It is a `Model`: `network.apply_in_training(variables, x, key)` gives
+    `((logits, activations), collections)` with the new moving averages, if there are any.
+
+    Attributes:
+        layers: the layers in order.
+        input_shape: shape of one example, `(h, w, c)` for images.
+        axis_name: name of the mapped axis over which the batch is shared: device `d` of it holds
+            examples `d * s` to `(d + 1) * s` of the batch. Batch normalisation then takes the
+            statistics of the whole batch, and dropout the mask one device would draw for it.
+
+    Example:
+        >>> import jax
+        >>> from persist_jax.models.layers import Dense, Flatten
+        >>> network = Network((Flatten(), Dense(5, "relu"), Dense(3)), input_shape=(4, 4, 1))
+        >>> x = jax.numpy.ones((2, 4, 4, 1))
+        >>> variables = network.init(jax.random.key(0), x)
+        >>> logits, activations = network.apply(variables, x)
+        >>> logits.shape, [a.shape for a in activations]
+        ((2, 3), [(2, 5), (2, 3)])
+    """
+
+    layers: tuple[Layer, ...]
+    input_shape: tuple[int, ...]
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array | np.ndarray, "b ..."], train: bool = False
+    ) -> tuple[Float[Array, "b ..."], tuple[Float[Array, "b ..."], ...]]:
+        if x.shape[1:] != self.input_shape:
+            wanted = ("b", *self.input_shape)
+            raise ValueError(f"x has shape {x.shape}, the network takes {wanted}")
+        x, mode, activations = jnp.asarray(x), Mode(train, self.axis_name), []
+        for index, layer in enumerate(self.layers):
+            x = layer(x, layer_name(index), mode)
+            if layer.counted:
+                activations.append(x)
+        return x, tuple(activations)
+
+    @property
+    def training_differs(self) -> bool:
+        """Whether training and inference give different outputs (dropout, batch normalisation)."""
+        return any(layer.training_differs for layer in self.layers)
+
+    @nn.nowrap
+    def apply_in_training(
+        self, variables: Variables, x: Float[Array | np.ndarray, "b ..."], key: Array
+    ) -> tuple[Outputs, Variables]:
+        """Outputs in training mode, and the moving averages after it; see `Model`."""
+        outputs, updates = self.apply(
+            variables, x, train=True, rngs={"dropout": key}, mutable=["batch_stats"]
+        )
+        return outputs, dict(updates)
+
+    @nn.nowrap
+    def sharing(self, axis_name: str | None) -> "Network":
+        """The same network for a batch shared over a mapped axis; see `Model`."""
+        return self.clone(axis_name=axis_name)

@@ -1,0 +1,268 @@
+"""Weights of Keras HDF5 files, by the order the file records."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from persist_jax.models.layers import BatchNormalization
+from persist_jax.models.network import Network, layer_name
+from persist_jax.pgdl.keras_config import read_config
+
+# Keras' order of a layer's weights: trainable ones first, then moving averages.
+_ORDER = (
+    ("params", "kernel"),
+    ("params", "alpha"),
+    ("params", "scale"),
+    ("params", "bias"),
+    ("batch_stats", "mean"),
+    ("batch_stats", "var"),
+)
+_KERAS_NAMES = {"scale": "gamma", "mean": "moving_mean", "var": "moving_variance"}
+
+
+class Weight(NamedTuple):
+    """One array of a network: where it is in the variables, and its shape."""
+
+    collection: str
+    layer: int
+    name: str
+    shape: tuple[int, ...]
+
+
+class _Header(NamedTuple):
+    """One array of a file: its name below its layer, and its shape."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
+class _Stored(NamedTuple):
+    layer: str
+    weights: list[_Header]
+
+
+def weight_order(network: Network) -> tuple[Weight, ...]:
+    """All arrays of a network in Keras' order.
+
+    Args:
+        network: the network.
+
+    Returns:
+        One entry per array, as `model.weights` of the Keras model would list them layer by layer.
+
+    Raises:
+        ValueError: the layers do not fit together or do not fit the input shape.
+
+    Example:
+        >>> from persist_jax.models.mlp import mlp
+        >>> [(w.name, w.shape) for w in weight_order(mlp((2, 2, 1), 2, hidden=(3,)))]
+        [('kernel', (4, 3)), ('bias', (3,)), ('kernel', (3, 2)), ('bias', (2,))]
+    """
+    example = jax.ShapeDtypeStruct((1, *network.input_shape), jnp.float32)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), example)
+    order = []
+    for index in range(len(network.layers)):
+        for collection, name in _ORDER:
+            found = shapes.get(collection, {}).get(layer_name(index), {})
+            if name in found:
+                order.append(Weight(collection, index, name, found[name].shape))
+    return tuple(order)
+
+
+def variables_from_weights(network: Network, weights: Sequence[np.ndarray]) -> dict[str, Any]:
+    """Variables of a network from its arrays in Keras' order.
+
+    Args:
+        network: the network.
+        weights: the arrays, shaped as `weight_order(network)` says.
+
+    Returns:
+        Variables for `network.apply`, in float32.
+
+    Raises:
+        ValueError: another number of arrays, or an array of another shape.
+
+    Example:
+        >>> from persist_jax.models.mlp import mlp
+        >>> network = mlp((2, 2, 1), 2, hidden=())
+        >>> variables = variables_from_weights(network, [np.ones((4, 2)), np.zeros(2)])
+        >>> variables["params"]["layer_01"]["bias"].shape
+        (2,)
+    """
+    order = weight_order(network)
+    if len(weights) != len(order):
+        raise ValueError(f"weights: {len(weights)} arrays, the network has {len(order)}")
+    variables: dict[str, Any] = {"params": {}}
+    for weight, array in zip(order, weights, strict=True):
+        if array.shape != weight.shape:
+            kind = type(network.layers[weight.layer]).__name__
+            raise ValueError(
+                f"layer {weight.layer} ({kind}): {weight.name} wants shape {weight.shape}, "
+                f"found {array.shape}"
+            )
+        layers = variables.setdefault(weight.collection, {})
+        arrays = layers.setdefault(layer_name(weight.layer), {})
+        arrays[weight.name] = jnp.asarray(array, jnp.float32)
+    return variables
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The group of an HDF5 file that holds the layers; its errors in one line."""
+    import h5py
+
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
+    try:
+        with h5py.File(path, "r") as file:
+            yield file["model_weights"] if "model_weights" in file else file
+    except (OSError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: not a Keras weight file ({error})") from None
+
+
+def _headers(root: Any) -> list[_Stored]:
+    """The layers with weights, as the file's headers have them; no array is read."""
+    layers = []
+    for layer in map(_text, root.attrs["layer_names"]):
+        names = [_text(name) for name in root[layer].attrs["weight_names"]]
+        for name in names:
+            if root[layer][name].dtype.kind not in "fiu":
+                raise TypeError(f"{name!r} holds no numbers")
+        layers.append(_Stored(layer, [_Header(name, root[layer][name].shape) for name in names]))
+    return [layer for layer in layers if layer.weights]
+
+
+def _check(path: Path, network: Network, stored: list[_Stored]) -> None:
+    wanted: dict[int, list[Weight]] = {}
+    for weight in weight_order(network):
+        wanted.setdefault(weight.layer, []).append(weight)
+    for item, found in zip_longest(wanted.items(), stored):
+        if item is None:
+            raise ValueError(
+                f"{path}: {len(stored)} layers with weights, the network has {len(wanted)} "
+                f"(the first too many is {found.layer!r})"
+            )
+        index, weights = item
+        where = f"{path}: layer {index} ({type(network.layers[index]).__name__})"
+        arrays = found.weights if found else []
+        for weight, header in zip_longest(weights, arrays):
+            if weight is None:
+                raise ValueError(f"{where}: wants {len(weights)} weights, found {len(arrays)}")
+            if header is None or header.shape != weight.shape:
+                got = "nothing" if header is None else f"{header.shape} in {header.name!r}"
+                raise ValueError(f"{where}: {weight.name} wants shape {weight.shape}, found {got}")
+
+
+def check_weights(network: Network, weights_hdf5: str | os.PathLike[str]) -> None:
+    """Check a weight file against a network by the file's headers; no array is read.
+
+    Args:
+        network: the network.
+        weights_hdf5: path of the weights.
+
+    Raises:
+        ValueError: a missing file, missing or misshapen weights.
+
+    Example:
+        >>> from persist_jax.models.mlp import mlp
+        >>> check_weights(mlp((4,), hidden=()), "nowhere/weights.hdf5")
+        Traceback (most recent call last):
+        ValueError: nowhere/weights.hdf5: no such file
+    """
+    path = Path(weights_hdf5)
+    with _opened(path) as root:
+        _check(path, network, _headers(root))
+
+
+def read_weights(network: Network, weights_hdf5: str | os.PathLike[str]) -> dict[str, Any]:
+    """Variables of a network from a Keras weight file.
+
+    The arrays are taken in the order that the file records (`layer_names`, `weight_names`), never
+    by name: Keras numbers names globally, so they differ between files of the same network.
+
+    Args:
+        network: the network.
+        weights_hdf5: path of the weights, as Keras' `save_weights` or `save` wrote it.
+
+    Returns:
+        Variables for `network.apply`, in float32.
+
+    Raises:
+        ValueError: a missing file, missing or misshapen weights.
+    """
+    path = Path(weights_hdf5)
+    with _opened(path) as root:
+        stored = _headers(root)
+        _check(path, network, stored)
+        arrays = [root[layer][header.name][()] for layer, weights in stored for header in weights]
+    return variables_from_weights(network, arrays)
+
+
+def read_network(
+    config_json: str | os.PathLike[str], weights_hdf5: str | os.PathLike[str]
+) -> tuple[Network, dict[str, Any]]:
+    """Network and variables from a Keras configuration and a Keras weight file.
+
+    Args:
+        config_json: path of `config.json`; see `network_from_config`.
+        weights_hdf5: path of the weights; see `read_weights`.
+
+    Returns:
+        The network, and its variables for `network.apply(variables, x)`.
+
+    Raises:
+        ValueError: an unknown layer or argument, a missing file, missing or misshapen weights.
+
+    Example:
+        >>> read_network("nowhere/config.json", "nowhere/weights.hdf5")
+        Traceback (most recent call last):
+        ValueError: nowhere/config.json: no such file
+    """
+    network = read_config(config_json)
+    return network, read_weights(network, weights_hdf5)
+
+
+def write_weights(
+    path: str | os.PathLike[str], network: Network, variables: dict[str, Any]
+) -> None:
+    """Write variables as a Keras weight file.
+
+    Args:
+        path: the file to write.
+        network: the network.
+        variables: its variables.
+
+    Example:
+        >>> import tempfile
+        >>> from persist_jax.models.mlp import mlp
+        >>> network = mlp((2, 2, 1), hidden=(3,))
+        >>> variables = network.init(jax.random.key(0), jnp.ones((1, 2, 2, 1)))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_weights(Path(folder) / "weights.hdf5", network, variables)
+    """
+    import h5py
+
+    names = [f"{type(layer).__name__.lower()}_{i}" for i, layer in enumerate(network.layers)]
+    weights: dict[str, list[str]] = {name: [] for name in names}
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = np.array(names, "S")
+        for weight in weight_order(network):
+            layer, keras = names[weight.layer], _KERAS_NAMES.get(weight.name, weight.name)
+            if isinstance(network.layers[weight.layer], BatchNormalization) and keras == "bias":
+                keras = "beta"
+            weights[layer].append(f"{layer}/{keras}:0")
+            array = variables[weight.collection][layer_name(weight.layer)][weight.name]
+            file.require_group(layer)[weights[layer][-1]] = np.asarray(array)
+        for name, recorded in weights.items():
+            file.require_group(name).attrs["weight_names"] = np.array(recorded, "S")

@@ -1,0 +1,131 @@
+"""Entries by name, each with parameters of its own: what a configuration may choose from."""
+
+import inspect
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from pydantic import create_model
+
+from persist_jax.validation import Fields
+
+Properties = TypeVar("Properties")
+
+
+@dataclass(frozen=True)
+class Entry(Generic[Properties]):
+    """A registered function.
+
+    Attributes:
+        name: under which it is chosen.
+        function: its keyword-only arguments are its parameters.
+        properties: what else its registry knows about it.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    properties: Properties
+
+    def parameters(self, given: Mapping[str, Any], where: str) -> dict[str, Any]:
+        """The given parameters, checked, and the defaults of those left out.
+
+        Args:
+            given: values by name, as a configuration has them.
+            where: the section of the configuration that they come from, for errors.
+
+        Raises:
+            ValueError: one line that names the unknown, missing or wrong parameter.
+        """
+        hints = typing.get_type_hints(self.function, include_extras=True)
+        fields = {
+            name: (hints.get(name, Any), ... if default is inspect.Parameter.empty else default)
+            for name, default in self.defaults().items()
+        }
+        checked = create_model(self.name, __base__=Fields, **fields).read(dict(given), where)
+        return {name: getattr(checked, name) for name in fields}
+
+    def defaults(self) -> dict[str, Any]:
+        """Every parameter with its default, `inspect.Parameter.empty` where it has none."""
+        return {
+            name: parameter.default
+            for name, parameter in inspect.signature(self.function).parameters.items()
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        }
+
+
+class Registry(Mapping[str, Entry[Properties]]):
+    """Entries of one kind by name, in the order in which they were registered.
+
+    Args:
+        what: how an error calls the choice, as "regulariser".
+        properties: the class of what is known about an entry beside its function.
+
+    Example:
+        >>> shapes = Registry("shape")
+        >>> @shapes.register("square")
+        ... def square(scale, *, side: float = 1.0):
+        ...     return scale * side**2
+        >>> shapes["square"].parameters({"side": 2.0}, "shape")
+        {'side': 2.0}
+        >>> shapes["circle"]
+        Traceback (most recent call last):
+        ValueError: shape: 'circle' is not one of square
+    """
+
+    def __init__(self, what: str, properties: Callable[..., Properties] = dict):
+        self._what = what
+        self._properties = properties
+        self._entries: dict[str, Entry[Properties]] = {}
+
+    def register(self, name: str, **properties: Any) -> Callable[[Callable], Callable]:
+        """Decorator that adds a function under a name.
+
+        Args:
+            name: the name; a function may replace an earlier definition of itself only.
+            **properties: what the registry knows about an entry beside its function.
+
+        Raises:
+            ValueError: if the name is taken, or is none that a configuration can hold.
+        """
+        if not name.isidentifier():
+            raise ValueError(f"{self._what}: {name!r} is not a name of letters, digits and _")
+
+        def add(function: Callable) -> Callable:
+            before = self._entries.get(name)
+            if before is not None and _origin(before.function) != _origin(function):
+                raise ValueError(f"{self._what}: {name!r} is taken by {_origin(before.function)}")
+            self._entries[name] = Entry(name, function, self._properties(**properties))
+            return function
+
+        return add
+
+    def __getitem__(self, name: str) -> Entry[Properties]:
+        return self.find(name, self._what)
+
+    def find(self, name: Any, field: str) -> Entry[Properties]:
+        """The entry of that name.
+
+        Args:
+            name: what a configuration gives.
+            field: the field that gives it, for the error.
+
+        Raises:
+            ValueError: one line that names the field, its value and the choices.
+        """
+        if not isinstance(name, str) or name not in self._entries:
+            raise ValueError(f"{field}: {name!r} is not one of {', '.join(self._entries)}")
+        return self._entries[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+def _origin(function: Callable) -> str:
+    return f"{function.__module__}.{function.__qualname__}"

@@ -1,0 +1,127 @@
+"""The density of the deaths while training goes on, as a GIF."""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from PIL import Image
+
+from persist_jax.results.plots import PLACES, Histories, death_density, has_deaths
+from persist_jax.results.selection import Table
+from persist_jax.results.style import FONT, INK, MUTED, empty_picture, lines
+
+FRAMES = 36
+LARGEST_GIF = 2_000_000
+STRENGTHS = 8  # of every colour
+
+Curves = dict[tuple[str, str], np.ndarray]
+
+
+def animate_deaths(table: Table, histories: Histories) -> bytes:
+    """The density of the deaths of every best run over the iterations, as a GIF under 2 MB."""
+    shown = {cell: h for cell, h in histories.items() if has_deaths(h)}
+    if not shown:
+        figure = empty_picture("No run has left deaths: there is nothing to animate.")
+        return _encode([_frame(figure, 100)], [INK, MUTED])
+    with rc_context(FONT):
+        for frames, dpi in ((FRAMES, 100), (FRAMES // 2, 80), (FRAMES // 3, 60)):
+            content = _animation(table, shown, frames, dpi)
+            if len(content) < LARGEST_GIF:
+                break
+    return content
+
+
+def _animation(table: Table, histories: Histories, frames: int, dpi: int) -> bytes:
+    last = max(int(h["deaths_iteration"][-1]) for h in histories.values())
+    moments = np.linspace(0, last, frames)
+    curves = {cell: _curves(history, moments) for cell, history in histories.items()}
+    networks = [name for name in table.networks if any(cell[0] == name for cell in curves)]
+    figure, panels = _panels(networks, curves)
+    styles = lines(table.regularisers)
+    drawn = {}
+    for network, name in curves:
+        colour, dashes = styles[name]
+        (drawn[network, name],) = panels[network].plot(
+            PLACES, PLACES, color=colour, ls=dashes, lw=1.5
+        )
+    used = [name for name in table.regularisers if any(cell[1] == name for cell in curves)]
+    handles = [
+        Line2D([], [], color=styles[n].colour, ls=styles[n].dashes, lw=1.8, label=n) for n in used
+    ]
+    legend = figure.legend(
+        handles=handles, loc="outside upper center", ncols=min(len(used), 6), frameon=False,
+        title=f"iteration {last}",
+    )  # fmt: skip
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # laid out once: nothing moves from frame to frame
+    pictures = []
+    for index, moment in enumerate(moments):
+        for cell, line in drawn.items():
+            line.set_ydata(curves[cell][index])
+        legend.set_title(f"iteration {moment:.0f} of {last}")
+        pictures.append(_frame(figure, dpi))
+    return _encode(pictures, [INK, MUTED, *(style.colour for style in styles.values())])
+
+
+def _panels(networks: Sequence[str], curves: Curves) -> tuple[Figure, dict[str, Axes]]:
+    """A panel per network, as high as most of its curves need."""
+    columns = min(len(networks), 4)
+    rows = -(-len(networks) // columns)
+    size = (max(2.6 * columns, 5.5), 2.0 * rows + 0.8)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = np.ravel(figure.subplots(rows, columns, squeeze=False, sharex=True))
+    for panel in grid[len(networks) :]:
+        panel.set_axis_off()
+    panels = dict(zip(networks, grid[: len(networks)], strict=True))
+    for network, panel in panels.items():
+        panel.set_title(network, size=9, weight="bold")
+        panel.set_xlim(0, 1)
+        panel.set_yticks([])
+        panel.spines["left"].set_visible(False)
+        tallest = [
+            np.quantile(c.max(axis=1), 0.9) for cell, c in curves.items() if cell[0] == network
+        ]
+        panel.set_ylim(0, 1.08 * max(tallest))
+        panel.set_xlabel("death")
+    return figure, panels
+
+
+def _curves(history: dict, moments: np.ndarray) -> np.ndarray:
+    """Densities at the last snapshot before each moment; a run that has ended keeps its last."""
+    snapshots = np.searchsorted(history["deaths_iteration"], moments, side="right") - 1
+    densities = {i: death_density(history["deaths"][i]) for i in set(np.maximum(snapshots, 0))}
+    return np.stack([densities[max(i, 0)] for i in snapshots])
+
+
+def _frame(figure: Figure, dpi: int) -> Image.Image:
+    figure.set_dpi(dpi)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+
+
+def _encode(pictures: Sequence[Image.Image], colours: Sequence[str]) -> bytes:
+    """A GIF that rests on its first and on its last frame."""
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(_palette(colours))
+    frames = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
+    durations = [800, *[120] * (len(frames) - 2), 2000][-len(frames) :]
+    buffer = io.BytesIO()
+    frames[0].save(
+        buffer, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0,
+        optimize=True,
+    )  # fmt: skip
+    return buffer.getvalue()
+
+
+def _palette(colours: Sequence[str]) -> list[int]:
+    """Every colour in eight strengths: white stays white, lines keep theirs."""
+    different = np.array([to_rgb(colour) for colour in dict.fromkeys(colours)])
+    strength = np.linspace(0, 1, STRENGTHS)[:, None, None]
+    return (255 * (1 - strength * (1 - different))).round().astype(int).ravel().tolist()

@@ -1,0 +1,96 @@
+"""What a group of runs needs to go on: written when it is interrupted, gone when it has ended."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from pydantic import model_validator
+
+from persist_jax.store.files import read_json, replace_json
+from persist_jax.store.record import Accuracy
+from persist_jax.store.run import Run
+from persist_jax.validation import Count, Fields
+
+
+class Member(Fields):
+    """A run of a group."""
+
+    network: str
+    regulariser: str
+    weight: float
+    seed: int
+
+    @property
+    def run(self) -> Run:
+        """The point of the grid."""
+        return Run(self.network, self.regulariser, self.weight, self.seed)
+
+
+class GroupFile(Fields):
+    """The state of a group of runs that train as lanes of one program.
+
+    With the checkpoints of its runs it decides which programs a resumed group takes.
+
+    Attributes:
+        epoch: epochs trained; the runs have checkpoints of it.
+        runs: all runs that the group began with, those that have ended too.
+        slots: which run (an index into `runs`) each lane trains; null for a lane that fills up.
+        initial: accuracy of each run before training.
+    """
+
+    epoch: Count
+    runs: tuple[Member, ...]
+    slots: tuple[Count | None, ...]
+    initial: tuple[Accuracy, ...]
+
+    @model_validator(mode="after")
+    def _holds(self) -> "GroupFile":
+        for member in self.runs:
+            _ = member.run
+        filled = [slot for slot in self.slots if slot is not None]
+        if not filled or len(set(filled)) < len(filled) or max(filled) >= len(self.runs):
+            raise ValueError(f"slots: {list(self.slots)} are not lanes of {len(self.runs)} runs")
+        if len(self.initial) != len(self.runs):
+            raise ValueError(f"initial: {len(self.initial)} accuracies of {len(self.runs)} runs")
+        return self
+
+
+def write_group(
+    path: Path,
+    epoch: int,
+    runs: Sequence[Run],
+    slots: Sequence[int | None],
+    initial: Sequence[Accuracy],
+) -> None:
+    """Writes a group's file, whole or not at all."""
+    fields = {
+        "epoch": epoch,
+        "runs": [asdict(run) for run in runs],
+        "slots": list(slots),
+        "initial": [accuracy.plain() for accuracy in initial],
+    }
+    replace_json(path, GroupFile.read(fields).plain())
+
+
+def read_group(path: str | os.PathLike[str]) -> GroupFile:
+    """Reads a group's file.
+
+    Raises:
+        ValueError: one line that names the file and what is wrong with it.
+    """
+    fields = read_json(Path(path))
+    try:
+        return GroupFile.read(fields)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def group_path(folder: Path, prefix: str, first: Run) -> Path:
+    """Where a group keeps its file, named after a run that no other group of the folder has."""
+    return folder / f"{prefix}-{first.regulariser}-{first.weight:g}-seed{first.seed}.json"
+
+
+def group_paths(folder: Path, prefix: str) -> list[Path]:
+    """The files of interrupted groups in a folder."""
+    return sorted(folder.glob(f"{prefix}-*.json"))

@@ -1,0 +1,155 @@
+"""What is known of a run that has ended: `result.json`, there whole or not at all."""
+
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from persist_jax.store.files import read_json, replace_json
+from persist_jax.store.run import CONTINUED, Run, runs_folder
+from persist_jax.validation import Count, Fields, NotNegative, Share
+
+RESULT_FILE = "result.json"
+
+
+class Accuracy(Fields):
+    """Accuracy of one set of weights on each part of the data; null where it is not finite."""
+
+    train: Share | None
+    validation: Share | None
+    test: Share | None
+
+
+class Accuracies(Fields):
+    """Accuracy before training and with the best weights."""
+
+    initial: Accuracy
+    trained: Accuracy
+
+
+class Record(Fields):
+    """The fields of `result.json`.
+
+    Attributes:
+        network: name of the network.
+        regulariser: name of the regulariser.
+        weight: the regularisation weight, 0 for `none`.
+        seed: the seed.
+        status: "diverged" if the loss or its gradient was not finite at some step.
+        reason: why it diverged, in words.
+        epochs: epochs trained.
+        best_epoch: epochs that the best weights have behind them.
+        best_iteration: the same in steps.
+        validation_loss: of the best weights.
+        accuracy: of the initial and of the best weights, fractions of 1.
+        seconds: time of training.
+        folder: where the record was read from; not in the file.
+    """
+
+    network: str
+    regulariser: str
+    weight: float
+    seed: int
+    status: Literal["completed", "diverged"]
+    reason: str | None
+    epochs: Count
+    best_epoch: Count
+    best_iteration: Count
+    validation_loss: float | None
+    accuracy: Accuracies
+    seconds: NotNegative
+    folder: Path | None = Field(default=None, exclude=True)
+
+    @model_validator(mode="after")
+    def _holds(self) -> "Record":
+        _ = self.run
+        if self.status == "completed":
+            for moment, accuracy in self.accuracy:
+                for part, value in accuracy:
+                    if value is None:
+                        raise ValueError(f"accuracy.{moment}.{part}: None is not in [0, 1]")
+        return self
+
+    @property
+    def run(self) -> Run:
+        """The point of the grid."""
+        return Run(self.network, self.regulariser, self.weight, self.seed)
+
+    @property
+    def continued(self) -> bool:
+        """Whether this run went on from a finished one, without the regulariser."""
+        return self.folder is not None and self.folder.name == CONTINUED
+
+
+def write_result(folder: str | os.PathLike[str], record: Record | Mapping[str, Any]) -> Path:
+    """Writes `result.json`, whole or not at all.
+
+    Args:
+        folder: the run's folder, made when it is not there.
+        record: the record, or a mapping with the fields of `result.json`. A loss or accuracy of a
+            diverged run that is not finite is written as null.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        ValueError: one line that names the field that does not hold.
+    """
+    fields = record.plain() if isinstance(record, Record) else _plain(record)
+    return replace_json(Path(folder) / RESULT_FILE, Record.read(fields).plain())
+
+
+def read_result(folder: str | os.PathLike[str]) -> Record:
+    """Reads the `result.json` of one run.
+
+    Raises:
+        ValueError: one line that names the file and what is wrong with it.
+    """
+    path = Path(folder) / RESULT_FILE
+    fields = read_json(path)
+    try:
+        return Record.read(fields).model_copy(update={"folder": Path(folder)})
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def has_result(folder: str | os.PathLike[str]) -> bool:
+    """Whether a run has ended; a broken result is an error, not a reason to train again."""
+    return (Path(folder) / RESULT_FILE).exists() and read_result(folder) is not None
+
+
+def read_results(workdir: str | os.PathLike[str]) -> list[Record]:
+    """Reads every run of a sweep that has ended.
+
+    Args:
+        workdir: the sweep's folder.
+
+    Returns:
+        The records, sorted by run; a continued run follows the one it continues.
+
+    Raises:
+        ValueError: one line that names the file that is broken or lies in the wrong folder.
+    """
+    records = []
+    for path in runs_folder(workdir).rglob(RESULT_FILE):
+        record = read_result(path.parent)
+        folder = record.run.folder(workdir)
+        if path.parent not in (folder, folder / CONTINUED):
+            raise ValueError(f"{path}: the record of {record.run.label} belongs in {folder}")
+        records.append(record)
+    return sorted(records, key=lambda record: (record.run, record.continued))
+
+
+def _plain(value: Any) -> Any:
+    """Python's own numbers instead of NumPy's, and None for those JSON cannot hold."""
+    if isinstance(value, Mapping):
+        return {name: _plain(entry) for name, entry in value.items()}
+    if isinstance(value, np.integer):
+        return int(value)
+    if isinstance(value, float | np.floating):
+        return float(value) if math.isfinite(value) else None
+    return value

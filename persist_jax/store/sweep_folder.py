@@ -1,0 +1,129 @@
+"""The folder of a sweep as a reader finds it: its configuration and the records of its runs."""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from persist_jax.store.configuration import CONFIG_FILE, ReportOptions
+from persist_jax.store.files import read_json
+from persist_jax.store.record import Record, read_results
+
+
+@dataclass(frozen=True)
+class SweepFolder:
+    """A sweep as it lies on disk.
+
+    Args:
+        path: its folder.
+        title: its name, different from those of the sweeps it is shown with.
+        config: what `config.json` holds, which only has to have a name.
+        records: the runs that have ended, continued ones too.
+    """
+
+    path: Path
+    title: str
+    config: dict[str, Any]
+    records: tuple[Record, ...]
+
+    @property
+    def grid_records(self) -> tuple[Record, ...]:
+        """The records of the grid itself, without the continued runs."""
+        return tuple(record for record in self.records if not record.continued)
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """Networks with a run that has ended, in the configuration's order where it names them."""
+        found = {record.network for record in self.records}
+        named = [name for name in dict.fromkeys(self._listed("networks")) if name in found]
+        return tuple(named + sorted(found - set(named), key=_natural))
+
+    @property
+    def regularisers(self) -> tuple[str, ...]:
+        """The regularisers that the configuration lists, then others with a run that has ended."""
+        found = {record.regulariser for record in self.records}
+        named = list(dict.fromkeys(self._listed("regularisers")))
+        return tuple(named + sorted(found - set(named)))
+
+    @property
+    def notice(self) -> str:
+        """What a reader of the results must know; may be empty."""
+        notice = self.config.get("notice")
+        return notice if isinstance(notice, str) else ""
+
+    def _listed(self, field: str) -> list[str]:
+        names = self.config.get(field)
+        return [str(name) for name in names] if isinstance(names, list) else []
+
+
+def lock_path(workdir: Path) -> Path:
+    """The file that a sweep locks while it trains."""
+    return workdir / "lock"
+
+
+def report_folder(workdir: Path) -> Path:
+    """Where a sweep's own report goes."""
+    return workdir / "report"
+
+
+def read_sweep(workdir: str | os.PathLike[str]) -> SweepFolder:
+    """Reads a sweep's folder.
+
+    Raises:
+        ValueError: one line: no such folder, no `config.json`, or a broken file.
+    """
+    config = _read_named(Path(workdir))
+    return SweepFolder(Path(workdir), config["name"], config, tuple(read_results(workdir)))
+
+
+def read_sweeps(workdirs: Sequence[str | os.PathLike[str]]) -> list[SweepFolder]:
+    """Reads several sweeps; those of one name are told apart by their folders.
+
+    Raises:
+        ValueError: as `read_sweep`, or when no folder or one folder twice is given.
+    """
+    if not workdirs:
+        raise ValueError("workdir: at least one folder is needed")
+    paths = [Path(workdir).resolve() for workdir in workdirs]
+    for path in paths:
+        if paths.count(path) > 1:
+            raise ValueError(f"workdir: {path} is given more than once")
+    sweeps = [read_sweep(workdir) for workdir in workdirs]
+    titles = [sweep.title for sweep in sweeps]
+    for choices in ([path.name for path in paths], [str(path) for path in paths]):
+        if len(set(titles)) < len(titles):
+            titles = choices
+    return [replace(sweep, title=title) for sweep, title in zip(sweeps, titles, strict=True)]
+
+
+def read_report_options(workdir: str | os.PathLike[str]) -> ReportOptions:
+    """The field `report` of a sweep's configuration, defaults where it has none.
+
+    Raises:
+        ValueError: one line: no such folder, no `config.json`, or an option that does not exist.
+    """
+    fields = _read_named(Path(workdir)).get("report", {})
+    try:
+        return ReportOptions.read(fields, "report")
+    except ValueError as error:
+        raise ValueError(f"{Path(workdir) / CONFIG_FILE}: {error}") from None
+
+
+def _read_named(workdir: Path) -> dict[str, Any]:
+    """What `config.json` holds, of whatever version; only its name has to be there."""
+    if not workdir.is_dir():
+        raise ValueError(f"workdir: {workdir} is not a folder")
+    path = workdir / CONFIG_FILE
+    if not path.exists():
+        raise ValueError(f"{path}: no such file; a sweep writes it when it starts")
+    config = read_json(path)
+    if not isinstance(config, dict) or not isinstance(config.get("name"), str):
+        raise ValueError(f"{path}: name: missing; it is the configuration's name")
+    return config
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    parts = re.findall(r"\d+|\D+", name)
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]

@@ -1,0 +1,148 @@
+"""What a configuration names, loaded: the data set, the networks, the programs."""
+
+import functools
+import hashlib
+import json
+from dataclasses import dataclass, field
+
+import jax
+import jax.numpy as jnp
+
+from persist_jax.data.dataset import Dataset
+from persist_jax.data.registry import choose_dataset
+from persist_jax.models.model import Model
+from persist_jax.models.registry import MODELS, build_model
+from persist_jax.store.configuration import Configuration
+from persist_jax.sweep.reading import model_section, options_of
+from persist_jax.training.options import Options
+from persist_jax.training.programs import Programs
+from persist_jax.training.state import Data
+from persist_jax.training.train import assemble
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that a group of runs needs.
+
+    Attributes:
+        config: the configuration, with the checksums of data and networks.
+        dataset: train, validation and test arrays.
+        models: the networks by name.
+    """
+
+    config: Configuration
+    dataset: Dataset
+    models: dict[str, Model]
+    _on_devices: list[Data] = field(default_factory=list)
+
+    def options(self, network: str) -> Options:
+        """The hyperparameters of a network."""
+        return options_of(self.config, network)
+
+    def programs(self, network: str, regulariser: str) -> Programs:
+        """What trains a network under a regulariser."""
+        config = self.config
+        programs = assemble(
+            self.models[network],
+            self.dataset,
+            self.options(network),
+            regulariser=regulariser,
+            parameters=config.terms.get(regulariser, {}),
+            parallel=config.parallel,
+            strategy=config.lane_strategy,
+            devices=config.devices,
+            # Every network is trained on the same devices: the data is put there once.
+            data=self._on_devices[0] if self._on_devices else None,
+        )
+        self._on_devices[:] = [programs.data]
+        return programs
+
+    def points(self, network: str) -> int:
+        """How many neurons enter the point cloud."""
+        model, options = self.models[network], self.options(network)
+
+        # In one trace: activations by name would lose their order on the way out.
+        def points(x):
+            variables = model.init(jax.random.key(0), x)
+            return options.points(model.apply(variables, x, train=False)[1])
+
+        return jax.eval_shape(points, _two_examples(self.dataset)).shape[0]
+
+
+def load_experiment(config: Configuration) -> Experiment:
+    """The data set and the networks that a configuration names.
+
+    The last one is kept, so that the groups of a sweep in one process load them once.
+
+    Args:
+        config: the configuration; with checksums, the data and the networks must have these.
+
+    Raises:
+        ValueError: one line that names the field or the file that does not hold.
+    """
+    experiment = _load(json.dumps(config.replace(checksums={}, dataset_checksum=None).plain()))
+    _compare(config, experiment.config)
+    return experiment
+
+
+def places(config: Configuration) -> set[str]:
+    """Dotted names of the fields that only say where something lies."""
+    entry, _ = choose_dataset(config.dataset)
+    found = {f"dataset.{name}" for name in entry.properties.places}
+    for name, section in config.models.items():
+        if section.get("kind") in MODELS:
+            kind = MODELS[section["kind"]]
+            found |= {f"models.{name}.{place}" for place in kind.properties.places}
+    return found
+
+
+def at_hand(config: Configuration) -> bool:
+    """Whether the data can be loaded without a download or a conversion."""
+    entry, parameters = choose_dataset(config.dataset)
+    return entry.properties.at_hand(**parameters)
+
+
+@functools.lru_cache(maxsize=1)
+def _load(text: str) -> Experiment:
+    config = Configuration.read(json.loads(text))
+    entry, parameters = choose_dataset(config.dataset)
+    dataset = entry.function(**parameters)
+    models, checksums = {}, {}
+    for name in config.networks:
+        section, where = model_section(config, name), f"models.{name}"
+        models[name] = build_model(section, dataset.input_shape, dataset.num_classes, where)
+        checksums[name] = _checksum(models[name], dataset, where)
+    config = config.replace(dataset_checksum=dataset.checksum, checksums=checksums)
+    return Experiment(config, dataset, models)
+
+
+def _compare(began: Configuration, found: Configuration) -> None:
+    """Whoever goes on with a sweep must find what it began with."""
+    pairs = {"dataset": (began.dataset_checksum, found.dataset_checksum)} | {
+        f"models.{name}": (began.checksums.get(name), checksum)
+        for name, checksum in found.checksums.items()
+    }
+    for name, (before, now) in pairs.items():
+        if before not in (None, now):
+            raise ValueError(f"{name}: its checksum is {now}, but the sweep began with {before}")
+
+
+def _checksum(model: Model, dataset: Dataset, where: str) -> str:
+    """Of what a network is: every array's place and shape, and given weights bit by bit."""
+
+    def outline(x):
+        variables = model.init(jax.random.key(0), x)
+        return variables, *model.apply(variables, x, train=False)
+
+    variables, logits, activations = jax.eval_shape(outline, _two_examples(dataset))
+    if len(logits.shape) != 2 or logits.shape[1] < dataset.num_classes:
+        wanted = f"(b, {dataset.num_classes})"
+        raise ValueError(f"{where}: its logits have shape {logits.shape}, the data needs {wanted}")
+    leaves, _ = jax.tree_util.tree_flatten_with_path((variables, activations))
+    lines = [f"{jax.tree_util.keystr(path)} {leaf.dtype}{leaf.shape}" for path, leaf in leaves]
+    lines.append(str(getattr(model, "checksum", "")))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def _two_examples(dataset: Dataset) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((2, *dataset.input_shape), jnp.float32)

@@ -1,0 +1,105 @@
+"""How a group goes, for a person: a bar in a terminal, else a line now and then."""
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tqdm import tqdm
+
+from persist_jax.sweep.group import Progress
+
+LONGEST_SILENCE = 25.0  # seconds; a promise of 30 leaves time for a busy machine
+
+
+@contextmanager
+def show_progress(label: str) -> Iterator[Callable[[Progress], None]]:
+    """Shows the progress of a group while it trains.
+
+    Args:
+        label: the group in words.
+
+    Yields:
+        What to call after every epoch.
+    """
+    if sys.stderr.isatty():
+        with tqdm(desc=label, unit="epoch") as bar:
+            yield lambda progress: _advance(bar, progress)
+    else:
+        with _Lines(label) as lines:
+            yield lines.report
+
+
+def _advance(bar: tqdm, progress: Progress) -> None:
+    if bar.total is None:
+        bar.total, bar.initial = progress.epochs, progress.epoch - 1
+        bar.n = bar.initial
+    bar.set_postfix_str(
+        f"{progress.training} training, validation loss {progress.validation_loss:.4f}",
+        refresh=False,
+    )
+    bar.update()
+
+
+class _Lines:
+    """Lines on standard output: at the end, and before half a minute has passed without one."""
+
+    def __init__(self, label: str):
+        self._label = label
+        self._progress: Progress | None = None
+        self._best = float("inf")
+        self._began = time.monotonic()
+        self._first: tuple[float, int] | None = None  # when the first epoch ended, and which
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._speak, daemon=True)
+
+    def __enter__(self) -> "_Lines":
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind, error, traceback) -> None:
+        self._done.set()
+        self._thread.join()
+        if self._progress is not None and kind is None:
+            ended = "" if self._progress.training == 0 else ", interrupted"
+            print(f"{self._label}: {self._progress.epoch} epochs{ended}", flush=True)
+
+    def report(self, progress: Progress) -> None:
+        """Notes an epoch."""
+        self._best = min(self._best, progress.validation_loss)
+        if self._first is None:
+            self._first = time.monotonic(), progress.epoch
+        self._progress = progress
+
+    def _speak(self) -> None:
+        while not self._done.wait(LONGEST_SILENCE):
+            print(f"{self._label}: {self._state()}", flush=True)
+
+    def _state(self) -> str:
+        progress, now = self._progress, time.monotonic()
+        if progress is None:
+            return f"compiling and training the first epoch for {_in_words(now - self._began)}"
+        words = (
+            f"epoch {progress.epoch} of at most {progress.epochs}, {progress.training} lanes in "
+            f"training, best validation loss {self._best:.4f}"
+        )
+        since, epoch = self._first
+        if progress.epoch > epoch:
+            # An epoch of fewer lanes takes less, so this is the longest that it can be.
+            left = (now - since) / (progress.epoch - epoch) * (progress.epochs - progress.epoch)
+            words += f", at most {_in_words(left)} left"
+        return words
+
+
+def _in_words(seconds: float) -> str:
+    """A duration to two figures or so.
+
+    Example:
+        >>> _in_words(5), _in_words(150), _in_words(9000)
+        ('5 s', '2.5 min', '2.5 h')
+    """
+    for size, unit in ((3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,183 @@
+"""From the fields that a person gives to the configuration of a sweep."""
+
+import copy
+from collections.abc import Collection, Mapping
+from typing import Any, Literal
+
+from ml_collections import ConfigDict
+
+from persist_jax.data.registry import DATASETS, choose_dataset
+from persist_jax.models.registry import MODELS
+from persist_jax.registry import Registry
+from persist_jax.regularisers import REGULARISERS, regulariser
+from persist_jax.store.configuration import Configuration, flatten
+from persist_jax.training.optimisers import OPTIMISERS, SCHEDULES
+from persist_jax.training.options import Options
+from persist_jax.validation import Fields, Share
+
+# Fields of a section that choose its entry, and the registry that they choose from.
+_CHOICES: tuple[tuple[str, str, Registry], ...] = (
+    ("dataset", "kind", DATASETS),
+    ("train.optimiser", "name", OPTIMISERS),
+    ("train.optimiser.schedule", "name", SCHEDULES),
+)
+
+
+class Sampling(Fields):
+    """How one network's neurons are sampled, where it is not as all others' are.
+
+    Attributes:
+        fraction: share of each layer's neurons.
+        neurons: what a neuron is; see `persist_jax.sample_neurons`.
+    """
+
+    fraction: Share | None = None
+    neurons: Literal["positions", "channels"] | None = None
+
+
+def read_configuration(
+    fields: Mapping[str, Any] | ConfigDict, overridden: Collection[str] = ()
+) -> tuple[Configuration, tuple[str, ...]]:
+    """The configuration that the fields of `configs/*.py` and of a command line describe.
+
+    Data that is part of the package brings the sizes of the section `embedded`; networks that come
+    with a data set are added to `models`, and `models` keeps those that are trained.
+
+    Args:
+        fields: what `get_config` of a configuration file returns, after the command line.
+        overridden: dotted names of the fields that a person set. They are never replaced by
+            sizes of `embedded`; where they choose another entry of a registry, parameters of the
+            one before fall away; and a network named there must exist.
+
+    Returns:
+        The configuration, checked in every field, and lines for the person who gave it.
+
+    Raises:
+        ValueError: one line that names the field, its value and the choices.
+    """
+    fields = _plain(fields)
+    embedded = fields.pop("embedded", None)
+    if not isinstance(fields.get("dataset"), dict):
+        raise ValueError("dataset: missing; it has a kind and that kind's own fields")
+    for section, chooser, registry in [*_CHOICES, *_model_choices(fields)]:
+        if f"{section}.{chooser}" in overridden:
+            _drop_leftovers(fields, section, chooser, registry, overridden)
+    kind, parameters = choose_dataset(fields["dataset"])
+    if embedded and kind.properties.embedded(**parameters):
+        fields = _with_embedded(fields, embedded, overridden)
+        kind, parameters = choose_dataset(fields["dataset"])
+    for field in ("networks", "regularisers"):
+        # On a command line `a,b` arrives as the one name "a,b".
+        if isinstance(fields.get(field), list):
+            fields[field] = [name for entry in fields[field] for name in str(entry).split(",")]
+    brought = kind.properties.brings(**parameters)
+    notices = _choose_networks(fields, brought, "networks" in overridden)
+    config = Configuration.read(fields)
+    check(config)
+    return config, tuple(filter(None, [config.notice, *notices]))
+
+
+def check(config: Configuration) -> None:
+    """Refuses what a registry does not have; data and networks are not touched.
+
+    Raises:
+        ValueError: one line that names the field, its value and the choices.
+    """
+    choose_dataset(config.dataset)
+    for name in config.regularisers:
+        REGULARISERS.find(name, "regularisers")
+        regulariser(name, config.terms.get(name, {}))
+    for name in config.terms:
+        REGULARISERS.find(name, "terms")
+    for name in config.networks:
+        section = model_section(config, name)
+        entry = MODELS.find(section.pop("kind", None), f"models.{name}.kind")
+        entry.parameters(section, f"models.{name}")
+        options_of(config, name)
+
+
+def model_section(config: Configuration, name: str) -> dict[str, Any]:
+    """The fields of a network that its kind knows: all but how its neurons are sampled."""
+    return {field: value for field, value in config.models[name].items() if field != "sampling"}
+
+
+def options_of(config: Configuration, name: str) -> Options:
+    """The hyperparameters of a network: those of all, but its own sampling where it has one."""
+    own = Sampling.read(config.models[name].get("sampling", {}), f"models.{name}.sampling")
+    options = Options.read(config.train)
+    fraction = options.sampling if own.fraction is None else own.fraction
+    return options.replace(sampling=fraction, neurons=own.neurons or options.neurons)
+
+
+def _model_choices(fields: dict[str, Any]) -> list[tuple[str, str, Registry]]:
+    models = fields.get("models")
+    return [(f"models.{name}", "kind", MODELS) for name in models] if models else []
+
+
+def _drop_leftovers(
+    fields: dict[str, Any],
+    section: str,
+    chooser: str,
+    registry: Registry,
+    overridden: Collection[str],
+) -> None:
+    """Without the parameters that belong to the entry which another one was chosen over."""
+    *rooms, last = section.split(".")
+    target = fields
+    for room in rooms:
+        target = target.get(room)
+        if not isinstance(target, dict):
+            return
+    chosen = target.get(last)
+    if not isinstance(chosen, dict) or chosen.get(chooser) not in registry:
+        return
+    known = {chooser, "learning_rate", "schedule", "sampling"}
+    known |= set(registry[chosen[chooser]].defaults())
+    target[last] = {
+        name: value
+        for name, value in chosen.items()
+        if name in known or f"{section}.{name}" in overridden
+    }
+
+
+def _with_embedded(
+    fields: dict[str, Any], embedded: dict[str, Any], overridden: Collection[str]
+) -> dict[str, Any]:
+    result = copy.deepcopy(fields)
+    for name, value in flatten(embedded).items():
+        if name not in overridden:
+            *rooms, field = name.split(".")
+            target = result
+            for room in rooms:
+                target = target.setdefault(room, {})
+            target[field] = value
+    return result
+
+
+def _choose_networks(
+    fields: dict[str, Any], brought: Mapping[str, dict[str, Any]], named: bool
+) -> list[str]:
+    """Fills `models` with those of `networks`, which may leave out `model_` before a number."""
+    wanted, models = fields.get("networks"), fields.get("models")
+    if not isinstance(wanted, list) or not isinstance(models, dict):
+        return []  # for the check of every field to refuse
+    models = brought | models
+    wanted = [f"model_{name}" if f"model_{name}" in models else name for name in wanted]
+    missing = [name for name in wanted if name not in models]
+    if missing and (named or not brought or len(missing) == len(wanted)):
+        raise ValueError(f"networks: {missing[0]!r} is not one of {', '.join(models)}")
+    notices = [f"The data has no {', '.join(missing)}: left out."] if missing else []
+    fields["networks"] = [name for name in wanted if name in models]
+    fields["models"] = {name: models[name] for name in fields["networks"]}
+    return notices
+
+
+def _plain(config: Any) -> Any:
+    """Nested dicts and lists of plain values, as JSON has them."""
+    if isinstance(config, ConfigDict):
+        return _plain(config.to_dict())
+    if isinstance(config, Mapping):
+        return {name: _plain(value) for name, value in config.items()}
+    if isinstance(config, tuple | list):
+        return [_plain(value) for value in config]
+    return config

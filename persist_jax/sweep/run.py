@@ -1,0 +1,78 @@
+"""A sweep in a folder: what there is to do, and doing it group after group."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from persist_jax.store.configuration import Configuration
+from persist_jax.store.record import has_result
+from persist_jax.sweep.experiment import Experiment
+from persist_jax.sweep.grid import Group, continued_groups, grid, groups
+from persist_jax.sweep.group import train_group
+from persist_jax.sweep.progress import show_progress
+from persist_jax.training.epoch import Schedule
+from persist_jax.training.layout import Layout
+
+
+def run_sweep(
+    config: Configuration, workdir: Path, must_stop: Callable[[], bool] = lambda: False
+) -> bool:
+    """Train what has no result yet.
+
+    Args:
+        config: the configuration, as it is settled in the folder.
+        workdir: the sweep's folder.
+        must_stop: asked after every epoch whether to stop.
+
+    Returns:
+        Whether everything is finished; `False` after a stop, with everything saved.
+    """
+    if not _train(groups(config, workdir), config, workdir, must_stop):
+        return False
+    return not config.continued or _train(
+        continued_groups(config, workdir), config, workdir, must_stop
+    )
+
+
+def describe(config: Configuration, workdir: Path) -> Iterator[str]:
+    """How much of a grid there is to do, in lines for a person; reads the folder only."""
+    runs = grid(config)
+    done = {run for run in runs if has_result(run.folder(workdir))}
+    yield f"{config.name}: {len(runs)} runs, {len(done)} finished, results in {workdir}"
+    for network in config.networks:
+        own = [run for run in runs if run.network == network]
+        yield f"  {network}: {sum(run not in done for run in own)} of {len(own)} runs to train"
+
+
+def describe_training(experiment: Experiment) -> Iterator[str]:
+    """What the runs of an experiment are, in lines for a person."""
+    examples = len(experiment.dataset.train.y)
+    for network in experiment.models:
+        options = experiment.options(network)
+        steps = Schedule(examples, options.batch_size, options.snapshot_every).steps
+        if network == experiment.config.networks[0]:
+            yield (
+                f"  {examples} training examples, {steps} steps an epoch, at most "
+                f"{options.epochs} epochs = {steps * options.epochs} steps a run"
+            )
+        layout = experiment.programs(network, "none").layout
+        yield f"  {network}: n = {experiment.points(network)} points, {_in_words(layout)}"
+
+
+def _train(
+    found: list[Group], config: Configuration, workdir: Path, must_stop: Callable[[], bool]
+) -> bool:
+    for number, group in enumerate(found, 1):
+        with show_progress(f"[{number}/{len(found)}] {group.label}") as report:
+            if not train_group(config, group, workdir, report=report, must_stop=must_stop):
+                return False
+    return True
+
+
+def _in_words(layout: Layout) -> str:
+    count = len(layout.devices)
+    devices = f"{count} device{'s' if count > 1 else ''} ({layout.devices[0].platform})"
+    together = "together" if layout.strategy == "vmap" else "one after another"
+    shared = ", sharing each batch" if layout.axis_name else ""
+    return f"lanes {together} on {devices}{shared}"
+
+

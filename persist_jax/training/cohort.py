@@ -1,0 +1,174 @@
+"""Runs in training as lanes of one program: which lane is whose, and who has ended."""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from persist_jax.training.epoch import EpochMetrics, Schedule
+from persist_jax.training.programs import Programs
+from persist_jax.training.state import REASONS, Lane, LaneState
+
+
+class Row(NamedTuple):
+    """What an epoch was for one run.
+
+    Attributes:
+        history: arrays by name, as a run's history has them; see `history_rows`.
+        validation_loss: after the epoch.
+        ended: whether the run trains no further: it diverged, or its patience is exceeded.
+    """
+
+    history: dict[str, np.ndarray]
+    validation_loss: float
+    ended: bool
+
+
+class Cohort:
+    """Runs that train together, epoch by epoch, until each has ended.
+
+    A run is known by its place in `weights`, a lane by its slot. A run that has ended leaves its
+    lane idle, and once half of the lanes are idle the rest go on in a smaller program. Nothing
+    here depends on anything but the arguments and the runs' own ends: a cohort made again from
+    saved states, slots and epoch goes on through the same programs.
+
+    Args:
+        programs: what trains the lanes.
+        weights: the regularisation weight of every run, those that have ended too.
+        states: the state of every run that is in training, at the same epoch.
+        slots: which run each lane trains, `None` for a lane that only fills up; a lane a run if
+            not given.
+        epoch: epochs that the states have behind them.
+    """
+
+    def __init__(
+        self,
+        programs: Programs,
+        weights: Sequence[float],
+        states: Mapping[int, LaneState],
+        *,
+        slots: Sequence[int | None] | None = None,
+        epoch: int = 0,
+    ):
+        self._programs = programs
+        self._weights = weights
+        self.epoch = epoch
+        self._place(list(range(len(weights)) if slots is None else slots), states)
+
+    @property
+    def slots(self) -> list[int | None]:
+        """Which run each lane trains or has trained; `None` for a lane that only fills up."""
+        return self._slots
+
+    @property
+    def training(self) -> list[int]:
+        """The runs that have not ended."""
+        return [self._slots[slot] for slot in np.flatnonzero(self._wanted)]
+
+    def train_epoch(self) -> dict[int, Row]:
+        """Train every run in training for one epoch.
+
+        Returns:
+            A row per run that was trained.
+        """
+        run = self._programs.train_epoch(self._lanes, self._wanted, self.epoch)
+        start = time.perf_counter()
+        self._lanes, metrics = run()
+        seconds = (time.perf_counter() - start) / sum(self._wanted)
+        state = self._lanes.state
+        active, ended_at = self._programs.layout.fetch((state.active, state.ended_at))
+        rows = {}
+        for slot in np.flatnonzero(self._wanted):
+            own = jax.tree.map(lambda leaf, slot=slot: leaf[slot], metrics)
+            schedule = self._programs.schedule
+            history = history_rows(own, self.epoch, seconds, schedule, int(ended_at[slot]))
+            loss = float(own.validation_loss)
+            rows[self._slots[slot]] = Row(history, loss, not active[slot])
+        self.epoch += 1
+        return rows
+
+    def accuracies(self, runs: Iterable[int]) -> dict[int, dict[str, float]]:
+        """Accuracy of runs with their best weights so far, on each part of the data."""
+        runs = list(runs)
+        if not runs:
+            return {}
+        chosen = np.isin([-1 if run is None else run for run in self._slots], runs)
+        parts = self._programs.accuracies(self._lanes, chosen)
+        return {
+            self._slots[slot]: {part: float(values[slot]) for part, values in parts.items()}
+            for slot in np.flatnonzero(chosen)
+        }
+
+    def state(self, run: int) -> LaneState:
+        """The state of a run, on the host."""
+        return self._programs.layout.fetch_lane(self._lanes.state, self._slots.index(run))
+
+    def end(self, runs: Iterable[int]) -> None:
+        """Train these runs no further; once half of the lanes are idle, leave them out."""
+        ended = list(runs)
+        self._wanted &= ~np.isin([-1 if run is None else run for run in self._slots], ended)
+        training, layout = self.training, self._programs.layout
+        fewer = layout.lanes_for(len(training))
+        if training and layout.compacts and 2 * fewer <= len(self._slots):
+            self._place(training, {run: self.state(run) for run in training})
+
+    def _place(self, slots: list[int | None], states: Mapping[int, LaneState]) -> None:
+        """Lay the states out; a slot without one is filled with a copy that is not trained."""
+        layout = self._programs.layout
+        spare = layout.lanes_for(len(slots)) - len(slots)
+        self._slots = [*slots, *[None] * spare]
+        self._wanted = np.array([run in states for run in self._slots])
+        if not states:
+            return
+        filler = next(iter(states))
+        used = [run if run in states else filler for run in self._slots]
+        self._lanes = layout.place(
+            [Lane(states[run], np.asarray(self._weights[run], np.float32)) for run in used]
+        )
+
+
+def history_rows(
+    metrics: EpochMetrics, epoch: int, seconds: float, schedule: Schedule, ended_at: int
+) -> dict[str, np.ndarray]:
+    """What an epoch adds to a run's history.
+
+    Args:
+        metrics: of the epoch, for one run.
+        epoch: its number, from 0.
+        seconds: how long it took.
+        schedule: how it was cut into steps.
+        ended_at: the iteration at which the run diverged, after which nothing counts; else -1.
+
+    Returns:
+        `train_loss` and `train_term` per iteration; `validation_loss`, `validation_accuracy` and
+        `seconds` per epoch; `deaths` and `deaths_iteration` per snapshot.
+    """
+    first = epoch * schedule.steps
+    steps = schedule.steps if ended_at < 0 else ended_at - first + 1
+    taken = [i for i in schedule.snapshot_iterations(epoch) if i < first + steps]
+    whole = int(steps == schedule.steps)
+    return {
+        "train_loss": metrics.loss[:steps],
+        "train_term": metrics.term[:steps],
+        "validation_loss": np.atleast_1d(metrics.validation_loss)[:whole],
+        "validation_accuracy": np.atleast_1d(metrics.validation_accuracy)[:whole],
+        "seconds": np.atleast_1d(np.float32(seconds)),
+        "deaths": metrics.deaths[: len(taken)],
+        "deaths_iteration": np.asarray(taken, np.int32),
+    }
+
+
+def outcome(state: LaneState, epochs: int, schedule: Schedule) -> dict[str, Any]:
+    """How a run ended: the fields of its record that training decides, by name."""
+    reason = REASONS[int(state.reason)]
+    best_epoch, loss = int(state.best.epoch), float(state.best.loss)
+    return {
+        "status": "diverged" if reason else "completed",
+        "reason": f"{reason} at iteration {int(state.ended_at)}" if reason else None,
+        "epochs": epochs,
+        "best_epoch": best_epoch,
+        "best_iteration": best_epoch * schedule.steps,
+        "validation_loss": loss if np.isfinite(loss) else None,
+    }

@@ -1,0 +1,150 @@
+"""Lanes and devices: one program that trains many runs. Nothing below it knows of either."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import PyTree
+
+AXIS = "devices"
+PARALLEL = ("lanes", "batch")
+STRATEGIES = ("auto", "vmap", "map")
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How lanes lie on devices: `(devices, lanes on each)` in front of every array.
+
+    Attributes:
+        devices: the devices that train.
+        parallel: `"lanes"`: each device has its own lanes. `"batch"`: every device has all lanes
+            and a share of every batch.
+        strategy: `"vmap"`: lanes of one device advance together; `"map"`: one after another.
+    """
+
+    devices: tuple[Any, ...]
+    parallel: str
+    strategy: str
+
+    @property
+    def compacts(self) -> bool:
+        """Whether leaving out lanes that have ended saves anything."""
+        alone = len(self.devices) == 1 or self.parallel == "batch"
+        return self.strategy == "vmap" or not alone
+
+    @property
+    def axis_name(self) -> str | None:
+        """The axis over which a batch is shared out."""
+        return AXIS if self.parallel == "batch" and len(self.devices) > 1 else None
+
+    def lanes_for(self, runs: int) -> int:
+        """The number of lanes, over all devices, of a program that trains so many runs."""
+        if self.parallel == "batch":
+            return runs
+        return math.ceil(runs / len(self.devices)) * len(self.devices)
+
+    def place(self, lanes: Sequence[PyTree]) -> PyTree:
+        """Lay single lanes out on the devices."""
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *lanes)
+        if self.parallel == "batch":
+            return self.replicate(stacked)
+        return self._put(
+            jax.tree.map(lambda leaf: leaf.reshape(len(self.devices), -1, *leaf.shape[1:]), stacked)
+        )
+
+    def replicate(self, tree: PyTree) -> PyTree:
+        """The same on every device."""
+        count = len(self.devices)
+        return self._put(
+            jax.tree.map(lambda leaf: np.broadcast_to(leaf, (count, *np.shape(leaf))), tree)
+        )
+
+    def fetch(self, tree: PyTree) -> PyTree:
+        """Results of a program on the host, lanes in front."""
+        if self.parallel == "batch":
+            return jax.tree.map(lambda leaf: np.asarray(leaf[0]), tree)
+        return jax.tree.map(lambda leaf: np.concatenate(np.asarray(leaf)), tree)
+
+    def fetch_lane(self, tree: PyTree, lane: int) -> PyTree:
+        """One lane on the host, without moving the others."""
+        if self.parallel == "batch":
+            return jax.tree.map(lambda leaf: np.asarray(leaf[0, lane]), tree)
+        return jax.tree.map(
+            lambda leaf: np.asarray(leaf[divmod(lane, leaf.shape[1])]), tree
+        )
+
+    def program(self, function: Callable, *, trains: bool) -> Callable:
+        """`function(lane, *shared)` of one lane, over all lanes and devices.
+
+        The program is called as `program(lanes, wanted, *shared)`; `wanted` says per lane
+        whether it is computed at all, and `shared` is replicated. A lane that is not wanted
+        gives zeros, except that a program that `trains`, whose function returns
+        `(lane, metrics)`, hands it on as it is.
+        """
+
+        def one_lane(lane, wanted, shared):
+            def skip():
+                shapes = jax.eval_shape(function, lane, *shared)
+                zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+                return (lane, zeros[1]) if trains else zeros
+
+            return jax.lax.cond(wanted, lambda: function(lane, *shared), skip)
+
+        def on_device(lanes, wanted, *shared):
+            if self.strategy == "vmap":
+                return jax.vmap(one_lane, in_axes=(0, 0, None))(lanes, wanted, shared)
+            return jax.lax.map(lambda pair: one_lane(*pair, shared), (lanes, wanted))
+
+        donated = (0,) if trains else ()
+        return jax.pmap(
+            on_device, axis_name=AXIS, devices=self.devices, donate_argnums=donated
+        )
+
+    def _put(self, tree: PyTree) -> PyTree:
+        mesh = Mesh(np.asarray(self.devices), (AXIS,))
+        return jax.device_put(tree, NamedSharding(mesh, PartitionSpec(AXIS)))
+
+
+def make_layout(
+    *,
+    parallel: str = "lanes",
+    strategy: str = "auto",
+    devices: int | None = None,
+    batch_size: int,
+    convolutional: bool = False,
+) -> Layout:
+    """The layout of lanes on this machine.
+
+    `strategy="auto"`: lanes one after another on the CPU, where a batched matrix product misses
+    the fast path, and for convolutional networks, whose activations would multiply the memory by
+    the number of lanes; together otherwise.
+
+    Args:
+        parallel: `"lanes"` or `"batch"`.
+        strategy: `"auto"`, `"vmap"` or `"map"`.
+        devices: how many devices to use; `None`: all.
+        batch_size: must divide over the devices where they share a batch.
+        convolutional: whether the network's activations have positions beside channels.
+
+    Raises:
+        ValueError: for an unknown choice, too many devices, or a batch that does not divide.
+    """
+    if parallel not in PARALLEL:
+        raise ValueError(f"parallel: {parallel!r} is not one of {', '.join(PARALLEL)}")
+    if strategy not in STRATEGIES:
+        raise ValueError(f"lane_strategy: {strategy!r} is not one of {', '.join(STRATEGIES)}")
+    present = jax.local_devices()
+    count = len(present) if devices is None else devices
+    if not 1 <= count <= len(present):
+        raise ValueError(f"devices: {count} asked for, this machine has {len(present)}")
+    if parallel == "batch" and batch_size % count:
+        raise ValueError(f"train.batch_size: {batch_size} does not divide over {count} devices")
+    if strategy == "auto":
+        one_by_one = present[0].platform == "cpu" or convolutional
+        strategy = "map" if one_by_one else "vmap"
+    return Layout(tuple(present[:count]), parallel, strategy)

@@ -1,0 +1,121 @@
+"""Optimisers and learning rate schedules by name, from optax."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import optax
+
+from persist_jax.registry import Registry
+from persist_jax.validation import Count, NotNegative, Positive, Rate, Share, Size
+
+# An optimiser is `function(learning_rate, *, parameters) -> optax.GradientTransformation`, where
+# the learning rate is a number or a schedule; a schedule is `function(learning_rate, *,
+# parameters) -> optax.Schedule` of the step's number.
+OPTIMISERS: Registry = Registry("optimiser")
+SCHEDULES: Registry = Registry("schedule")
+
+
+def make_optimiser(
+    fields: Mapping[str, Any], where: str = "optimiser"
+) -> optax.GradientTransformation:
+    """The optimiser that a section `config.train.optimiser` describes.
+
+    Args:
+        fields: `name`, a registered one; `learning_rate`, of the first step or the highest, as the
+            schedule says; that optimiser's own parameters; and, if the learning rate is to
+            change, `schedule`: a `name` and that schedule's own parameters.
+        where: the section, for errors.
+
+    Returns:
+        The optimiser.
+
+    Raises:
+        ValueError: one line that names the field that does not hold.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> optimiser = make_optimiser({"name": "sgd", "learning_rate": 0.5})
+        >>> updates, _ = optimiser.update(jnp.array(2.0), optimiser.init(jnp.array(0.0)))
+        >>> float(updates)
+        -1.0
+    """
+    given = dict(fields)
+    for field in ("name", "learning_rate"):
+        if field not in given:
+            raise ValueError(f"{where}.{field}: missing")
+    entry = OPTIMISERS.find(given.pop("name"), f"{where}.name")
+    rate = _schedule(given.pop("learning_rate"), given.pop("schedule", None), where)
+    return entry.function(rate, **entry.parameters(given, where))
+
+
+def _schedule(rate: Any, fields: Any, where: str) -> float | optax.Schedule:
+    number = isinstance(rate, int | float) and not isinstance(rate, bool)
+    if not number or not 0 < rate < float("inf"):
+        raise ValueError(f"{where}.learning_rate: {rate!r} must be above 0 and finite")
+    if fields is None:
+        return float(rate)
+    where = f"{where}.schedule"
+    if not isinstance(fields, Mapping) or "name" not in fields:
+        raise ValueError(f"{where}.name: missing; it is one of {', '.join(SCHEDULES)}")
+    given = dict(fields)
+    entry = SCHEDULES.find(given.pop("name"), f"{where}.name")
+    return entry.function(float(rate), **entry.parameters(given, where))
+
+
+@OPTIMISERS.register("sgd")
+def sgd(learning_rate, *, momentum: Rate = 0.0, nesterov: bool = False):
+    """SGD with Keras' momentum: the learning rate scales a gradient as it enters the velocity."""
+    return optax.chain(
+        optax.scale_by_learning_rate(learning_rate),
+        optax.trace(decay=momentum, nesterov=nesterov),
+    )
+
+
+@OPTIMISERS.register("adam")
+def adam(learning_rate, *, b1: Rate = 0.9, b2: Rate = 0.999, eps: Positive = 1e-8):
+    """Adam as optax has it."""
+    return optax.adam(learning_rate, b1=b1, b2=b2, eps=eps)
+
+
+@OPTIMISERS.register("adamw")
+def adamw(
+    learning_rate,
+    *,
+    b1: Rate = 0.9,
+    b2: Rate = 0.999,
+    eps: Positive = 1e-8,
+    weight_decay: NotNegative = 1e-4,
+):
+    """Adam with decoupled weight decay as optax has it."""
+    return optax.adamw(learning_rate, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay)
+
+
+@SCHEDULES.register("constant")
+def constant(learning_rate):
+    """The same learning rate in every step."""
+    return optax.constant_schedule(learning_rate)
+
+
+@SCHEDULES.register("staircase")
+def staircase(learning_rate, *, decay_rate: Positive, decay_steps: Count):
+    """Multiplied by `decay_rate` every `decay_steps` steps; 0 steps: constant."""
+    if decay_steps == 0:
+        return optax.constant_schedule(learning_rate)
+    return optax.exponential_decay(learning_rate, decay_steps, decay_rate, staircase=True)
+
+
+@SCHEDULES.register("cosine")
+def cosine(learning_rate, *, decay_steps: Size, final: Share = 0.0):
+    """Half a cosine over `decay_steps` steps, down to the share `final` of the learning rate."""
+    return optax.cosine_decay_schedule(learning_rate, decay_steps, alpha=final)
+
+
+@SCHEDULES.register("warm_up")
+def warm_up(learning_rate, *, warm_up_steps: Size, decay_steps: Count = 0, final: Share = 0.0):
+    """Up from 0 in a line over `warm_up_steps`, then as `cosine`; 0 steps of decay: constant."""
+    rise = optax.linear_schedule(0.0, learning_rate, warm_up_steps)
+    if decay_steps:
+        rest = optax.cosine_decay_schedule(learning_rate, decay_steps, alpha=final)
+    else:
+        rest = optax.constant_schedule(learning_rate)
+    return optax.join_schedules([rise, rest], [warm_up_steps])

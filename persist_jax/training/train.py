@@ -1,0 +1,168 @@
+"""From a network, data and hyperparameters to trained runs, without a folder or a configuration."""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from persist_jax.data.dataset import Dataset
+from persist_jax.models.model import Model, Variables
+from persist_jax.regularisers import regulariser as regulariser_named
+from persist_jax.training.cohort import Cohort, Row, outcome
+from persist_jax.training.layout import make_layout
+from persist_jax.training.options import Options
+from persist_jax.training.programs import Programs
+from persist_jax.training.state import Data
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run that has ended.
+
+    Attributes:
+        weight: the regularisation weight.
+        seed: of the initial weights, the order of the examples and the dropout.
+        variables: of the epoch with the lowest validation loss.
+        outcome: how it ended: status, reason, epochs, best epoch, validation loss.
+        accuracy: of the `initial` and the `trained` weights on each part of the data.
+        history: arrays by name; see `persist_jax.training.cohort.history_rows`.
+    """
+
+    weight: float
+    seed: int
+    variables: Variables
+    outcome: dict[str, Any]
+    accuracy: dict[str, dict[str, float]]
+    history: dict[str, np.ndarray]
+
+
+def assemble(
+    model: Model,
+    dataset: Dataset,
+    options: Options,
+    *,
+    regulariser: str = "none",
+    parameters: Mapping[str, Any] | None = None,
+    parallel: str = "lanes",
+    strategy: str = "auto",
+    devices: int | None = None,
+    data: Data | None = None,
+) -> Programs:
+    """The programs that train a network on a data set under one regulariser.
+
+    Args:
+        model: the network.
+        dataset: train, validation and test arrays.
+        options: the hyperparameters.
+        regulariser: a registered name.
+        parameters: of the regulariser, by name; its defaults for those left out.
+        parallel: with several devices, "lanes": each trains its share of the runs; "batch": of
+            every batch.
+        strategy: "vmap": runs of one device advance together; "map": one after another; "auto".
+        devices: how many to use; all if not given.
+        data: the data set where it lies on the devices already, as `Programs.data` has it.
+
+    Returns:
+        The programs; nothing is compiled yet.
+
+    Raises:
+        ValueError: one line that names the argument that does not hold.
+    """
+    layout = make_layout(
+        parallel=parallel,
+        strategy=strategy,
+        devices=devices,
+        batch_size=options.batch_size,
+        convolutional=_has_positions(model, dataset.input_shape),
+    )
+    model.sharing(layout.axis_name)  # refuses what it cannot share before anything is compiled
+    if data is None:
+        data = layout.replicate(Data.of(dataset))
+    return Programs(model, regulariser_named(regulariser, parameters), options, layout, data)
+
+
+def train(
+    model: Model,
+    dataset: Dataset,
+    options: Options,
+    *,
+    regulariser: str = "none",
+    weights: Sequence[float] = (0.0,),
+    seeds: Sequence[int] = (0,),
+    report: Callable[[int, dict[int, Row]], None] = lambda epoch, rows: None,
+    **how: Any,
+) -> list[Trained]:
+    """Train a network under one regulariser, once for every weight and seed, in one program.
+
+    Args:
+        model: the network.
+        dataset: train, validation and test arrays.
+        options: the hyperparameters.
+        regulariser: a registered name.
+        weights: of the regulariser.
+        seeds: of the initial weights, the order of the examples and the dropout.
+        report: called after every epoch with the epochs trained and a row per run in training.
+        **how: `parameters` of the regulariser, and how runs lie on devices; see `assemble`.
+
+    Returns:
+        The runs: all seeds of the first weight, then of the next.
+
+    Raises:
+        ValueError: one line that names the argument that does not hold.
+
+    Example:
+        >>> from persist_jax.data import load_images
+        >>> from persist_jax.models import mlp
+        >>> from persist_jax.training import Options, train
+        >>> dataset = load_images("digits")
+        >>> optimiser = {"name": "sgd", "learning_rate": 0.1, "momentum": 0.9}
+        >>> options = Options(batch_size=200, epochs=2, optimiser=optimiser)
+        >>> model = mlp(dataset.input_shape, hidden=(16,))
+        >>> runs = train(model, dataset, options, regulariser="t2", weights=(0.1,), devices=1)
+        >>> runs[0].outcome["status"], runs[0].history["train_loss"].shape
+        ('completed', (12,))
+    """
+    programs = assemble(model, dataset, options, regulariser=regulariser, **how)
+    grid = list(itertools.product(weights, seeds))
+    cohort = Cohort(
+        programs,
+        [weight for weight, _ in grid],
+        {run: programs.start(seed) for run, (_, seed) in enumerate(grid)},
+    )
+    initial = cohort.accuracies(cohort.training)
+    rows: dict[int, list[Row]] = {run: [] for run in cohort.training}
+    trained: dict[int, Trained] = {}
+    while cohort.training:
+        latest = cohort.train_epoch()
+        for run, row in latest.items():
+            rows[run].append(row)
+        last = cohort.epoch >= options.epochs
+        ended = [run for run, row in latest.items() if row.ended or last]
+        for run, accuracy in cohort.accuracies(ended).items():
+            state = cohort.state(run)
+            trained[run] = Trained(
+                *grid[run],
+                variables=state.best.variables,
+                outcome=outcome(state, cohort.epoch, programs.schedule),
+                accuracy={"initial": initial[run], "trained": accuracy},
+                history=_joined(rows.pop(run)),
+            )
+        cohort.end(ended)
+        report(cohort.epoch, latest)
+    return [trained[run] for run in range(len(grid))]
+
+
+def _joined(rows: list[Row]) -> dict[str, np.ndarray]:
+    names = rows[0].history
+    return {name: np.concatenate([row.history[name] for row in rows]) for name in names}
+
+
+def _has_positions(model: Model, input_shape: tuple[int, ...]) -> bool:
+    """Whether any activations have axes between the batch and the channels."""
+    x = jax.ShapeDtypeStruct((2, *input_shape), jnp.float32)
+    shapes = jax.eval_shape(lambda x: model.apply(model.init(jax.random.key(0), x), x)[1], x)
+    return any(shape.ndim > 2 for shape in jax.tree.leaves(shapes))

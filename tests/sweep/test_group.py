@@ -1,0 +1,185 @@
+"""A group on disk: results, interruption, kills; resumed is uninterrupted, to the bit."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from persist_jax.store.checkpoints import BEST, Checkpoints
+from persist_jax.store.group_file import read_group
+from persist_jax.store.history import GrowingHistory, read_history
+from persist_jax.store.record import read_result
+from persist_jax.store.run import Run
+from persist_jax.sweep import load_experiment, train_group
+from persist_jax.sweep.grid import groups
+
+WEIGHTS = [1e-3, 1e38, 0.1]
+
+
+def _after(epochs):
+    """A wish to stop that comes during the epoch of that number."""
+    calls = iter(range(100))
+    return lambda: next(calls) >= epochs - 1
+
+
+def _run(weight):
+    return Run("mlp", "l2", weight, 0)
+
+
+def _results(folder):
+    everything = {}
+    for weight in WEIGHTS:
+        record = read_result(_run(weight).folder(folder))
+        history = read_history(_run(weight).folder(folder))
+        history.pop("seconds")
+        everything[weight] = record.model_copy(update={"seconds": 0.0, "folder": None}), history
+    return everything
+
+
+def _same(ours, theirs):
+    for weight, (record, history) in theirs.items():
+        assert ours[weight][0] == record
+        assert ours[weight][1].keys() == history.keys()
+        for name in history:
+            np.testing.assert_array_equal(ours[weight][1][name], history[name])
+
+
+@pytest.fixture(scope="module")
+def config(small):
+    return small()
+
+
+@pytest.fixture(scope="module")
+def train(config):
+    """Trains the group of a folder, as another process would, from the configuration."""
+
+    def run(folder, **how):
+        (group,) = groups(config, folder)
+        return train_group(config, group, folder, **how)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(train, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    rows = []
+    assert train(folder, report=rows.append)
+    assert [(row.epoch, row.epochs, row.training) for row in rows] == [
+        (1, 5, 2), (2, 5, 2), (3, 5, 2), (4, 5, 2), (5, 5, 0)
+    ]  # fmt: skip
+    return folder
+
+
+def test_a_diverged_run_says_why_and_leaves_the_others_alone(uninterrupted):
+    results = _results(uninterrupted)
+    record, history = results[1e38]
+    assert record.status == "diverged"
+    assert record.reason == "the loss is not finite at iteration 0"
+    assert len(history["train_loss"]) == 1 and len(history["validation_loss"]) == 0
+    for weight in (1e-3, 0.1):
+        record, history = results[weight]
+        assert (record.status, record.reason, record.epochs) == ("completed", None, 5)
+        assert len(history["train_loss"]) == 10 and len(history["validation_loss"]) == 5
+        assert np.isfinite(history["train_loss"]).all()
+
+
+def test_a_record_is_what_its_history_says(uninterrupted):
+    record, history = _results(uninterrupted)[0.1]
+    assert record.best_epoch == 1 + int(np.argmin(history["validation_loss"]))
+    assert record.best_iteration == 2 * record.best_epoch
+    np.testing.assert_allclose(record.validation_loss, history["validation_loss"].min())
+    assert history["deaths_iteration"].tolist() == [0, 3, 6, 9]
+    assert history["deaths"].shape[0] == 4 and np.isfinite(history["deaths"]).all()
+    assert np.all(history["train_term"] > 0)
+    best = history["validation_accuracy"][record.best_epoch - 1]
+    np.testing.assert_allclose(record.accuracy.trained.validation, best)
+
+
+def test_the_best_weights_are_on_disk(uninterrupted, config):
+    experiment = load_experiment(config)
+    model, test = experiment.models["mlp"], experiment.dataset.test
+    like = jax.tree.map(np.asarray, model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1))))
+    weights = Checkpoints(_run(0.1).folder(uninterrupted)).load(BEST, like)
+    logits, _ = model.apply(weights, test.x)
+    accuracy = np.mean(np.asarray(logits).argmax(axis=1) == test.y)
+    record = read_result(_run(0.1).folder(uninterrupted))
+    np.testing.assert_allclose(accuracy, record.accuracy.trained.test)
+
+
+def test_a_finished_run_keeps_the_last_state_before_its_best(uninterrupted, config):
+    folder = _run(0.1).folder(uninterrupted)
+    best = read_result(folder).best_epoch
+    kept = Checkpoints(folder).epochs()
+    assert kept == [epoch for epoch in (2, 4) if epoch < best][-1:]
+    assert not list(uninterrupted.rglob("history-*.npz"))
+    assert not list(uninterrupted.rglob("group-*.json"))
+    assert groups(config, uninterrupted) == []
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_interrupted_and_resumed_is_uninterrupted_to_the_bit(
+    train, uninterrupted, tmp_path, epochs
+):
+    assert not train(tmp_path, must_stop=_after(epochs))
+    (file,) = tmp_path.rglob("group-*.json")
+    assert read_group(file).epoch == epochs
+    rows = []
+    assert train(tmp_path, report=rows.append)
+    assert rows[0].epoch == epochs + 1
+    _same(_results(tmp_path), _results(uninterrupted))
+
+
+class Killed(Exception):
+    pass
+
+
+def test_a_kill_goes_on_from_the_last_checkpoint_to_the_same_end(
+    train, uninterrupted, tmp_path, monkeypatch
+):
+    """Killed in epoch 4, with part of a later checkpoint written: epoch 2 is the last whole one."""
+
+    def die(self, epoch):
+        if epoch == 4:
+            raise Killed
+        flush(self, epoch)
+
+    flush = GrowingHistory.flush
+    with monkeypatch.context() as patch:
+        patch.setattr(GrowingHistory, "flush", die)
+        with pytest.raises(Killed):
+            train(tmp_path)
+    rows = []
+    assert train(tmp_path, report=rows.append)
+    assert rows[0].epoch == 3
+    _same(_results(tmp_path), _results(uninterrupted))
+
+
+def test_a_kill_between_a_runs_end_and_its_result_loses_nothing(
+    train, uninterrupted, tmp_path, monkeypatch
+):
+    """The checkpoint that the group's file names must still be there."""
+
+    def die(self):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GrowingHistory, "finish", die)
+        with pytest.raises(Killed):
+            train(tmp_path, must_stop=_after(9))
+    # The diverged run ends first, before anything is saved: the group begins anew.
+    assert not list(tmp_path.rglob("group-*.json"))
+    assert not train(tmp_path, must_stop=_after(4))
+    with monkeypatch.context() as patch:
+        patch.setattr(GrowingHistory, "finish", die)
+        with pytest.raises(Killed):
+            train(tmp_path)
+    assert train(tmp_path)
+    _same(_results(tmp_path), _results(uninterrupted))
+
+
+def test_networks_of_another_making_are_refused(config, tmp_path):
+    (group,) = groups(config, tmp_path)
+    other = config.replace(checksums={"mlp": "0123"})
+    with pytest.raises(ValueError, match="^models.mlp: its checksum is .* began with 0123$"):
+        train_group(other, group, tmp_path)

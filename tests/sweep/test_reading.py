@@ -1,0 +1,111 @@
+"""From what a person gives to a configuration: choices, leftovers, sizes of the embedded data."""
+
+import pytest
+from ml_collections import ConfigDict
+
+from configs import mnist, pgdl
+from persist_jax.sweep.reading import options_of, read_configuration
+
+
+def test_every_configuration_file_is_whole(monkeypatch):
+    monkeypatch.delenv("PGDL_ROOT", raising=False)
+    for dataset in mnist.DATASETS:
+        config, notices = read_configuration(mnist.get_config(dataset))
+        assert config.name == dataset and notices == ()
+        assert set(config.models) == set(config.networks)
+    assert config.models["mlp_0"]["hidden"] == [64, 48, 32]
+
+
+def test_embedded_data_brings_its_sizes_and_its_notice(monkeypatch, tmp_path):
+    monkeypatch.delenv("PGDL_ROOT", raising=False)
+    fields = pgdl.get_config()
+    fields.dataset.cache = str(tmp_path)
+    fields.train.epochs = 3
+    config, notices = read_configuration(fields, {"train.epochs"})
+    assert config.name == "pgdl_sample"
+    assert "embedded sample" in config.notice and notices == (config.notice,)
+    assert config.networks == ("model_20", "model_148")
+    assert config.train["epochs"] == 3 and config.train["batch_size"] == 43
+    assert config.train["optimiser"]["learning_rate"] == 0.01
+    assert config.train["optimiser"]["momentum"] == 0.9
+    assert not list(tmp_path.iterdir())  # reading writes nothing
+
+
+def test_with_real_data_nothing_is_replaced(request):
+    fields = pgdl.get_config()
+    fields.dataset.root = str(request.path.parents[1] / "data" / "pgdl_sample")
+    config, _ = read_configuration(fields)
+    assert config.name == "pgdl" and config.notice == ""
+    assert config.train["batch_size"] == 256
+    # Of the paper's networks the task here has these.
+    assert config.networks == ("model_20", "model_21", "model_22", "model_148")
+
+
+def test_another_choice_drops_the_parameters_of_the_one_before(small):
+    """As with `--config.train.optimiser.name=adam --config.train.optimiser.b1=0.8`."""
+    fields = small.fields()
+    fields["train"]["optimiser"] |= {"name": "adam", "b1": 0.8}
+    with pytest.raises(ValueError, match="train.optimiser.momentum: unknown field"):
+        read_configuration(fields)
+    config, _ = read_configuration(fields, {"train.optimiser.name", "train.optimiser.b1"})
+    assert config.train["optimiser"] == {"name": "adam", "learning_rate": 0.05, "b1": 0.8}
+
+
+def test_a_parameter_that_a_person_gave_is_never_dropped(small):
+    fields = small.fields()
+    fields["train"]["optimiser"]["name"] = "adam"
+    given = {"train.optimiser.name", "train.optimiser.momentum"}
+    with pytest.raises(ValueError, match="train.optimiser.momentum: unknown field; known are b1"):
+        read_configuration(fields, given)
+
+
+def test_a_network_may_have_its_own_sampling(small):
+    own = {"kind": "mlp", "hidden": [4], "sampling": {"fraction": 0.25, "neurons": "channels"}}
+    config = small(networks=["mlp", "own"], models=small.fields()["models"] | {"own": own})
+    options = options_of(config, "own")
+    assert (options.sampling, options.neurons) == (0.25, "channels")
+    assert options_of(config, "mlp").sampling == 0.5
+    assert options.batch_size == options_of(config, "mlp").batch_size
+
+
+def test_names_of_a_command_line_are_split(small):
+    config = small(networks=["mlp,other"], regularisers=["none,t1"])
+    assert config.networks == ("mlp", "other") and config.regularisers == ("none", "t1")
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"dataset": {}}, "dataset.kind: missing; it is one of "),
+        ({"dataset": None}, "dataset: missing"),
+        ({"dataset": {"kind": "tables"}}, "dataset.kind: 'tables' is not one of images, pgdl"),
+        ({"dataset.colour": 1}, "dataset.colour: unknown field; known are first, where"),
+        ({"networks": ["mlp_7"]}, "networks: 'mlp_7' is not one of mlp, other"),
+        ({"networks": []}, "networks: [] needs at least 1"),
+        ({"networks": 3}, "networks: 3 is not a list"),
+        ({"networks": ["mlp", "mlp"]}, "networks: mlp is there more than once"),
+        ({"models.mlp": {"kind": "cnn"}}, "models.mlp.kind: 'cnn' is not one of mlp"),
+        ({"models.mlp": {"kind": "mlp"}}, "models.mlp.hidden: missing"),
+        ({"models.mlp.hidden": [4, 0]}, "models.mlp.hidden[1]: 0 must be at least 1"),
+        ({"models.mlp.dropout": 1.5}, "models.mlp.dropout: 1.5 must be below 1"),
+        ({"models.mlp.sampling": {"share": 1}}, "models.mlp.sampling.share: unknown field"),
+        ({"models.mlp.sampling": {"fraction": 2}}, "models.mlp.sampling.fraction: 2 must be"),
+        ({"regularisers": ["dropout"]}, "regularisers: 'dropout' is not one of none, t1"),
+        ({"terms": {"t9": {}}}, "terms: 't9' is not one of none, t1"),
+        ({"regularisers": ["t2"], "terms": {"t2": {"alpha": 2.0}}}, "terms.t2.alpha: 2.0 must be"),
+        ({"train": {}}, "train.batch_size: missing"),
+        ({"train.optimiser.name": "sdg"}, "train.optimiser.name: 'sdg' is not one of sgd, adam"),
+    ],
+)
+def test_wrong_fields_are_named_in_one_line(small, change, words):
+    with pytest.raises(ValueError, match="^[^\n]*$") as error:
+        read_configuration(ConfigDict(small.fields(**change)))
+    assert str(error.value).startswith(words)
+
+
+@pytest.mark.parametrize("field", ["weights", "seeds", "networks", "train", "models", "report"])
+def test_a_missing_field_is_named(small, field):
+    fields = small.fields()
+    del fields[field]
+    with pytest.raises(ValueError, match=f"^{field}: "):
+        read_configuration(fields)
