@@ -22,6 +22,34 @@ positions of its feature maps, or its channels:
 from ml_collections import config_dict
 
 DATASETS = ("mnist", "fashion_mnist", "digits")
+MODELS = dict(
+    mlp_0=dict(kind="mlp", hidden=(450, 350, 200), dropout=0.0),
+    mlp_1=dict(kind="mlp", hidden=(450, 350, 200), dropout=0.5),
+    mlp_2=dict(kind="mlp", hidden=(300, 250, 200, 150, 100), dropout=0.0),
+    resnet=dict(
+        kind="resnet", blocks=1, width=16, sampling=dict(fraction=0.01, neurons="positions")
+    ),
+    resnet_channels=dict(
+        kind="resnet", blocks=1, width=16, sampling=dict(fraction=1.0, neurons="channels")
+    ),
+)
+TRAIN = dict(
+    batch_size=256,
+    epochs=1200,
+    patience=20,
+    min_delta=0.0,
+    optimiser=dict(
+        name="sgd",
+        learning_rate=0.01,
+        momentum=0.9,
+        nesterov=True,
+        schedule=dict(name="staircase", decay_rate=0.95, decay_steps=3520),
+    ),
+    sampling=1.0,
+    term_every=1,
+    checkpoint_every=10,
+    snapshot_every=50,
+)
 
 
 def get_config(dataset: str = "mnist") -> config_dict.ConfigDict:
@@ -38,39 +66,12 @@ def get_config(dataset: str = "mnist") -> config_dict.ConfigDict:
             cache=config_dict.placeholder(str),
         ),
         networks=("mlp_0", "mlp_1", "mlp_2"),
-        models=dict(
-            mlp_0=dict(kind="mlp", hidden=(450, 350, 200), dropout=0.0),
-            mlp_1=dict(kind="mlp", hidden=(450, 350, 200), dropout=0.5),
-            mlp_2=dict(kind="mlp", hidden=(300, 250, 200, 150, 100), dropout=0.0),
-            resnet=dict(
-                kind="resnet", blocks=1, width=16, sampling=dict(fraction=0.01, neurons="positions")
-            ),
-            resnet_channels=dict(
-                kind="resnet", blocks=1, width=16, sampling=dict(fraction=1.0, neurons="channels")
-            ),
-        ),
+        models=MODELS,
         regularisers=("none", "t1", "t2", "min_corr", "l1", "l2"),
         terms=dict(t2=dict(alpha=0.5)),
         weights=(1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 5.0, 10.0, 100.0),
         seeds=(0,),
-        train=dict(
-            batch_size=256,
-            epochs=1200,
-            patience=20,
-            min_delta=0.0,
-            optimiser=dict(
-                name="sgd",
-                learning_rate=0.01,
-                momentum=0.9,
-                nesterov=True,
-                schedule=dict(name="staircase", decay_rate=0.95, decay_steps=3520),
-            ),
-            sampling=1.0,
-            term_every=1,
-            term_epochs=config_dict.placeholder(int),
-            checkpoint_every=10,
-            snapshot_every=50,
-        ),
+        train=dict(TRAIN, term_epochs=config_dict.placeholder(int)),
         continued=False,  # afterwards, continue every run without its regulariser
         parallel="lanes",  # or "batch": every device takes a share of each batch
         lane_strategy="auto",  # or "vmap", "map"

@@ -16,6 +16,42 @@ best weights and one earlier state on disk.
 
 from ml_collections import config_dict
 
+TRAIN = dict(
+    batch_size=256,
+    epochs=1200,
+    patience=20,
+    min_delta=0.0,
+    optimiser=dict(
+        name="sgd",
+        learning_rate=0.001,
+        momentum=0.9,
+        nesterov=False,
+        schedule=dict(name="staircase", decay_rate=1.0, decay_steps=0),  # constant
+    ),
+    sampling=0.005,
+    term_every=1,
+    checkpoint_every=10,
+    snapshot_every=50,
+)
+# What the embedded sample has in place of the fields above.
+EMBEDDED = dict(
+    name="pgdl_sample",
+    notice="This is the embedded sample, not the PGDL data; its figures are not the "
+    "paper's. For the paper's task give --config.dataset.root=DIR or set PGDL_ROOT=DIR, "
+    "where DIR holds input_data/task1_v4.",
+    dataset=dict(task="digits_sample"),
+    networks=("model_20", "model_148"),
+    weights=(1e-3, 1e-1),
+    train=dict(
+        # 1204 examples are 28 batches of 43: no smaller last one to compile a step for.
+        batch_size=43,
+        epochs=20,
+        optimiser=dict(learning_rate=0.01),
+        sampling=0.05,
+        snapshot_every=10,
+    ),
+)
+
 
 def get_config() -> config_dict.ConfigDict:
     return config_dict.create(
@@ -34,46 +70,12 @@ def get_config() -> config_dict.ConfigDict:
         terms=dict(t2=dict(alpha=0.5)),
         weights=(1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 5.0, 10.0, 100.0),
         seeds=(0,),
-        train=dict(
-            batch_size=256,
-            epochs=1200,
-            patience=20,
-            min_delta=0.0,
-            optimiser=dict(
-                name="sgd",
-                learning_rate=0.001,
-                momentum=0.9,
-                nesterov=False,
-                schedule=dict(name="staircase", decay_rate=1.0, decay_steps=0),  # constant
-            ),
-            sampling=0.005,
-            term_every=1,
-            term_epochs=config_dict.placeholder(int),
-            checkpoint_every=10,
-            snapshot_every=50,
-        ),
+        train=dict(TRAIN, term_epochs=config_dict.placeholder(int)),
         continued=False,  # afterwards, continue every run without its regulariser
         parallel="lanes",  # or "batch": every device takes a share of each batch
         lane_strategy="auto",  # or "vmap", "map"
         devices=config_dict.placeholder(int),  # how many to use; all if unset
         max_lanes=0,  # runs that train in one program at most; 0: all of a regulariser
         report=dict(alpha=0.05, test="nemenyi", correction="holm"),
-        # What the embedded sample has in place of the fields above.
-        embedded=dict(
-            name="pgdl_sample",
-            notice="This is the embedded sample, not the PGDL data; its figures are not the "
-            "paper's. For the paper's task give --config.dataset.root=DIR or set PGDL_ROOT=DIR, "
-            "where DIR holds input_data/task1_v4.",
-            dataset=dict(task="digits_sample"),
-            networks=("model_20", "model_148"),
-            weights=(1e-3, 1e-1),
-            train=dict(
-                # 1204 examples are 28 batches of 43: no smaller last one to compile a step for.
-                batch_size=43,
-                epochs=20,
-                optimiser=dict(learning_rate=0.01),
-                sampling=0.05,
-                snapshot_every=10,
-            ),
-        ),
+        embedded=EMBEDDED,
     )

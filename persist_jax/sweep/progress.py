@@ -96,7 +96,7 @@ def _in_words(seconds: float) -> str:
     """A duration to two figures or so.
 
     Example:
-        >>> _in_words(5), _in_words(150), _in_words(9000)
+        >>> _in_words(5.0), _in_words(150.0), _in_words(9000.0)
         ('5 s', '2.5 min', '2.5 h')
     """
     for size, unit in ((3600, "h"), (60, "min")):

@@ -47,6 +47,13 @@ class Schedule(NamedTuple):
         """The largest number of snapshots that any epoch takes."""
         return math.ceil(self.steps / self.snapshot_every) if self.snapshot_every else 0
 
+    def cut(
+        self, order: Int[Array, "examples"]
+    ) -> tuple[Int[Array, "full_steps batch"], Int[Array, "rest"]]:
+        """The full batches of an epoch's order, and what is left of it."""
+        count = self.full_steps * self.batch_size
+        return order[:count].reshape(self.full_steps, self.batch_size), order[count:]
+
     def snapshot_iterations(self, epoch: int) -> list[int]:
         """Iterations of an epoch (0-based) at which the deaths are recorded."""
         if not self.snapshot_every:
@@ -93,10 +100,8 @@ def make_epoch(
     last_step = _recorded(model, make_step(model, optimiser, regulariser, options), options, None)
 
     def epoch(state, weight, data, number):
-        order = _order(state.seed, number, schedule.examples)
+        batches, rest = schedule.cut(_order(state.seed, number, schedule.examples))
         first = number * schedule.steps
-        count = schedule.full_steps * schedule.batch_size
-        batches = order[:count].reshape(schedule.full_steps, schedule.batch_size)
         deaths = _empty_snapshots(model, state, data.train, schedule, options)
 
         def body(carry, inputs):
@@ -107,8 +112,8 @@ def make_epoch(
         carry, metrics = jax.lax.scan(
             body, (state, deaths), (batches, jnp.arange(schedule.full_steps))
         )
-        if schedule.steps > schedule.full_steps:
-            batch = _take(data.train, order[count:], first + schedule.full_steps)
+        if len(rest):
+            batch = _take(data.train, rest, first + schedule.full_steps)
             carry, last = last_step(carry, batch, weight, first)
             metrics = jax.tree.map(lambda rows, row: jnp.append(rows, row), metrics, last)
         state, deaths = carry
