@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import persist_jax
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -66,3 +68,9 @@ def test_the_table_of_rooms_is_the_packages():
     package = ROOT / "persist_jax"
     rooms = {path.stem for path in package.iterdir() if path.suffix == ".py" or path.is_dir()}
     assert named == {room for room in rooms if not room.startswith("__")}
+
+
+def test_the_version_is_one():
+    version = persist_jax.__version__
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\n## {version}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
