@@ -21,7 +21,7 @@ setup(
     install_requires=[
         "absl-py>=2.1",
         "filelock>=3.13",
-        "flax>=0.12",
+        "flax>=0.12.1",
         "h5py>=3.11",
         "importlib_resources>=6.4",
         "jax>=0.10",
