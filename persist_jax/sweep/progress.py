@@ -50,7 +50,9 @@ class _Lines:
         self._progress: Progress | None = None
         self._best = float("inf")
         self._began = time.monotonic()
-        self._first: tuple[float, int] | None = None  # when the first epoch ended, and which
+        # When the first and the latest epoch ended, and which they were: without compilation.
+        self._first: tuple[float, int] | None = None
+        self._latest = (0.0, 0)
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._speak, daemon=True)
 
@@ -68,8 +70,8 @@ class _Lines:
     def report(self, progress: Progress) -> None:
         """Notes an epoch."""
         self._best = min(self._best, progress.validation_loss)
-        if self._first is None:
-            self._first = time.monotonic(), progress.epoch
+        self._latest = time.monotonic(), progress.epoch
+        self._first = self._first or self._latest
         self._progress = progress
 
     def _speak(self) -> None:
@@ -80,15 +82,16 @@ class _Lines:
         progress, now = self._progress, time.monotonic()
         if progress is None:
             return f"compiling and training the first epoch for {_in_words(now - self._began)}"
+        lanes = f"{progress.training} lane{'s' if progress.training > 1 else ''}"
         words = (
-            f"epoch {progress.epoch} of at most {progress.epochs}, {progress.training} lanes in "
-            f"training, best validation loss {self._best:.4f}"
+            f"epoch {progress.epoch} of at most {progress.epochs}, {lanes} in training, "
+            f"best validation loss {self._best:.4f}"
         )
-        since, epoch = self._first
-        if progress.epoch > epoch:
+        (first, before), (latest, epoch) = self._first, self._latest
+        if epoch > before:
             # An epoch of fewer lanes takes less, so this is the longest that it can be.
-            left = (now - since) / (progress.epoch - epoch) * (progress.epochs - progress.epoch)
-            words += f", at most {_in_words(left)} left"
+            left = (latest - first) / (epoch - before) * (progress.epochs - epoch)
+            words += f", at most {_in_words(max(left - (now - latest), 0.0))} left"
         return words
 
 
