@@ -82,7 +82,7 @@ def measure(cloud: str, n: int) -> dict:
         {"own": lambda: deaths_and_gradient(points), "product": lambda: full_product(points)},
         most=5,
     )
-    forest = jax.jit(grow)(points)
+    forest = jax.jit(lambda points: grow(standardise(points)))(points)
     return {
         "n": n,
         "cloud": cloud,

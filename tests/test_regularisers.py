@@ -2,8 +2,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.test_util import check_grads
 
 import persist_jax as pj
+from persist_jax.kernels import mean_correlation as mean_correlation_module
 from persist_jax.regularisers import REGULARISERS, regulariser
 from persist_jax.sampling import NEURONS
 from persist_jax.validation import NotNegative, Share
@@ -58,6 +60,31 @@ def test_mean_correlation_gradient_is_the_finite_difference():
             difference = (compiled(points + change) - compiled(points - change)) / (2 * step)
             np.testing.assert_allclose(slope[row, column], difference, rtol=1e-5)
         assert np.all(slope[6] == 0)
+
+
+@pytest.mark.parametrize("block", [4, 1024])
+def test_derivatives_of_mean_correlation_do_not_depend_on_blocks(monkeypatch, block):
+    monkeypatch.setattr(mean_correlation_module, "_ONE_BLOCK", block)
+    monkeypatch.setattr(mean_correlation_module, "_BLOCK", block)
+    with jax.enable_x64(True):
+        points = jnp.asarray(np.vstack([_cloud(), 3 * _cloud(1) + 2, np.full((1, 9), 2.0)]))
+        unit = pj.kernels.standardise(points)
+        product = np.abs(unit @ unit.T)[~np.eye(8, dtype=bool)]
+        np.testing.assert_allclose(
+            jax.jit(pj.mean_correlation)(points), product[product > 0].mean(), rtol=1e-12
+        )
+        # The neurons 0 and 6 are one another's multiples: a kink, which differences must not see.
+        check_grads(
+            lambda p: pj.mean_correlation(jnp.asarray(p)), (points[:6],), order=2, rtol=1e-4
+        )
+
+
+def test_an_infinite_neuron_takes_no_part_in_the_mean_correlation():
+    points = jnp.asarray(np.vstack([_cloud(), np.full((1, 9), np.nan)]), jnp.float32)
+    value, slope = jax.value_and_grad(pj.mean_correlation)(points)
+    expected, slopes = jax.value_and_grad(pj.mean_correlation)(points[:6])
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+    np.testing.assert_allclose(slope[:6], slopes, atol=1e-6)
 
 
 def test_norms_take_every_weight():

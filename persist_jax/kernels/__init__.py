@@ -7,12 +7,14 @@ from persist_jax.kernels.distances import (
     pearson_distance,
     standardise,
 )
+from persist_jax.kernels.mean_correlation import mean_absolute_product
 from persist_jax.kernels.spanning_tree import minimum_spanning_tree
 
 __all__ = [
     "correlation_deaths",
     "correlation_distance",
     "euclidean_distance",
+    "mean_absolute_product",
     "minimum_spanning_tree",
     "pearson_distance",
     "standardise",

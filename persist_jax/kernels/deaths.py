@@ -5,12 +5,9 @@ from jax import Array, lax
 from jaxtyping import Float
 
 from persist_jax.kernels.arguments import as_distances, as_points
-from persist_jax.kernels.batching import in_sequence_on_cpu
-from persist_jax.kernels.distances import correlation_distance, one_minus_absolute, standardise
-from persist_jax.kernels.spanning_tree import ALGORITHMS, tree_edges
-
-# In bytes. Dense is the faster one where it fits, with up to three arrays of this size at a time.
-_LARGEST_MATRIX = 2**31
+from persist_jax.kernels.correlation_tree import correlation_edges
+from persist_jax.kernels.distances import one_minus_absolute, standardise
+from persist_jax.kernels.spanning_tree import tree_edges
 
 
 @as_distances
@@ -87,25 +84,8 @@ def correlation_deaths(
     Reference:
         Ballester et al., Decorrelating neurons using persistence, arXiv:2308.04870.
     """
-    edges = _correlation_tree(lax.stop_gradient(points), algorithm, axis_name)
     unit = standardise(points)
+    edges = correlation_edges(lax.stop_gradient(unit), algorithm, axis_name)
     correlations = (unit[edges[:, 0]] * unit[edges[:, 1]]).sum(1)
     deaths = jnp.sort(one_minus_absolute(correlations))
     return jnp.where(jnp.isnan(unit).any(), jnp.nan, deaths)
-
-
-def _correlation_tree(points, algorithm, axis_name):
-    choices = [*ALGORITHMS, "matrix_free"]
-    if algorithm not in choices:
-        raise ValueError(f"algorithm {algorithm!r} is not one of {', '.join(choices)}")
-    n = points.shape[0]
-    matrix = n * n * max(points.dtype.itemsize, 4)
-    if algorithm == "matrix_free" or (algorithm == "auto" and matrix > _LARGEST_MATRIX):
-        from persist_jax.kernels.matrix_free import matrix_free_spanning_tree
-
-        return matrix_free_spanning_tree(points, axis_name=axis_name)
-
-    def edges(points):
-        return tree_edges(correlation_distance(points), algorithm)[0]
-
-    return in_sequence_on_cpu(edges)(points)

@@ -38,12 +38,17 @@ def standardise(points: Float[Array, "n b"]) -> Float[Array, "n b"]:
                [ 0. ,  0. ,  0. ,  0. ]], dtype=float32)
     """
     points = _at_least_single(points)
-    finite = jnp.isfinite(points).all(1, keepdims=True)
-    constant = points.max(1, keepdims=True) == points.min(1, keepdims=True)
-    rows = _unit_scale(points)
-    rows = rows - rows.mean(1, keepdims=True)
+    high = lax.stop_gradient(points).max(1, keepdims=True)
+    low = lax.stop_gradient(points).min(1, keepdims=True)
+    finite, constant = jnp.isfinite(high) & jnp.isfinite(low), high == low
+    # Every pass over the points counts: what is largest follows from the two ends of each row.
+    power = _power_near(jnp.maximum(high, -low))
+    rows = points / power
+    mean = rows.mean(1, keepdims=True)
+    ends = jnp.maximum(high / power - mean, mean - low / power)
     # Without the second scaling a spread far below the mean would underflow when squared.
-    rows = _unit_scale(jnp.where(constant, 0, rows))
+    power = _power_near(lax.stop_gradient(jnp.where(constant, 0, ends)))
+    rows = jnp.where(constant, 0, rows - mean) / power
     squares = jnp.square(rows).sum(1, keepdims=True)
     # A row too close to constant for its own precision may still be 0 here.
     unit = rows / jnp.sqrt(jnp.where(squares == 0, 1, squares))
@@ -79,7 +84,7 @@ def correlation_distance(points: Float[Array, "n b"]) -> Float[Array, "n n"]:
     Reference:
         Ballester et al., Decorrelating neurons using persistence, arXiv:2308.04870.
     """
-    return _with_zero_diagonal(one_minus_absolute(_correlations(points)))
+    return _with_zero_diagonal(one_minus_absolute(symmetric_product(standardise(points))))
 
 
 @as_points
@@ -104,7 +109,7 @@ def pearson_distance(points: Float[Array, "n b"]) -> Float[Array, "n n"]:
         Array([[0., 1.],
                [1., 0.]], dtype=float32)
     """
-    gap = one_minus_absolute(_correlations(points))
+    gap = one_minus_absolute(symmetric_product(standardise(points)))
     # 1 - c^2 = (1 - |c|)(1 + |c|) does not cancel where |c| is close to 1.
     return _with_zero_diagonal(_root(gap * (2 - gap)))
 
@@ -148,8 +153,9 @@ def one_minus_absolute(correlations: Float[Array, "*shape"]) -> Float[Array, "*s
     return jnp.where(size >= 1, 0, 1 - size)
 
 
-def _correlations(points: Float[Array, "n b"]) -> Float[Array, "n n"]:
-    return lax.platform_dependent(standardise(points), cpu=_gram_in_blocks, default=_gram)
+def symmetric_product(unit: Float[Array, "n b"]) -> Float[Array, "n n"]:
+    """The products of all rows, symmetric to the last bit."""
+    return lax.platform_dependent(unit, cpu=_gram_in_blocks, default=_gram)
 
 
 def _gram(unit: Float[Array, "n b"]) -> Float[Array, "n n"]:
@@ -186,14 +192,12 @@ def _at_least_single(points: Float[Array, "n b"]) -> Float[Array, "n b"]:
     return points.astype(jnp.promote_types(points.dtype, jnp.float32))
 
 
-def _unit_scale(rows: Float[Array, "n b"]) -> Float[Array, "n b"]:
-    """Rows divided by about their largest size: what follows does not depend on the scale."""
-    limits = jnp.finfo(rows.dtype)
-    largest = jnp.abs(rows).max(1, keepdims=True)
+def _power_near(size: Float[Array, "n 1"]) -> Float[Array, "n 1"]:
+    """About the size of a row: divided by it, what follows does not depend on the scale."""
+    limits = jnp.finfo(size.dtype)
     # Within these limits the reciprocal is a normal number; a power of two rounds nothing.
-    largest = jnp.clip(largest, float(limits.tiny), float(limits.max) / 4)
-    power = lax.reduce_precision(largest, limits.nexp, 0)
-    return rows / lax.stop_gradient(power)
+    size = jnp.clip(size, float(limits.tiny), float(limits.max) / 4)
+    return lax.reduce_precision(size, limits.nexp, 0)
 
 
 def _root(squares: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

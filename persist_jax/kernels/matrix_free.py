@@ -106,24 +106,30 @@ def matrix_free_spanning_tree(
     """
     if tile is not None and tile < 1:
         raise ValueError(f"tile must be at least 1, got {tile}")
-    if points.shape[0] == 1:
+    return matrix_free_edges(standardise(lax.stop_gradient(points)), tile, axis_name)
+
+
+def matrix_free_edges(
+    unit: Float[Array, "n b"], tile: int | None = None, axis_name: str | None = None
+) -> Int[Array, "n-1 2"]:
+    """`matrix_free_spanning_tree` of points that are standardised already."""
+    if unit.shape[0] == 1:
         return jnp.zeros((0, 2), jnp.int32)
 
     # A batched `while_loop` would go on until the slowest tree is done, and copy its table.
     @jax.custom_batching.sequential_vmap
-    def tree(points):
-        edges = grow(points, tile, axis_name).edges
+    def tree(unit):
+        edges = grow(unit, tile, axis_name).edges
         _, lower, higher = lax.sort(edges, num_keys=3)
-        return jnp.stack([lower, higher], 1)[: points.shape[0] - 1]
+        return jnp.stack([lower, higher], 1)[: unit.shape[0] - 1]
 
-    return tree(lax.stop_gradient(points))
+    return tree(unit)
 
 
 def grow(
-    points: Float[Array, "n b"], tile: int | None = None, axis_name: str | None = None
+    unit: Float[Array, "n b"], tile: int | None = None, axis_name: str | None = None
 ) -> Forest:
-    """Runs Boruvka's algorithm until one component is left."""
-    unit = standardise(points)
+    """Runs Boruvka's algorithm on standardised points until one component is left."""
     unit = jnp.where(jnp.isfinite(unit), unit, 0)
     tiling, m = _tiling(unit.shape[0], tile, axis_name)
     unit = jnp.pad(unit, ((0, m - tiling.n), (0, 0)))

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int32
 from persist_jax.kernels.arguments import as_distances
 from persist_jax.kernels.batching import in_sequence_on_cpu
 from persist_jax.kernels.boruvka import boruvka_edges
+from persist_jax.kernels.compilation import as_one_kernel
 from persist_jax.kernels.ordering import in_order
 from persist_jax.kernels.prim import MOST_POINTS, prim_edges
 
@@ -66,8 +67,9 @@ def tree_edges(
 
 def _edges_on_cpu(distances):
     # Measured on 2 cores at n = 256 to 8192: Prim is ahead of Boruvka at each.
-    n = distances.shape[0]
-    return boruvka_edges(distances) if n > MOST_POINTS else prim_edges(distances)
+    if distances.shape[0] > MOST_POINTS:
+        return boruvka_edges(distances)
+    return as_one_kernel(prim_edges)(distances)
 
 
 def _edges(distances):
@@ -75,8 +77,13 @@ def _edges(distances):
     return lax.platform_dependent(distances, cpu=_edges_on_cpu, default=boruvka_edges)
 
 
+def _prim_edges(distances):
+    prim = boruvka_edges if distances.shape[0] > MOST_POINTS else prim_edges
+    return lax.platform_dependent(distances, cpu=_edges_on_cpu, default=prim)
+
+
 ALGORITHMS: dict[str, TreeAlgorithm] = {
     "auto": in_sequence_on_cpu(_edges),
-    "prim": in_sequence_on_cpu(_edges_on_cpu),
+    "prim": in_sequence_on_cpu(_prim_edges),
     "boruvka": in_sequence_on_cpu(boruvka_edges),
 }

@@ -17,8 +17,12 @@ from oracles import (
     symmetric,
 )
 
-from persist_jax.kernels import correlation_deaths, correlation_distance, zeroth_deaths
-from persist_jax.kernels import deaths as deaths_module
+from persist_jax.kernels import (
+    correlation_deaths,
+    correlation_distance,
+    correlation_tree,
+    zeroth_deaths,
+)
 
 DENSE = ("auto", "prim", "boruvka")
 ALGORITHMS = (*DENSE, "matrix_free")
@@ -202,9 +206,10 @@ def test_half_precision_points(dtype):
 
 def test_auto_needs_no_matrix_that_is_too_large(monkeypatch):
     points = jnp.asarray(neurons(np.random.default_rng(0), 60, 8))
-    monkeypatch.setattr(deaths_module, "_LARGEST_MATRIX", 60 * 60 * 4 - 1)
+    monkeypatch.setattr(correlation_tree, "_LARGEST_MATRIX", 60 * 60 * 4 - 1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(deaths_module, "correlation_distance", None)
+        patch.setattr(correlation_tree, "_product", None)
+        patch.setattr(correlation_tree, "symmetric_product", None)
         deaths = correlation_deaths(points)
     np.testing.assert_allclose(deaths, correlation_deaths(points, algorithm="prim"), atol=3e-7)
 

@@ -14,14 +14,14 @@ from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import squareform
 
 from persist_jax.kernels.deaths import correlation_deaths
-from persist_jax.kernels.distances import correlation_distance
+from persist_jax.kernels.distances import correlation_distance, standardise
 from persist_jax.kernels.matrix_free import grow, matrix_free_spanning_tree
 from persist_jax.kernels.spanning_tree import minimum_spanning_tree
 
 # Several tiles, the last of them partly filled, at the sizes below.
 _TILE = 64
 _tree = jax.jit(functools.partial(matrix_free_spanning_tree, tile=_TILE))
-_grow = jax.jit(functools.partial(grow, tile=_TILE))
+_grow = jax.jit(lambda points: grow(standardise(points), tile=_TILE))
 
 
 def _random(n, b=24, seed=0):

@@ -1,0 +1,32 @@
+"""How a part of a program is compiled for a CPU: a loop of many short steps as one kernel."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.experimental.xla_metadata import set_xla_metadata
+
+# XLA marks loops over little memory like this by itself. Without the mark a loop is a sequence of
+# kernels, and starting them takes longer than a step over one row.
+_ONE_KERNEL = {"inlineable": "false", "xla_cpu_small_call": "true"}
+
+
+def as_one_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, which XLA is asked to compile for a CPU as one kernel, on one core.
+
+    It may hold elementwise operations, reductions, slices and loops of them. A version of XLA that
+    does not know the mark compiles it as it does everything else; the results are the same.
+    For programs of other platforms it is not meant.
+    """
+
+    def unmarked(*arguments):
+        with set_xla_metadata(**dict.fromkeys(_ONE_KERNEL)):
+            return function(*arguments)
+
+    called = jax.jit(unmarked)
+
+    def marked(*arguments):
+        with set_xla_metadata(**_ONE_KERNEL):
+            return called(*arguments)
+
+    return marked

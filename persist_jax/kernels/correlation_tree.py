@@ -1,0 +1,86 @@
+"""The spanning tree of neurons under `1 - |corr|`, by the way that suits their number."""
+
+import jax.numpy as jnp
+from jax import Array, lax
+from jaxtyping import Float, Int32
+
+from persist_jax.kernels.batching import in_sequence_on_cpu
+from persist_jax.kernels.boruvka import boruvka_edges
+from persist_jax.kernels.compilation import as_one_kernel
+from persist_jax.kernels.distances import one_minus_absolute, symmetric_product
+from persist_jax.kernels.prim import MOST_POINTS, prim_edges
+
+ALGORITHMS = ("auto", "prim", "boruvka", "matrix_free")
+
+# In bytes. Dense is the faster one where it fits, with up to three arrays of this size at a time.
+_LARGEST_MATRIX = 2**31
+
+
+def correlation_edges(
+    unit: Float[Array, "n b"], algorithm: str, axis_name: str | None
+) -> Int32[Array, "n-1 2"]:
+    """The edges (lower, higher) in no particular order; where a row is NaN they mean nothing.
+
+    Args:
+        unit: standardised points, whose products are correlations.
+        algorithm: one of `ALGORITHMS`.
+        axis_name: mapped axis whose devices share the matrix-free search.
+
+    Raises:
+        ValueError: for an unknown algorithm, with the known ones.
+    """
+    if algorithm not in ALGORITHMS:
+        raise ValueError(f"algorithm {algorithm!r} is not one of {', '.join(ALGORITHMS)}")
+    n = unit.shape[0]
+    if n == 1:
+        return jnp.zeros((0, 2), jnp.int32)
+    too_large = n * n * unit.dtype.itemsize > _LARGEST_MATRIX
+    if algorithm == "matrix_free" or (algorithm == "auto" and too_large):
+        from persist_jax.kernels.matrix_free import matrix_free_edges
+
+        return matrix_free_edges(unit, axis_name=axis_name)
+    if algorithm == "boruvka" or n > MOST_POINTS:
+        edges = _by_boruvka
+    elif algorithm == "prim":
+        edges = _by_prim
+    else:
+        edges = _by_the_faster
+    return in_sequence_on_cpu(edges)(unit)
+
+
+def _by_the_faster(unit):
+    return lax.platform_dependent(unit, cpu=_by_prim_on_cpu, default=_by_boruvka)
+
+
+def _by_prim(unit):
+    return lax.platform_dependent(unit, cpu=_by_prim_on_cpu, default=lambda u: _prim(_product(u)))
+
+
+def _by_prim_on_cpu(unit):
+    return as_one_kernel(_prim)(_product(unit))
+
+
+def _by_boruvka(unit):
+    # It needs two neurons to be as far from each other as the other way round.
+    return boruvka_edges(one_minus_absolute(symmetric_product(unit)))[0]
+
+
+def _product(unit: Float[Array, "n b"]) -> Float[Array, "n n"]:
+    """Correlations, and no pass over them but Prim's: a distance is taken as its row is read.
+
+    Prim makes a tree of any matrix, so it does not matter that products need not be symmetric to
+    the last bit.
+    """
+    return jnp.matmul(unit, unit.T, precision=lax.Precision.HIGHEST)
+
+
+def _prim(correlations: Float[Array, "n n"]) -> Int32[Array, "n-1 2"]:
+    return prim_edges(correlations, keys=_keys)[0]
+
+
+def _keys(correlations: Float[Array, "*shape"], nan: int) -> Array:
+    """Integers that compare as `1 - |corr|`: the bits of numbers that are not negative."""
+    distances = jnp.maximum(1 - jnp.abs(correlations), 0)
+    return lax.bitcast_convert_type(
+        distances, jnp.int32 if distances.dtype.itemsize == 4 else jnp.int64
+    )

@@ -1,0 +1,62 @@
+"""The mean of all correlations and its derivative, from blocks of the correlation matrix."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+# Rows of the matrix that exist at a time. A block stays in the cache of a CPU, where a whole
+# matrix, once it is larger than that, costs as much in fresh memory as in arithmetic: measured at
+# n = 512 to 4096.
+_BLOCK = 256
+_ONE_BLOCK = 1024
+
+
+@jax.custom_jvp
+def mean_absolute_product(unit: Float[Array, "n b"]) -> Float[Array, ""]:
+    r"""Mean of `|u_i . u_j|` over all pairs for which it is not 0; 0 where there is none.
+
+    The derivative holds the signs fixed, $\dot m = \frac{2}{|P|} \sum_{ij} s_{ij} u_j \dot u_i$,
+    so value and gradient together cost two products of the matrix with `b` columns. Memory is
+    O(n b): the matrix itself is never whole from n = 1024 on.
+
+    Args:
+        unit: standardised points; rows that are not finite take no part.
+    """
+    total, count, _ = _over_blocks(unit, with_slopes=False)
+    return total / count
+
+
+@mean_absolute_product.defjvp
+def _derivative(primals, tangents):
+    total, count, slopes = _over_blocks(*primals, with_slopes=True)
+    return total / count, 2 / count * jnp.sum(slopes * tangents[0])
+
+
+def _over_blocks(unit: Float[Array, "n b"], *, with_slopes: bool):
+    """Sum and number of the pairs (i, j), i != j, that count, and `sum_j s_ij u_j` for every i."""
+    unit = jnp.where(jnp.isfinite(unit), unit, 0)
+    n, b = unit.shape
+    block = n if n <= _ONE_BLOCK else _BLOCK
+    blocks = -(-n // block)
+    rows = jnp.pad(unit, ((0, blocks * block - n), (0, 0))).reshape(blocks, block, b)
+    own = jnp.arange(blocks * block).reshape(blocks, block)
+
+    def add(sums, inputs):
+        rows, own = inputs
+        product = jnp.matmul(rows, unit.T, precision=lax.Precision.HIGHEST)
+        product = jnp.where(own[:, None] == jnp.arange(n)[None], 0, product)
+        size = jnp.minimum(jnp.abs(product), 1)
+        # Sums down the columns vectorise.
+        total, count = sums
+        sums = total + size.sum(0), count + (size > 0).astype(size.dtype).sum(0)
+        if not with_slopes:
+            return sums, None
+        signs = jnp.where(size < 1, jnp.sign(lax.stop_gradient(product)), 0)
+        return sums, jnp.matmul(signs, unit, precision=lax.Precision.HIGHEST)
+
+    zeros = jnp.zeros(n, unit.dtype)
+    (total, count), slopes = lax.scan(add, (zeros, zeros), (rows, own))
+    if with_slopes:
+        slopes = slopes.reshape(blocks * block, b)[:n]
+    return total.sum(), jnp.maximum(count.sum(), 1), slopes
