@@ -16,6 +16,9 @@ CONFIG = config_flags.DEFINE_config_file(
 )
 WORKDIR = flags.DEFINE_string("workdir", None, "Where results go; default runs/<config name>.")
 DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the plan and stop.")
+COMPILATION_CACHE = flags.DEFINE_bool(
+    "compilation_cache", True, "Keep compiled programs in the cache folder for the next time."
+)
 flags.mark_flag_as_required("config")
 
 
@@ -58,12 +61,16 @@ def _dry_run(config, workdir: Path) -> int:
 
 
 def _sweep(config, workdir: Path) -> int:
+    from persist_jax.data import cache_folder
     from persist_jax.results.report import write_report
     from persist_jax.store.configuration import settle
+    from persist_jax.sweep.compilation_cache import use_compilation_cache
     from persist_jax.sweep.experiment import load_experiment, places
     from persist_jax.sweep.interruption import stop_on_signals
     from persist_jax.sweep.run import describe_training, run_sweep
 
+    if COMPILATION_CACHE.value:
+        use_compilation_cache(cache_folder(config.dataset.get("cache")))
     with stop_on_signals() as stop:
         experiment = load_experiment(config)
         settle(experiment.config, workdir, places(config))

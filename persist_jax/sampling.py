@@ -22,9 +22,10 @@ def sample_neurons(
     r"""The most active neurons of every layer, each as its vector of activations over the batch.
 
     Of every layer but the last, the $\lfloor p\,m \rfloor$ of its $m$ neurons with the largest
-    mean absolute activation $\frac1b\sum_k |a_{ik}|$ are kept, the lower index first where two
-    are equal; of the last layer all are. Layers follow one another in order. The choice itself is
-    not differentiated, the activations are.
+    mean absolute activation $\frac1b\sum_k |a_{ik}|$ are kept, the most active first and the lower
+    index first where two are equal; of the last layer all are. A layer that is kept whole keeps
+    its order. Layers follow one another in order. The choice itself is not differentiated, the
+    activations are.
 
     Args:
         activations: one array `(b, ...)` per counted layer, in the order of the layers, as a
@@ -79,8 +80,8 @@ def _most_active(
 ) -> Float[Array, "b kept"]:
     # The binary product may fall just short of a whole number: 0.29 * 100 is 28.999999999999996.
     kept = math.floor(round(fraction * layer.shape[1], 9))
-    if kept == 0:
-        return layer[:, :0]
+    if kept in (0, layer.shape[1]):
+        return layer[:, :kept]
     activity = jnp.mean(jnp.abs(jax.lax.stop_gradient(layer)), axis=0)
     if axis_name is not None:
         activity = jax.lax.pmean(activity, axis_name)

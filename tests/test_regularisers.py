@@ -75,7 +75,7 @@ def test_derivatives_of_mean_correlation_do_not_depend_on_blocks(monkeypatch, bl
         )
         # The neurons 0 and 6 are one another's multiples: a kink, which differences must not see.
         check_grads(
-            lambda p: pj.mean_correlation(jnp.asarray(p)), (points[:6],), order=2, rtol=1e-4
+            jax.jit(lambda p: pj.mean_correlation(jnp.asarray(p))), (points[:6],), 2, rtol=1e-4
         )
 
 
@@ -158,6 +158,13 @@ def test_sampling_keeps_the_most_active_of_each_layer_and_all_of_the_last():
 def test_the_kept_share_is_rounded_down_as_on_paper(fraction, neurons, kept):
     layers = [jnp.ones((2, neurons)), jnp.ones((2, 1))]
     assert pj.sample_neurons(layers, fraction).shape == (kept + 1, 2)
+
+
+@pytest.mark.parametrize("neurons", NEURONS)
+def test_a_layer_that_is_kept_whole_keeps_its_order(neurons):
+    layers = [jnp.asarray(_cloud(4, 6, seed)) for seed in range(3)]
+    points = pj.sample_neurons(layers, 1.0, neurons=neurons)
+    np.testing.assert_array_equal(points, np.concatenate([layer.T for layer in layers]))
 
 
 def test_sampling_takes_a_mapping_in_its_order():

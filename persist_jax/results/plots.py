@@ -19,7 +19,8 @@ TRAINING = "#9db4c8"
 VALIDATION = "#0072b2"
 REFERENCE = "#e69f00"
 SMOOTHED_POINTS = 60
-TOP = {"ha": "right", "va": "top"}
+ON_WHITE = {"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 1}
+TOP = {"ha": "right", "va": "top", "bbox": ON_WHITE}
 RIDGES = 12
 DENSITY_POINTS = 256
 PLACES = (np.arange(DENSITY_POINTS) + 0.5) / DENSITY_POINTS
@@ -53,7 +54,9 @@ def plot_losses(table: Table, histories: Histories) -> Figure:
         for name in table.regularisers:
             axes[table.networks[-1], name].set_xlabel("epoch")
         handles = _loss_handles(table)
-        figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False)
+        # What fits above so many panels.
+        columns = {1: 1, 2: 2}.get(len(table.regularisers), len(handles))
+        figure.legend(handles=handles, loc="outside upper center", ncols=columns, frameon=False)
     return figure
 
 

@@ -34,13 +34,25 @@ class Experiment:
     dataset: Dataset
     models: dict[str, Model]
     _on_devices: list[Data] = field(default_factory=list)
+    _programs: dict[tuple[str, str], Programs] = field(default_factory=dict)
 
     def options(self, network: str) -> Options:
         """The hyperparameters of a network."""
         return options_of(self.config, network)
 
     def programs(self, network: str, regulariser: str) -> Programs:
-        """What trains a network under a regulariser."""
+        """What trains a network under a regulariser.
+
+        The programs of one network are kept, compiled as they are: its groups follow one another.
+        """
+        for other, name in list(self._programs):
+            if other != network:
+                del self._programs[other, name]
+        if (network, regulariser) not in self._programs:
+            self._programs[network, regulariser] = self._assemble(network, regulariser)
+        return self._programs[network, regulariser]
+
+    def _assemble(self, network: str, regulariser: str) -> Programs:
         config = self.config
         programs = assemble(
             self.models[network],
