@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from absl import app, flags, logging
 
 _HELP = {"--help", "-help", "-h", "--helpshort", "--helpfull"}
-# Fields of a configuration by the names they had; what follows a name that ends with a dot stays.
+# Fields of a configuration by the names they had.
 _FORMER = {
     "train.optimiser": "train.optimiser.name",
     "train.learning_rate": "train.optimiser.learning_rate",
@@ -15,6 +15,7 @@ _FORMER = {
     "train.decay_rate": "train.optimiser.schedule.decay_rate",
     "train.decay_steps": "train.optimiser.schedule.decay_steps",
     "train.alpha": "terms.t2.alpha",
+    "report.alpha": "report.significance",
 }
 
 
@@ -45,7 +46,12 @@ def _parse(argv: Sequence[str]) -> list[str]:
     sys.argv[:] = argv = [_current(argument) for argument in argv]
     try:
         rest = flags.FLAGS(argv)
-    except (flags.Error, ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+    except KeyError as error:
+        # Of a section that is not there: a field of it can only be given in the file.
+        section = str(error.args[0]).splitlines()[0].strip("'\"")
+        given = [a for a in argv if "config." in a and section in a.partition("=")[0].split(".")]
+        sys.exit(fail(f"{(given or argv)[-1]}: the configuration has no section {section!r}"))
+    except (flags.Error, ValueError, TypeError, AttributeError, OSError) as error:
         # A configuration's own error comes wrapped in a traceback; its last line says it.
         sys.exit(fail(str(error).strip().splitlines()[-1]))
     if len(rest) > 1:

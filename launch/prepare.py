@@ -49,6 +49,8 @@ def _section() -> dict[str, Any]:
             raise ValueError(f"--{flag}: the embedded sample takes --cache only")
         sample = pgdl.pgdl_sample(given.get("cache"))
         return given | {"kind": "pgdl", "root": str(sample), "task": pgdl.SAMPLE_TASK}
+    if name == "images":
+        raise ValueError("--dataset: 'images' is every image set; name one, as mnist or digits")
     if name not in DATASETS:
         return {"kind": "images", "name": name} | given
     entry = DATASETS[name]

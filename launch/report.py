@@ -9,7 +9,10 @@ from launch.command_line import run
 
 WORKDIR = flags.DEFINE_multi_string("workdir", None, "A sweep's folder; may be repeated.")
 OUTPUT = flags.DEFINE_string("output", None, "The report's folder; default DIR/report.")
-ALPHA = flags.DEFINE_float("alpha", None, "Significance level; default: the configuration's.")
+SIGNIFICANCE = flags.DEFINE_float(
+    "significance", None, "Level of the tests; default: the configuration's."
+)
+flags.DEFINE_alias("alpha", "significance")
 TEST = flags.DEFINE_string("test", None, "nemenyi or wilcoxon; default: the configuration's.")
 CORRECTION = flags.DEFINE_string("correction", None, "holm or bonferroni; default as above.")
 flags.mark_flag_as_required("workdir")
@@ -20,7 +23,7 @@ def main() -> None:
     from persist_jax.results.report import write_report
     from persist_jax.store import ReportOptions, read_report_options
 
-    given = {"alpha": ALPHA.value, "test": TEST.value, "correction": CORRECTION.value}
+    given = {"significance": SIGNIFICANCE.value, "test": TEST.value, "correction": CORRECTION.value}
     given = {name: value for name, value in given.items() if value is not None}
     options = ReportOptions.read(read_report_options(WORKDIR.value[0]).plain() | given)
     path = write_report(WORKDIR.value, OUTPUT.value, options)

@@ -46,9 +46,10 @@ def main() -> int:
 def _dry_run(config, workdir: Path) -> int:
     """Everything that the sweep would refuse, and nothing that has to be fetched for it."""
     from persist_jax.store.configuration import check_settled
-    from persist_jax.sweep.experiment import at_hand, load_experiment, places
+    from persist_jax.sweep.experiment import at_hand, check_devices, load_experiment, places
     from persist_jax.sweep.run import describe_training
 
+    check_devices(config)
     if not at_hand(config):
         check_settled(config, workdir, places(config))
         print("  Sizes are known once the data is in the cache: the sweep puts it there.")

@@ -86,12 +86,17 @@ class Registry(Mapping[str, Entry[Properties]]):
             **properties: what the registry knows about an entry beside its function.
 
         Raises:
-            ValueError: if the name is taken, or is none that a configuration can hold.
+            ValueError: if the name is taken, or it or a parameter's is none that a configuration
+                can hold.
         """
         if not name.isidentifier():
             raise ValueError(f"{self._what}: {name!r} is not a name of letters, digits and _")
 
         def add(function: Callable) -> Callable:
+            for parameter in Entry(name, function, None).defaults():
+                # A checked parameter is an attribute of a `Fields`.
+                if parameter.startswith("_") or hasattr(Fields, parameter):
+                    raise ValueError(f"{self._what}: {name!r} cannot have a {parameter!r}")
             before = self._entries.get(name)
             if before is not None and _origin(before.function) != _origin(function):
                 raise ValueError(f"{self._what}: {name!r} is taken by {_origin(before.function)}")

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -141,6 +141,10 @@ class Takes:
     """
 
     takes: Taken = "deaths"
+
+    def __post_init__(self):
+        if self.takes not in get_args(Taken):
+            raise ValueError(f"takes: {self.takes!r} is not one of {', '.join(get_args(Taken))}")
 
 
 class Regulariser(NamedTuple):

@@ -135,6 +135,10 @@ def test_a_regulariser_from_outside_is_one_entry():
         assert float(chosen.term(jnp.array([[1.0, -4.0]]))) == 8.0
         with pytest.raises(ValueError, match="^terms.strongest.share: missing$"):
             regulariser("strongest")
+        with pytest.raises(ValueError, match="^takes: 'point' is not one of nothing, deaths"):
+            REGULARISERS.register("other", takes="point")(lambda points: 0.0)
+        with pytest.raises(ValueError, match="^regulariser: 'other' cannot have a 'replace'$"):
+            REGULARISERS.register("other")(lambda deaths, *, replace=1.0: 0.0)
         with pytest.raises(ValueError, match=r"^regulariser: 't1' is taken by .*\._t1$"):
             REGULARISERS.register("t1")(_strongest)
     assert list(REGULARISERS) == names

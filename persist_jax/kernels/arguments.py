@@ -9,7 +9,7 @@ from jax import Array
 
 
 def as_points(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Lets `function(points, ...)` take only points of shape (n, b), as a floating-point array."""
+    """Let `function(points, ...)` take only points of shape (n, b), as a floating-point array."""
 
     @functools.wraps(function)
     def checked(points, *args, **kwargs):
@@ -25,7 +25,7 @@ def as_points(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def as_distances(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Lets `function(distances, ...)` take only a square matrix, as a floating-point array."""
+    """Let `function(distances, ...)` take only a square matrix, as a floating-point array."""
 
     @functools.wraps(function)
     def checked(distances, *args, **kwargs):

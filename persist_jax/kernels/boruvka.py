@@ -66,7 +66,7 @@ def _nearest_outside(
 
 
 def _join(forest: _Forest, key: Array, nearest: Int32[Array, " n"]) -> _Forest:
-    """Adds every component's first outgoing edge, given those of its vertices."""
+    """Add every component's first outgoing edge, given those of its vertices."""
     component = forest.component
     n = component.shape[0]
     index = jnp.arange(n, dtype=jnp.int32)

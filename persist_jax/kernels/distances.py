@@ -16,7 +16,7 @@ _MOST_BLOCKS = 16
 
 @as_points
 def standardise(points: Float[Array, "n b"]) -> Float[Array, "n b"]:
-    r"""Centres every row and scales it to unit length, so that rows multiply to correlations.
+    r"""Centre every row and scale it to unit length, so that rows multiply to correlations.
 
     $$ u_i = (x_i - \bar x_i) / \lVert x_i - \bar x_i \rVert $$
 

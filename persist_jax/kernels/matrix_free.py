@@ -129,7 +129,7 @@ def matrix_free_edges(
 def grow(
     unit: Float[Array, "n b"], tile: int | None = None, axis_name: str | None = None
 ) -> Forest:
-    """Runs Boruvka's algorithm on standardised points until one component is left."""
+    """Run Boruvka's algorithm on standardised points until one component is left."""
     unit = jnp.where(jnp.isfinite(unit), unit, 0)
     tiling, m = _tiling(unit.shape[0], tile, axis_name)
     unit = jnp.pad(unit, ((0, m - tiling.n), (0, 0)))
@@ -179,7 +179,7 @@ def _start(unit: Float[Array, "m b"], tiling: Tiling) -> Forest:
 def _round(
     unit: Float[Array, "m b"], forest: Forest, tiling: Tiling, axis_name: str | None
 ) -> Forest:
-    """Joins components along their least edges: all whose search has ended."""
+    """Join components along their least edges: all whose search has ended."""
 
     def of_all_devices(share):
         return share if axis_name is None else lax.all_gather(share, axis_name, tiled=True)

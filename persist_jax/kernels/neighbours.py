@@ -170,7 +170,7 @@ def search(
     most: Int[Array, ""],
     tiling: Tiling,
 ) -> RoundState:
-    """Looks at groups until every row of the share is settled, or at about `most` of them.
+    """Look at groups until every row of the share is settled, or at about `most` of them.
 
     The rows of component `skipped` are left as they are.
     """
@@ -211,7 +211,7 @@ def looks_left(found: RoundState, labels: Int[Array, " m"], tiling: Tiling) -> I
 
 
 def _look(unit, labels, bounds, candidates, row, tiling):
-    """Looks at the least bounded group of every row in `row`; row number `rows` means none."""
+    """Look at the least bounded group of every row in `row`; row number `rows` means none."""
     m, size = labels.shape[0], tiling.size
     inside = jnp.minimum(row, tiling.rows - 1)
     vertex, group = tiling.first + inside, bounds.group[inside]

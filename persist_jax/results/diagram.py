@@ -49,7 +49,7 @@ class Diagram(NamedTuple):
 
 
 def lay_out(title: str, comparison: Comparison) -> Diagram:
-    """Places the parts of a diagram so that no label meets another one or a bar."""
+    """Place the parts of a diagram so that no label meets another one or a bar."""
     c = comparison
     k = len(c.ranks)
     scale = AXIS_WIDTH / max(k - 1, 1)
@@ -71,7 +71,7 @@ def lay_out(title: str, comparison: Comparison) -> Diagram:
 
 
 def draw(comparisons: Sequence[tuple[str, Comparison]]) -> Figure:
-    """Draws diagrams one below the other.
+    """Draw diagrams one below the other.
 
     Args:
         comparisons: each with its title, "" for none.
@@ -122,7 +122,7 @@ def _note(comparison: Comparison) -> str:
 
 
 def _stack(spans: Sequence[tuple[float, float]]) -> tuple[Bar, ...]:
-    """Puts every bar on the first level where it does not touch another one."""
+    """Put every bar on the first level where it does not touch another one."""
     ends: list[float] = []
     bars = []
     for start, stop in sorted(spans):
@@ -143,7 +143,7 @@ def _height(diagram: Diagram) -> float:
 
 
 def _draw_one(axes: Axes, diagram: Diagram, y: float) -> None:
-    """Draws a diagram whose axis lies at the height `y`."""
+    """Draw a diagram whose axis lies at the height `y`."""
     _draw_head(axes, diagram, y)
     if diagram.ticks:
         axes.plot([0, AXIS_WIDTH], [y, y], color=INK, lw=1.2, solid_capstyle="projecting")

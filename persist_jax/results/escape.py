@@ -11,7 +11,7 @@ _LATEX = {
 
 
 def latex(text: str) -> str:
-    r"""Escapes what LaTeX would read as a command.
+    r"""Escape what LaTeX would read as a command.
 
     Example:
         >>> latex("min_corr & 5%")
@@ -21,7 +21,7 @@ def latex(text: str) -> str:
 
 
 def markdown(text: str) -> str:
-    r"""Escapes what Markdown would read as markup or as the end of a cell.
+    r"""Escape what Markdown would read as markup or as the end of a cell.
 
     Example:
         >>> markdown("min_corr|x")

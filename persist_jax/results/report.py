@@ -37,7 +37,7 @@ def write_report(
     output: str | os.PathLike[str] | None = None,
     options: ReportOptions = DEFAULTS,
 ) -> Path:
-    """Writes the report from what the sweeps left on disk.
+    """Write the report from what the sweeps left on disk.
 
     Several sweeps are shown one by one and combined into one table, whose statistics are over the
     networks of all of them.

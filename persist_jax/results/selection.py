@@ -38,7 +38,7 @@ class Choice(NamedTuple):
 class Table:
     """Test accuracies of regularisers (rows) on networks (columns).
 
-    Args:
+    Attributes:
         title: what the table is about.
         regularisers: the rows.
         networks: the columns.
@@ -69,7 +69,7 @@ class Table:
 
 
 def choose(records: Sequence[Record]) -> Choice | None:
-    """Chooses among the runs of one network and regulariser.
+    """Choose among the runs of one network and regulariser.
 
     The weight with the best validation accuracy, averaged over its completed seeds; on a tie the
     one with the smaller validation loss, then the smaller weight. Diverged runs never count.

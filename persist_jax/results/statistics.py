@@ -29,7 +29,7 @@ class Friedman(NamedTuple):
 class Comparison:
     """What the tests say about a table.
 
-    Args:
+    Attributes:
         options: the tests and their significance level.
         regularisers: those compared, best average rank first.
         networks: the columns that entered the tests.
@@ -56,11 +56,11 @@ class Comparison:
     @property
     def rejected(self) -> bool:
         """Whether Friedman's test finds any difference."""
-        return self.friedman is not None and self.friedman.p_value < self.options.alpha
+        return self.friedman is not None and self.friedman.p_value < self.options.significance
 
 
 def compare(table: Table, options: ReportOptions = DEFAULTS) -> Comparison:
-    """Compares the regularisers over the networks that have an accuracy for each of them.
+    """Compare the regularisers over the networks that have an accuracy for each of them.
 
     Ranks are taken on each network (1 is the best, ties share the average rank). The pairwise
     tests follow a significant Friedman test; without one, all regularisers are one group.
@@ -88,7 +88,7 @@ def compare(table: Table, options: ReportOptions = DEFAULTS) -> Comparison:
         return Comparison(options, rows, columns, left_out, means, problem=problem)
     friedman = friedman_test(cells)
     p_values, distance, alike = _pairwise(cells, ranks, options)
-    if friedman.p_value >= options.alpha:
+    if friedman.p_value >= options.significance:
         alike = np.ones_like(alike)
     named = tuple(tuple(rows[i] for i in group) for group in maximal_groups(alike))
     return Comparison(options, rows, columns, left_out, means, friedman, p_values, distance, named)
@@ -102,8 +102,8 @@ def _pairwise(
     """The p-values of pairs, the critical distance of Nemenyi's test, and who is alike."""
     if options.test == "wilcoxon":
         p_values = wilcoxon_tests(cells, options.correction)
-        return p_values, None, p_values >= options.alpha
-    distance = critical_distance(*cells.shape, options.alpha)
+        return p_values, None, p_values >= options.significance
+    distance = critical_distance(*cells.shape, options.significance)
     p_values = scikit_posthocs.posthoc_nemenyi_friedman(cells.T).to_numpy()
     return p_values, distance, np.abs(ranks[:, None] - ranks[None, :]) < distance
 
@@ -124,7 +124,7 @@ def friedman_test(accuracies: Float[np.ndarray, "rows columns"]) -> Friedman:
     return Friedman(float(statistic), len(accuracies) - 1, float(p_value))
 
 
-def critical_distance(rows: int, columns: int, alpha: float) -> float:
+def critical_distance(rows: int, columns: int, significance: float) -> float:
     r"""Nemenyi's critical distance of average ranks.
 
     $$ q_\alpha \sqrt{k (k + 1) / (6 n)} $$
@@ -136,7 +136,7 @@ def critical_distance(rows: int, columns: int, alpha: float) -> float:
         >>> round(critical_distance(4, 14, 0.05), 2)
         1.25
     """
-    quantile = stats.studentized_range.ppf(1 - alpha, rows, np.inf) / math.sqrt(2)
+    quantile = stats.studentized_range.ppf(1 - significance, rows, np.inf) / math.sqrt(2)
     return float(quantile * math.sqrt(rows * (rows + 1) / (6 * columns)))
 
 
@@ -232,7 +232,8 @@ def describe(comparison: Comparison) -> list[str]:
     verdict = "differ" if c.rejected else "do not differ significantly"
     sentences.append(
         f"Friedman's test (tie-corrected): χ²({c.friedman.degrees}) = {c.friedman.statistic:.3f}, "
-        f"p = {c.friedman.p_value:.3g}: the regularisers {verdict} at α = {c.options.alpha:g}."
+        f"p = {c.friedman.p_value:.3g}: the regularisers {verdict} at "
+        f"α = {c.options.significance:g}."
     )
     if c.options.test == "nemenyi":
         name = f"Nemenyi's critical distance is {c.critical_distance:.3f} ranks"

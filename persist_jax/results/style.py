@@ -78,7 +78,7 @@ def panels(
 
 
 def say(axes: Axes, text: str) -> None:
-    """Writes why a panel is empty."""
+    """Write why a panel is empty."""
     axes.text(
         0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", size=8, color=MUTED,
         style="italic",

@@ -111,7 +111,7 @@ def _entry(table: Table, comparison: Comparison) -> dict[str, Any]:
             for name, wins in table.weight_wins().items()
         },
         "diverged_runs": table.diverged.total(),
-        "alpha": c.options.alpha,
+        "significance": c.options.significance,
         "test": c.options.test,
         "correction": c.options.correction if c.options.test == "wilcoxon" else None,
         "compared_networks": list(c.networks),

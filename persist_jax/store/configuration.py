@@ -30,12 +30,12 @@ class ReportOptions(Fields):
     """How the report compares regularisers.
 
     Attributes:
-        alpha: the significance level.
+        significance: the level of the tests.
         test: of the pairs, after Friedman's.
         correction: for the number of pairs, of Wilcoxon's test.
     """
 
-    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    significance: Annotated[float, Field(gt=0, lt=1)] = 0.05
     test: Literal["nemenyi", "wilcoxon"] = "nemenyi"
     correction: Literal["holm", "bonferroni"] = "holm"
 
@@ -110,7 +110,7 @@ class Configuration(Fields):
 
 
 def settle(config: Configuration, workdir: str | os.PathLike[str], places: Collection[str]) -> None:
-    """Writes `config.json`, unless the folder holds runs of another configuration.
+    """Write `config.json`, unless the folder holds runs of another configuration.
 
     The grid may grow or shrink, networks and regularisers may come and go, data and machine may
     move; what the runs of the folder are made of may not change.
@@ -140,6 +140,11 @@ def check_settled(
     before = read_json(file)
     if not isinstance(before, dict):
         raise ValueError(f"{file}: not an object of named fields")
+    if "models" not in before:
+        raise ValueError(
+            f"{file}: written by a version before 0.2, which this one reports but cannot go on "
+            "with; choose another --workdir"
+        )
     # What the runs were made of stays on record, whether or not it is named or known now.
     for section in _BY_NAME:
         now[section] = _of(before.get(section), trained) | now[section]

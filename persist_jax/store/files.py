@@ -8,7 +8,7 @@ from typing import Any
 
 
 def replace_file(path: Path, content: bytes) -> Path:
-    """Puts `content` at `path` in one step: a reader sees the old file or the new one."""
+    """Put `content` at `path` in one step: a reader sees the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -25,7 +25,7 @@ def replace_file(path: Path, content: bytes) -> Path:
 
 
 def replace_json(path: Path, fields: Any) -> Path:
-    """Puts plain values at `path` as JSON, in one step."""
+    """Put plain values at `path` as JSON, in one step."""
     return replace_file(path, (json.dumps(fields, indent=1, allow_nan=False) + "\n").encode())
 
 

@@ -1,4 +1,4 @@
-"""What a group of runs needs to go on: written when it is interrupted, gone when it has ended."""
+"""What a group of runs needs to go on: written with every checkpoint, gone when it has ended."""
 
 import os
 from collections.abc import Sequence
@@ -63,7 +63,7 @@ def write_group(
     slots: Sequence[int | None],
     initial: Sequence[Accuracy],
 ) -> None:
-    """Writes a group's file, whole or not at all."""
+    """Write a group's file, whole or not at all."""
     fields = {
         "epoch": epoch,
         "runs": [asdict(run) for run in runs],
@@ -74,7 +74,7 @@ def write_group(
 
 
 def read_group(path: str | os.PathLike[str]) -> GroupFile:
-    """Reads a group's file.
+    """Read a group's file.
 
     Raises:
         ValueError: one line that names the file and what is wrong with it.

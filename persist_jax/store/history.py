@@ -70,7 +70,7 @@ class GrowingHistory:
 
 
 def write_history(folder: str | os.PathLike[str], arrays: Mapping[str, Any]) -> Path:
-    """Writes `history.npz`, whole or not at all.
+    """Write `history.npz`, whole or not at all.
 
     Args:
         folder: the run's folder, made when it is not there.
@@ -90,7 +90,7 @@ def write_history(folder: str | os.PathLike[str], arrays: Mapping[str, Any]) -> 
 
 
 def read_history(folder: str | os.PathLike[str]) -> Rows:
-    """Reads the `history.npz` of one run.
+    """Read the `history.npz` of one run.
 
     Returns:
         The arrays by name; empty when the run left no history.

@@ -86,7 +86,7 @@ class Record(Fields):
 
 
 def write_result(folder: str | os.PathLike[str], record: Record | Mapping[str, Any]) -> Path:
-    """Writes `result.json`, whole or not at all.
+    """Write `result.json`, whole or not at all.
 
     Args:
         folder: the run's folder, made when it is not there.
@@ -104,7 +104,7 @@ def write_result(folder: str | os.PathLike[str], record: Record | Mapping[str, A
 
 
 def read_result(folder: str | os.PathLike[str]) -> Record:
-    """Reads the `result.json` of one run.
+    """Read the `result.json` of one run.
 
     Raises:
         ValueError: one line that names the file and what is wrong with it.
@@ -123,7 +123,7 @@ def has_result(folder: str | os.PathLike[str]) -> bool:
 
 
 def read_results(workdir: str | os.PathLike[str]) -> list[Record]:
-    """Reads every run of a sweep that has ended.
+    """Read every run of a sweep that has ended.
 
     Args:
         workdir: the sweep's folder.

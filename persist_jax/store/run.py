@@ -13,7 +13,7 @@ CHECKPOINT_FOLDER = "checkpoint"
 class Run:
     """One point of the grid.
 
-    Args:
+    Attributes:
         network: the network's name, which is also a folder's name.
         regulariser: the regulariser's name, which is also a folder's name.
         weight: the regularisation weight, 0 for `none`.

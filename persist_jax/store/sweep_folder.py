@@ -16,7 +16,7 @@ from persist_jax.store.record import Record, read_results
 class SweepFolder:
     """A sweep as it lies on disk.
 
-    Args:
+    Attributes:
         path: its folder.
         title: its name, different from those of the sweeps it is shown with.
         config: what `config.json` holds, which only has to have a name.
@@ -69,7 +69,7 @@ def report_folder(workdir: Path) -> Path:
 
 
 def read_sweep(workdir: str | os.PathLike[str]) -> SweepFolder:
-    """Reads a sweep's folder.
+    """Read a sweep's folder.
 
     Raises:
         ValueError: one line: no such folder, no `config.json`, or a broken file.
@@ -79,7 +79,7 @@ def read_sweep(workdir: str | os.PathLike[str]) -> SweepFolder:
 
 
 def read_sweeps(workdirs: Sequence[str | os.PathLike[str]]) -> list[SweepFolder]:
-    """Reads several sweeps; those of one name are told apart by their folders.
+    """Read several sweeps; those of one name are told apart by their folders.
 
     Raises:
         ValueError: as `read_sweep`, or when no folder or one folder twice is given.
@@ -105,6 +105,8 @@ def read_report_options(workdir: str | os.PathLike[str]) -> ReportOptions:
         ValueError: one line: no such folder, no `config.json`, or an option that does not exist.
     """
     fields = _read_named(Path(workdir)).get("report", {})
+    if isinstance(fields, dict) and "alpha" in fields:  # as versions before 0.2 call it
+        fields = {"significance": fields["alpha"]} | {n: fields[n] for n in fields if n != "alpha"}
     try:
         return ReportOptions.read(fields, "report")
     except ValueError as error:

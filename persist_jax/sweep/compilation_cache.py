@@ -9,7 +9,7 @@ import jaxlib
 
 
 def use_compilation_cache(cache: Path) -> Path:
-    """Lets JAX keep every program that this process compiles, and take those that it kept before.
+    """Let JAX keep every program that this process compiles, and take those that it kept before.
 
     A program holds instructions of one processor, and its format belongs to one jaxlib: each pair
     of them has a folder of its own. A program from there is the same to the bit.

@@ -14,6 +14,7 @@ from persist_jax.models.model import Model
 from persist_jax.models.registry import MODELS, build_model
 from persist_jax.store.configuration import Configuration
 from persist_jax.sweep.reading import model_section, options_of
+from persist_jax.training.layout import make_layout
 from persist_jax.training.options import Options
 from persist_jax.training.programs import Programs
 from persist_jax.training.state import Data
@@ -61,7 +62,7 @@ class Experiment:
             regulariser=regulariser,
             parameters=config.terms.get(regulariser, {}),
             parallel=config.parallel,
-            strategy=config.lane_strategy,
+            lane_strategy=config.lane_strategy,
             devices=config.devices,
             # Every network is trained on the same devices: the data is put there once.
             data=self._on_devices[0] if self._on_devices else None,
@@ -114,6 +115,21 @@ def at_hand(config: Configuration) -> bool:
     return entry.properties.at_hand(**parameters)
 
 
+def check_devices(config: Configuration) -> None:
+    """Refuse what this machine's devices cannot do, before any data is there.
+
+    Raises:
+        ValueError: one line that names the field.
+    """
+    for network in config.networks:
+        make_layout(
+            parallel=config.parallel,
+            lane_strategy=config.lane_strategy,
+            devices=config.devices,
+            batch_size=options_of(config, network).batch_size,
+        )
+
+
 @functools.lru_cache(maxsize=1)
 def _load(text: str) -> Experiment:
     config = Configuration.read(json.loads(text))
@@ -140,7 +156,11 @@ def _compare(began: Configuration, found: Configuration) -> None:
 
 
 def _checksum(model: Model, dataset: Dataset, where: str) -> str:
-    """Of what a network is: every array's place and shape, and given weights bit by bit."""
+    """Of every array's place and shape, and of given weights bit by bit.
+
+    Its parameters are compared as fields of the configuration; code that is changed under the same
+    name and keeps all shapes is not seen.
+    """
 
     def outline(x):
         variables = model.init(jax.random.key(0), x)

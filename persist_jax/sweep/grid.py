@@ -18,7 +18,8 @@ class Group:
 
     Attributes:
         runs: the runs of the group, including those that have ended since it was formed.
-        file: where the group keeps its state, below `runs/`; it is there while it is interrupted.
+        file: where the group keeps its state, below `runs/`, from its first checkpoint to its
+            end.
         continued_at: the epoch from which finished runs go on without their regulariser; `None`
             for runs of the grid.
     """

@@ -1,5 +1,6 @@
 """One group of runs from its start to its results; any process that sees the folder can do it."""
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import asdict
@@ -24,7 +25,7 @@ class Progress(NamedTuple):
     epoch: int
     epochs: int  # at most
     training: int
-    validation_loss: float  # the lowest of the lanes in training
+    validation_loss: float  # the lowest finite one of the lanes that were trained
 
 
 def train_group(
@@ -61,7 +62,8 @@ def train_group(
         ended = [run for run, row in rows.items() if row.ended or last]
         disk.finish(cohort, ended)
         cohort.end(ended)
-        loss = min(row.validation_loss for row in rows.values())
+        losses = [row.validation_loss for row in rows.values()]
+        loss = min(filter(math.isfinite, losses), default=math.nan)
         report(Progress(cohort.epoch, options.epochs, len(cohort.training), loss))
         stop = must_stop()
         if cohort.training and (stop or cohort.epoch % options.checkpoint_every == 0):
@@ -122,7 +124,7 @@ class _GroupOnDisk:
             checkpoints.save(BEST, state.best.variables)
             rows = self._history[run].finish()
             record = asdict(self._group.runs[run]) | outcome(
-                state, cohort.epoch, self._programs.schedule
+                state, cohort.epoch, self._programs.plan
             )
             accuracy = {"initial": self._initial[run].plain(), "trained": trained}
             seconds = float(rows["seconds"].sum())

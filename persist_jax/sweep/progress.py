@@ -15,7 +15,7 @@ LONGEST_SILENCE = 25.0  # seconds; a promise of 30 leaves time for a busy machin
 
 @contextmanager
 def show_progress(label: str) -> Iterator[Callable[[Progress], None]]:
-    """Shows the progress of a group while it trains.
+    """Show the progress of a group while it trains.
 
     Args:
         label: the group in words.
@@ -68,7 +68,7 @@ class _Lines:
             print(f"{self._label}: {self._progress.epoch} epochs{ended}", flush=True)
 
     def report(self, progress: Progress) -> None:
-        """Notes an epoch."""
+        """Note an epoch."""
         self._best = min(self._best, progress.validation_loss)
         self._latest = time.monotonic(), progress.epoch
         self._first = self._first or self._latest

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from persist_jax.data.registry import DATASETS, choose_dataset
 from persist_jax.models.registry import MODELS
-from persist_jax.registry import Registry
+from persist_jax.registry import Entry, Registry
 from persist_jax.regularisers import REGULARISERS, regulariser
 from persist_jax.store.configuration import Configuration, flatten
 from persist_jax.training.optimisers import OPTIMISERS, SCHEDULES
@@ -46,11 +46,12 @@ def read_configuration(
     Args:
         fields: what `get_config` of a configuration file returns, after the command line.
         overridden: dotted names of the fields that a person set. They are never replaced by
-            sizes of `embedded`; where they choose another entry of a registry, parameters of the
-            one before fall away; and a network named there must exist.
+            sizes of `embedded`; where they choose another entry of a registry, parameters that it
+            does not have fall away; and a network named there must exist.
 
     Returns:
-        The configuration, checked in every field, and lines for the person who gave it.
+        The configuration, checked in every field and with every parameter, and lines for the
+        person who gave it.
 
     Raises:
         ValueError: one line that names the field, its value and the choices.
@@ -74,11 +75,12 @@ def read_configuration(
     notices = _choose_networks(fields, brought, "networks" in overridden)
     config = Configuration.read(fields)
     check(config)
+    config = _with_defaults(config)
     return config, tuple(filter(None, [config.notice, *notices]))
 
 
 def check(config: Configuration) -> None:
-    """Refuses what a registry does not have; data and networks are not touched.
+    """Refuse what a registry does not have; data and networks are not touched.
 
     Raises:
         ValueError: one line that names the field, its value and the choices.
@@ -87,13 +89,39 @@ def check(config: Configuration) -> None:
     for name in config.regularisers:
         REGULARISERS.find(name, "regularisers")
         regulariser(name, config.terms.get(name, {}))
-    for name in config.terms:
+    for name, parameters in config.terms.items():
         REGULARISERS.find(name, "terms")
+        regulariser(name, parameters)
     for name in config.networks:
-        section = model_section(config, name)
-        entry = MODELS.find(section.pop("kind", None), f"models.{name}.kind")
-        entry.parameters(section, f"models.{name}")
         options_of(config, name)
+
+
+def _with_defaults(config: Configuration) -> Configuration:
+    """Every parameter written out: one that is given as its default is the same configuration."""
+    entry, parameters = choose_dataset(config.dataset)
+    dataset = {"kind": entry.name, **parameters}
+    models = {}
+    for name, section in config.models.items():
+        sampling = {"sampling": section["sampling"]} if "sampling" in section else {}
+        entry, parameters = _model(name, section)
+        models[name] = {"kind": entry.name, **parameters, **sampling}
+    terms = {
+        name: REGULARISERS[name].parameters(config.terms.get(name, {}), f"terms.{name}")
+        for name in config.regularisers
+    }
+    terms = {name: parameters for name, parameters in terms.items() if parameters}
+    return config.replace(
+        dataset=_plain(dataset), models=_plain(models), terms=_plain(terms)
+    )
+
+
+def _model(name: str, section: Any) -> tuple[Entry, dict[str, Any]]:
+    """The kind of a network, and its parameters."""
+    if not isinstance(section, dict):
+        raise ValueError(f"models.{name}: {section!r} is not a section of fields")
+    given = {field: value for field, value in section.items() if field != "sampling"}
+    entry = MODELS.find(given.pop("kind", None), f"models.{name}.kind")
+    return entry, entry.parameters(given, f"models.{name}")
 
 
 def model_section(config: Configuration, name: str) -> dict[str, Any]:
@@ -111,7 +139,9 @@ def options_of(config: Configuration, name: str) -> Options:
 
 def _model_choices(fields: dict[str, Any]) -> list[tuple[str, str, Registry]]:
     models = fields.get("models")
-    return [(f"models.{name}", "kind", MODELS) for name in models] if models else []
+    if not isinstance(models, dict):
+        return []  # for the check of every field to refuse
+    return [(f"models.{name}", "kind", MODELS) for name in models]
 
 
 def _drop_leftovers(
@@ -129,7 +159,7 @@ def _drop_leftovers(
         if not isinstance(target, dict):
             return
     chosen = target.get(last)
-    if not isinstance(chosen, dict) or chosen.get(chooser) not in registry:
+    if not isinstance(chosen, dict) or chosen.get(chooser) not in list(registry):
         return
     known = {chooser, "learning_rate", "schedule", "sampling"}
     known |= set(registry[chosen[chooser]].defaults())
@@ -157,11 +187,13 @@ def _with_embedded(
 def _choose_networks(
     fields: dict[str, Any], brought: Mapping[str, dict[str, Any]], named: bool
 ) -> list[str]:
-    """Fills `models` with those of `networks`, which may leave out `model_` before a number."""
+    """Fill `models` with those of `networks`, which may leave out `model_` before a number."""
     wanted, models = fields.get("networks"), fields.get("models")
     if not isinstance(wanted, list) or not isinstance(models, dict):
         return []  # for the check of every field to refuse
     models = brought | models
+    for name, section in models.items():
+        _model(name, section)
     wanted = [f"model_{name}" if f"model_{name}" in models else name for name in wanted]
     missing = [name for name in wanted if name not in models]
     if missing and (named or not brought or len(missing) == len(wanted)):

@@ -9,7 +9,7 @@ from persist_jax.sweep.experiment import Experiment
 from persist_jax.sweep.grid import Group, continued_groups, grid, groups
 from persist_jax.sweep.group import train_group
 from persist_jax.sweep.progress import show_progress
-from persist_jax.training.epoch import Schedule
+from persist_jax.training.epoch import EpochPlan
 from persist_jax.training.layout import Layout
 
 
@@ -48,7 +48,7 @@ def describe_training(experiment: Experiment) -> Iterator[str]:
     examples = len(experiment.dataset.train.y)
     for network in experiment.models:
         options = experiment.options(network)
-        steps = Schedule(examples, options.batch_size, options.snapshot_every).steps
+        steps = EpochPlan(examples, options.batch_size, options.snapshot_every).steps
         if network == experiment.config.networks[0]:
             yield (
                 f"  {examples} training examples, {steps} steps an epoch, at most "
@@ -71,8 +71,6 @@ def _train(
 def _in_words(layout: Layout) -> str:
     count = len(layout.devices)
     devices = f"{count} device{'s' if count > 1 else ''} ({layout.devices[0].platform})"
-    together = "together" if layout.strategy == "vmap" else "one after another"
+    together = "together" if layout.lane_strategy == "vmap" else "one after another"
     shared = ", sharing each batch" if layout.axis_name else ""
     return f"lanes {together} on {devices}{shared}"
-
-

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from persist_jax.training.epoch import EpochMetrics, Schedule
+from persist_jax.training.epoch import EpochMetrics, EpochPlan
 from persist_jax.training.programs import Programs
 from persist_jax.training.state import REASONS, Lane, LaneState
 
@@ -82,8 +82,8 @@ class Cohort:
         rows = {}
         for slot in np.flatnonzero(self._wanted):
             own = jax.tree.map(lambda leaf, slot=slot: leaf[slot], metrics)
-            schedule = self._programs.schedule
-            history = history_rows(own, self.epoch, seconds, schedule, int(ended_at[slot]))
+            plan = self._programs.plan
+            history = history_rows(own, self.epoch, seconds, plan, int(ended_at[slot]))
             loss = float(own.validation_loss)
             rows[self._slots[slot]] = Row(history, loss, not active[slot])
         self.epoch += 1
@@ -130,25 +130,25 @@ class Cohort:
 
 
 def history_rows(
-    metrics: EpochMetrics, epoch: int, seconds: float, schedule: Schedule, ended_at: int
+    metrics: EpochMetrics, epoch: int, seconds: float, plan: EpochPlan, ended_at: int
 ) -> dict[str, np.ndarray]:
     """What an epoch adds to a run's history.
 
     Args:
         metrics: of the epoch, for one run.
         epoch: its number, from 0.
-        seconds: how long it took.
-        schedule: how it was cut into steps.
+        seconds: how long it took, in equal shares over the lanes that were trained.
+        plan: how it was cut into steps.
         ended_at: the iteration at which the run diverged, after which nothing counts; else -1.
 
     Returns:
         `train_loss` and `train_term` per iteration; `validation_loss`, `validation_accuracy` and
         `seconds` per epoch; `deaths` and `deaths_iteration` per snapshot.
     """
-    first = epoch * schedule.steps
-    steps = schedule.steps if ended_at < 0 else ended_at - first + 1
-    taken = [i for i in schedule.snapshot_iterations(epoch) if i < first + steps]
-    whole = int(steps == schedule.steps)
+    first = epoch * plan.steps
+    steps = plan.steps if ended_at < 0 else ended_at - first + 1
+    taken = [i for i in plan.snapshot_iterations(epoch) if i < first + steps]
+    whole = int(steps == plan.steps)
     return {
         "train_loss": metrics.loss[:steps],
         "train_term": metrics.term[:steps],
@@ -160,7 +160,7 @@ def history_rows(
     }
 
 
-def outcome(state: LaneState, epochs: int, schedule: Schedule) -> dict[str, Any]:
+def outcome(state: LaneState, epochs: int, plan: EpochPlan) -> dict[str, Any]:
     """How a run ended: the fields of its record that training decides, by name."""
     reason = REASONS[int(state.reason)]
     best_epoch, loss = int(state.best.epoch), float(state.best.loss)
@@ -169,6 +169,6 @@ def outcome(state: LaneState, epochs: int, schedule: Schedule) -> dict[str, Any]
         "reason": f"{reason} at iteration {int(state.ended_at)}" if reason else None,
         "epochs": epochs,
         "best_epoch": best_epoch,
-        "best_iteration": best_epoch * schedule.steps,
+        "best_iteration": best_epoch * plan.steps,
         "validation_loss": loss if np.isfinite(loss) else None,
     }

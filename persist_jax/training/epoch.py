@@ -27,7 +27,7 @@ class EpochMetrics(NamedTuple):
     validation_accuracy: Float[Array, ""]
 
 
-class Schedule(NamedTuple):
+class EpochPlan(NamedTuple):
     """How an epoch is cut into steps, and where the snapshots of the deaths fall."""
 
     examples: int
@@ -92,7 +92,7 @@ def make_epoch(
         `epoch(state, weight, data, number)`, which gives the state after the epoch of that number
         (0-based) and its metrics.
     """
-    schedule = Schedule(examples, options.batch_size, options.snapshot_every)
+    plan = EpochPlan(examples, options.batch_size, options.snapshot_every)
     shared = model.sharing(axis_name)
     step = make_step(shared, optimiser, regulariser, options, axis_name)
     step = _recorded(shared, step, options, axis_name)
@@ -100,9 +100,9 @@ def make_epoch(
     last_step = _recorded(model, make_step(model, optimiser, regulariser, options), options, None)
 
     def epoch(state, weight, data, number):
-        batches, rest = schedule.cut(_order(state.seed, number, schedule.examples))
-        first = number * schedule.steps
-        deaths = _empty_snapshots(model, state, data.train, schedule, options)
+        batches, rest = plan.cut(_order(state.seed, number, plan.examples))
+        first = number * plan.steps
+        deaths = _empty_snapshots(model, state, data.train, plan, options)
 
         def body(carry, inputs):
             indices, i = inputs
@@ -110,17 +110,17 @@ def make_epoch(
             return step(carry, batch, weight, first)
 
         carry, metrics = jax.lax.scan(
-            body, (state, deaths), (batches, jnp.arange(schedule.full_steps))
+            body, (state, deaths), (batches, jnp.arange(plan.full_steps))
         )
         if len(rest):
-            batch = _take(data.train, rest, first + schedule.full_steps)
+            batch = _take(data.train, rest, first + plan.full_steps)
             carry, last = last_step(carry, batch, weight, first)
             metrics = jax.tree.map(lambda rows, row: jnp.append(rows, row), metrics, last)
         state, deaths = carry
         loss, accuracy = evaluate(
             shared, state.variables, data.validation, options.batch_size, axis_name
         )
-        state = _stop_early(state, loss, number + 1, schedule.steps, options)
+        state = _stop_early(state, loss, number + 1, plan.steps, options)
         return state, EpochMetrics(metrics.loss, metrics.term, deaths, loss, accuracy)
 
     return epoch
@@ -176,13 +176,13 @@ def _own_share(indices: Int[Array, "b"], axis_name: str | None) -> Int[Array, "s
     return jax.lax.dynamic_slice_in_dim(indices, jax.lax.axis_index(axis_name) * share, share)
 
 
-def _empty_snapshots(model, state, train: Split, schedule: Schedule, options: Options):
-    one_batch = jax.ShapeDtypeStruct((min(schedule.batch_size, schedule.examples),
+def _empty_snapshots(model, state, train: Split, plan: EpochPlan, options: Options):
+    one_batch = jax.ShapeDtypeStruct((min(plan.batch_size, plan.examples),
                                       *train.x.shape[1:]), train.x.dtype)
     deaths = jax.eval_shape(
         lambda x: deaths_of(model, state.variables, x, options), one_batch
     )
-    return jnp.full((schedule.snapshots, *deaths.shape), jnp.nan, deaths.dtype)
+    return jnp.full((plan.snapshots, *deaths.shape), jnp.nan, deaths.dtype)
 
 
 def _recorded(model: Model, step, options: Options, axis_name: str | None):

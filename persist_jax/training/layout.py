@@ -24,18 +24,18 @@ class Layout:
         devices: the devices that train.
         parallel: `"lanes"`: each device has its own lanes. `"batch"`: every device has all lanes
             and a share of every batch.
-        strategy: `"vmap"`: lanes of one device advance together; `"map"`: one after another.
+        lane_strategy: `"vmap"`: lanes of one device advance together; `"map"`: one after another.
     """
 
     devices: tuple[Any, ...]
     parallel: str
-    strategy: str
+    lane_strategy: str
 
     @property
     def compacts(self) -> bool:
         """Whether leaving out lanes that have ended saves anything."""
         alone = len(self.devices) == 1 or self.parallel == "batch"
-        return self.strategy == "vmap" or not alone
+        return self.lane_strategy == "vmap" or not alone
 
     @property
     def axis_name(self) -> str | None:
@@ -96,7 +96,7 @@ class Layout:
             return jax.lax.cond(wanted, lambda: function(lane, *shared), skip)
 
         def on_device(lanes, wanted, *shared):
-            if self.strategy == "vmap":
+            if self.lane_strategy == "vmap":
                 return jax.vmap(one_lane, in_axes=(0, 0, None))(lanes, wanted, shared)
             return jax.lax.map(lambda pair: one_lane(*pair, shared), (lanes, wanted))
 
@@ -113,20 +113,20 @@ class Layout:
 def make_layout(
     *,
     parallel: str = "lanes",
-    strategy: str = "auto",
+    lane_strategy: str = "auto",
     devices: int | None = None,
     batch_size: int,
     convolutional: bool = False,
 ) -> Layout:
     """The layout of lanes on this machine.
 
-    `strategy="auto"`: lanes one after another on the CPU, where a batched matrix product misses
-    the fast path, and for convolutional networks, whose activations would multiply the memory by
-    the number of lanes; together otherwise.
+    `lane_strategy="auto"`: lanes one after another on the CPU, where a batched matrix product
+    misses the fast path, and for convolutional networks, whose activations would multiply the
+    memory by the number of lanes; together otherwise.
 
     Args:
         parallel: `"lanes"` or `"batch"`.
-        strategy: `"auto"`, `"vmap"` or `"map"`.
+        lane_strategy: `"auto"`, `"vmap"` or `"map"`.
         devices: how many devices to use; `None`: all.
         batch_size: must divide over the devices where they share a batch.
         convolutional: whether the network's activations have positions beside channels.
@@ -136,15 +136,15 @@ def make_layout(
     """
     if parallel not in PARALLEL:
         raise ValueError(f"parallel: {parallel!r} is not one of {', '.join(PARALLEL)}")
-    if strategy not in STRATEGIES:
-        raise ValueError(f"lane_strategy: {strategy!r} is not one of {', '.join(STRATEGIES)}")
+    if lane_strategy not in STRATEGIES:
+        raise ValueError(f"lane_strategy: {lane_strategy!r} is not one of {', '.join(STRATEGIES)}")
     present = jax.local_devices()
     count = len(present) if devices is None else devices
     if not 1 <= count <= len(present):
         raise ValueError(f"devices: {count} asked for, this machine has {len(present)}")
     if parallel == "batch" and batch_size % count:
         raise ValueError(f"train.batch_size: {batch_size} does not divide over {count} devices")
-    if strategy == "auto":
+    if lane_strategy == "auto":
         one_by_one = present[0].platform == "cpu" or convolutional
-        strategy = "map" if one_by_one else "vmap"
-    return Layout(tuple(present[:count]), parallel, strategy)
+        lane_strategy = "map" if one_by_one else "vmap"
+    return Layout(tuple(present[:count]), parallel, lane_strategy)

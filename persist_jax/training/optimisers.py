@@ -105,17 +105,17 @@ def staircase(learning_rate, *, decay_rate: Positive, decay_steps: Count):
 
 
 @SCHEDULES.register("cosine")
-def cosine(learning_rate, *, decay_steps: Size, final: Share = 0.0):
-    """Half a cosine over `decay_steps` steps, down to the share `final` of the learning rate."""
-    return optax.cosine_decay_schedule(learning_rate, decay_steps, alpha=final)
+def cosine(learning_rate, *, cosine_steps: Size, final: Share = 0.0):
+    """Half a cosine over `cosine_steps` steps, down to the share `final` of the learning rate."""
+    return optax.cosine_decay_schedule(learning_rate, cosine_steps, alpha=final)
 
 
 @SCHEDULES.register("warm_up")
-def warm_up(learning_rate, *, warm_up_steps: Size, decay_steps: Count = 0, final: Share = 0.0):
-    """Up from 0 in a line over `warm_up_steps`, then as `cosine`; 0 steps of decay: constant."""
+def warm_up(learning_rate, *, warm_up_steps: Size, cosine_steps: Count = 0, final: Share = 0.0):
+    """Up from 0 in a line over `warm_up_steps`, then as `cosine`; 0 steps of it: constant."""
     rise = optax.linear_schedule(0.0, learning_rate, warm_up_steps)
-    if decay_steps:
-        rest = optax.cosine_decay_schedule(learning_rate, decay_steps, alpha=final)
+    if cosine_steps:
+        rest = optax.cosine_decay_schedule(learning_rate, cosine_steps, alpha=final)
     else:
         rest = optax.constant_schedule(learning_rate)
     return optax.join_schedules([rise, rest], [warm_up_steps])

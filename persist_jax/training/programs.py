@@ -8,7 +8,7 @@ import numpy as np
 
 from persist_jax.models.model import Model
 from persist_jax.regularisers import Regulariser
-from persist_jax.training.epoch import EpochMetrics, Schedule, evaluate, make_epoch
+from persist_jax.training.epoch import EpochMetrics, EpochPlan, evaluate, make_epoch
 from persist_jax.training.layout import Layout
 from persist_jax.training.optimisers import make_optimiser
 from persist_jax.training.options import Options
@@ -36,7 +36,7 @@ class Programs:
     ):
         self.options = options
         self.layout = layout
-        self.schedule = Schedule(
+        self.plan = EpochPlan(
             data.train.y.shape[1], options.batch_size, options.snapshot_every
         )
         self._model = model
@@ -96,7 +96,7 @@ class Programs:
             self._optimiser,
             regulariser,
             self.options,
-            self.schedule.examples,
+            self.plan.examples,
             self.layout.axis_name,
         )
 

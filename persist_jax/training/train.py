@@ -1,6 +1,7 @@
 """From a network, data and hyperparameters to trained runs, without a folder or a configuration."""
 
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -48,7 +49,7 @@ def assemble(
     regulariser: str = "none",
     parameters: Mapping[str, Any] | None = None,
     parallel: str = "lanes",
-    strategy: str = "auto",
+    lane_strategy: str = "auto",
     devices: int | None = None,
     data: Data | None = None,
 ) -> Programs:
@@ -62,7 +63,8 @@ def assemble(
         parameters: of the regulariser, by name; its defaults for those left out.
         parallel: with several devices, "lanes": each trains its share of the runs; "batch": of
             every batch.
-        strategy: "vmap": runs of one device advance together; "map": one after another; "auto".
+        lane_strategy: "vmap": runs of one device advance together; "map": one after another;
+            "auto".
         devices: how many to use; all if not given.
         data: the data set where it lies on the devices already, as `Programs.data` has it.
 
@@ -74,7 +76,7 @@ def assemble(
     """
     layout = make_layout(
         parallel=parallel,
-        strategy=strategy,
+        lane_strategy=lane_strategy,
         devices=devices,
         batch_size=options.batch_size,
         convolutional=_has_positions(model, dataset.input_shape),
@@ -126,6 +128,10 @@ def train(
         >>> runs[0].outcome["status"], runs[0].history["train_loss"].shape
         ('completed', (12,))
     """
+    if not weights or not all(0 <= weight < math.inf for weight in weights):
+        raise ValueError(f"weights: {weights!r} must be finite and not negative")
+    if not seeds or not all(isinstance(seed, int) and 0 <= seed < 2**31 for seed in seeds):
+        raise ValueError(f"seeds: {seeds!r} must be whole numbers from 0 to {2**31 - 1}")
     programs = assemble(model, dataset, options, regulariser=regulariser, **how)
     grid = list(itertools.product(weights, seeds))
     cohort = Cohort(
@@ -147,7 +153,7 @@ def train(
             trained[run] = Trained(
                 *grid[run],
                 variables=state.best.variables,
-                outcome=outcome(state, cohort.epoch, programs.schedule),
+                outcome=outcome(state, cohort.epoch, programs.plan),
                 accuracy={"initial": initial[run], "trained": accuracy},
                 history=_joined(rows.pop(run)),
             )

@@ -78,6 +78,7 @@ def one_epoch(tmp_path_factory):
         (["--config.train.epochs=abc"], "config.train.epochs=abc: invalid literal for int()"),
         (["--config.train.optimiser=sdg"], "train.optimiser.name: 'sdg' is not one of sgd, adam"),
         (["--config.weights=abc"], "weights[1]: 'abc' is not a number"),
+        (["--config.terms.t1.beta=1"], "terms.t1.beta=1: the configuration has no section 't1'"),
         (["--config.networks=mlp_7"], "networks: 'mlp_7' is not one of mlp_0, mlp_1, mlp_2"),
         (["--config.report.test=anova"], "test: 'anova' is not one of nemenyi, wilcoxon"),
         (["--steps=3"], "Unknown command line flag 'steps'"),
@@ -115,6 +116,9 @@ def test_a_dry_run_fetches_and_converts_nothing(tmp_path):
         assert done.returncode == 0, done.stderr
         assert "runs to train" in done.stdout and "once the data is in the cache" in done.stdout
     assert "embedded sample" in done.stdout.splitlines()[0]
+    done = _run("--config=configs/mnist.py", "--dry_run", "--config.devices=9",
+                PERSIST_JAX_CACHE=str(tmp_path / "cache"))  # fmt: skip
+    assert done.returncode == 2 and done.stderr.startswith("devices: 9 asked for")
     assert not (tmp_path / "cache").exists()
 
 

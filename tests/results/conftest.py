@@ -61,7 +61,7 @@ def write_config(workdir, name="mnist", **fields):
     config = {
         "name": name,
         "dataset": {"kind": name},
-        "report": {"alpha": 0.05, "test": "nemenyi", "correction": "holm"},
+        "report": {"significance": 0.05, "test": "nemenyi", "correction": "holm"},
     }
     (workdir / "config.json").write_text(json.dumps(config | fields))
     return workdir

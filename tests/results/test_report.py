@@ -225,9 +225,9 @@ def test_report_options_come_from_the_config(tmp_path, sweeps):
     options = read_report_options(tmp_path)
     index = write_report(tmp_path, options=options)
     (entry,) = json.loads((index.parent / "statistics.json").read_text())["tables"]
-    assert (entry["alpha"], entry["test"], entry["correction"]) == (0.1, "wilcoxon", "holm")
+    assert (entry["significance"], entry["test"], entry["correction"]) == (0.1, "wilcoxon", "holm")
     sweeps.config(tmp_path, report={"alhpa": 0.1})
-    with pytest.raises(ValueError, match="alhpa.*alpha, test, correction"):
+    with pytest.raises(ValueError, match="alhpa.*significance, test, correction"):
         read_report_options(tmp_path)
 
 

@@ -141,7 +141,7 @@ def test_without_a_friedman_difference_all_are_one_group():
     result = compare(table(cells / 4))
     assert result.friedman.p_value > 0.05 and result.p_values.min() < 0.05
     assert result.groups == (result.regularisers,)
-    assert compare(table(cells / 4), ReportOptions(alpha=0.06)).groups != result.groups
+    assert compare(table(cells / 4), ReportOptions(significance=0.06)).groups != result.groups
 
 
 def test_accuracies_that_differ_by_rounding_share_a_rank():

@@ -27,7 +27,7 @@ FIELDS = {
     "lane_strategy": "auto",
     "devices": None,
     "max_lanes": 0,
-    "report": {"alpha": 0.05, "test": "nemenyi", "correction": "holm"},
+    "report": {"significance": 0.05, "test": "nemenyi", "correction": "holm"},
     "checksums": {"a": "aa", "b": "bb"},
     "dataset_checksum": "dd",
 }
@@ -136,7 +136,7 @@ def test_a_missing_field_is_named(field):
         ({"seeds": [2**31]}, "seeds[0]: 2147483648 must be below 2147483648"),
         ({"max_lanes": -1}, "max_lanes: -1 must be at least 0"),
         ({"parallel": "rows"}, "parallel: 'rows' is not one of lanes, batch"),
-        ({"report": {"alhpa": 0.1}}, "report.alhpa: unknown field; known are alpha, test, corr"),
+        ({"report": {"alpha": 0.1}}, "report.alpha: unknown field; known are significance, test"),
         ({"name": "../x"}, "name: '../x' cannot name a folder"),
         ({"models": {"a.b": {}}}, "models: 'a.b' is not a name of letters, digits, _ and -"),
         ({"extra": 1}, "extra: unknown field; known are name, notice, dataset"),

@@ -47,7 +47,7 @@ def fields(**changes):
         "lane_strategy": "map",
         "devices": 1,
         "max_lanes": 0,
-        "report": {"alpha": 0.05, "test": "nemenyi", "correction": "holm"},
+        "report": {"significance": 0.05, "test": "nemenyi", "correction": "holm"},
     }
     for name, value in changes.items():
         *rooms, field = name.split(".")

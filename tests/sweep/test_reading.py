@@ -68,6 +68,23 @@ def test_a_network_may_have_its_own_sampling(small):
     assert options.batch_size == options_of(config, "mlp").batch_size
 
 
+def test_a_parameter_at_its_default_is_no_other_configuration(small):
+    fields = small.fields(regularisers=["t1", "t2"])
+    fields["models"]["mlp"] |= {"dropout": 0.0}
+    written, _ = read_configuration(fields)
+    del fields["models"]["mlp"]["dropout"]
+    fields |= {"terms": {"t2": {"alpha": 0.5}}, "dataset": {"kind": "some_digits", "first": 0}}
+    assert read_configuration(fields)[0] == written
+    assert written.terms == {"t2": {"alpha": 0.5}}
+
+
+def test_another_schedule_takes_over_no_number_that_means_something_else():
+    fields = mnist.get_config("digits")
+    fields.train.optimiser.schedule.name = "cosine"
+    with pytest.raises(ValueError, match="schedule.cosine_steps: missing"):
+        read_configuration(fields, {"train.optimiser.schedule.name"})
+
+
 def test_names_of_a_command_line_are_split(small):
     config = small(networks=["mlp,other"], regularisers=["none,t1"])
     assert config.networks == ("mlp", "other") and config.regularisers == ("none", "t1")
@@ -93,6 +110,9 @@ def test_names_of_a_command_line_are_split(small):
         ({"regularisers": ["dropout"]}, "regularisers: 'dropout' is not one of none, t1"),
         ({"terms": {"t9": {}}}, "terms: 't9' is not one of none, t1"),
         ({"regularisers": ["t2"], "terms": {"t2": {"alpha": 2.0}}}, "terms.t2.alpha: 2.0 must be"),
+        ({"models.other.hiden": [4]}, "models.other.hiden: unknown field; known are hidden"),
+        ({"models.other": 4}, "models.other: 4 is not a section of fields"),
+        ({"terms": {"t2": {"beta": 1}}}, "terms.t2.beta: unknown field; known are alpha"),
         ({"train": {}}, "train.batch_size: missing"),
         ({"train.optimiser.name": "sdg"}, "train.optimiser.name: 'sdg' is not one of sgd, adam"),
     ],

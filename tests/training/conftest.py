@@ -64,7 +64,8 @@ def build(dataset):
     """Programs and lanes of a network: `build(network, "t1", weights, **changes)`."""
 
     def make(
-        network, regulariser, weights, *, parallel="lanes", strategy="map", devices=1, **changes
+        network, regulariser, weights, *, parallel="lanes", lane_strategy="map", devices=1,
+        **changes
     ):
         programs = assemble(
             network,
@@ -72,7 +73,7 @@ def build(dataset):
             OPTIONS.replace(**changes),
             regulariser=regulariser,
             parallel=parallel,
-            strategy=strategy,
+            lane_strategy=lane_strategy,
             devices=devices,
         )
         state, layout = programs.start(0), programs.layout

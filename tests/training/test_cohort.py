@@ -106,6 +106,21 @@ def test_train_needs_no_folder(perceptron, dataset, options, uninterrupted):
     assert runs[0].accuracy["initial"] != runs[0].accuracy["trained"]
 
 
+@pytest.mark.parametrize(
+    "wrong, words",
+    [
+        ({"weights": (-1.0,)}, "weights: (-1.0,) must be finite and not negative"),
+        ({"weights": (float("nan"),)}, "weights: (nan,) must be finite and not negative"),
+        ({"seeds": (0, 1.5)}, "seeds: (0, 1.5) must be whole numbers from 0 to 2147483647"),
+        ({"lane_strategy": "x"}, "lane_strategy: 'x' is not one of auto, vmap, map"),
+    ],
+)
+def test_train_refuses_wrong_runs_in_one_line(perceptron, dataset, options, wrong, words):
+    with pytest.raises(ValueError) as error:
+        train(perceptron, dataset, options, **wrong)
+    assert str(error.value) == words
+
+
 def test_the_term_ends_after_its_epochs(perceptron, build):
     programs = build(perceptron, "l2", [0.1], **SIZES, term_epochs=2)[0]
     rows = _trained(_cohort(programs, [0.1]))

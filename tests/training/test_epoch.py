@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import persist_jax as pj
-from persist_jax.training.epoch import Schedule, _stop_early, evaluate
+from persist_jax.training.epoch import EpochPlan, _stop_early, evaluate
 from persist_jax.training.optimisers import make_optimiser
 from persist_jax.training.options import Options
 from persist_jax.training.state import VALIDATION, initial_state
@@ -34,18 +34,18 @@ def test_snapshots_are_the_deaths_before_the_step(perceptron, build, dataset, op
     points = pj.sample_neurons(activations, options.sampling)
     np.testing.assert_allclose(first.deaths[0, 0], pj.correlation_deaths(points), atol=1e-5)
     _, second = programs.train_epoch(lanes, wanted, 1)()
-    assert programs.schedule.snapshot_iterations(1) == [6, 9]
+    assert programs.plan.snapshot_iterations(1) == [6, 9]
     assert np.isfinite(second.deaths).all()
 
 
 @pytest.mark.parametrize("examples, batch, every", [(140, 32, 3), (64, 32, 50), (10, 32, 1)])
 def test_snapshots_fit_their_rows(examples, batch, every):
-    schedule = Schedule(examples, batch, every)
+    plan = EpochPlan(examples, batch, every)
     for epoch in range(60):
-        rows = [i // every - (epoch * schedule.steps + every - 1) // every
-                for i in schedule.snapshot_iterations(epoch)]
+        rows = [i // every - (epoch * plan.steps + every - 1) // every
+                for i in plan.snapshot_iterations(epoch)]
         assert rows == list(range(len(rows)))
-        assert len(rows) <= schedule.snapshots
+        assert len(rows) <= plan.snapshots
 
 
 def _published_early_stopping(losses, patience, min_delta):

@@ -41,7 +41,7 @@ def test_alone_is_the_same_to_the_bit(perceptron, train, company):
 
 def test_together_is_the_same_to_rounding(perceptron, train, company):
     """A batched matrix product may sum in another order: a few float32 units after 8 steps."""
-    state, rows = train(perceptron, "t1", WEIGHTS, strategy="vmap")
+    state, rows = train(perceptron, "t1", WEIGHTS, lane_strategy="vmap")
     for index in range(4):
         _assert_same(_lane(state, index), _lane(company[0], index), 2e-4)
     np.testing.assert_allclose(rows[1].loss, company[1][1].loss, rtol=1e-4)

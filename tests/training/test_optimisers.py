@@ -46,10 +46,10 @@ def test_adam_is_optax(name):
         ({"name": "constant"}, [2.0, 2.0, 2.0]),
         ({"name": "staircase", "decay_rate": 0.5, "decay_steps": 2}, [2.0, 1.0, 0.5]),
         ({"name": "staircase", "decay_rate": 0.5, "decay_steps": 0}, [2.0, 2.0, 2.0]),
-        ({"name": "cosine", "decay_steps": 4, "final": 0.1}, [2.0, 1.1, 0.2]),
+        ({"name": "cosine", "cosine_steps": 4, "final": 0.1}, [2.0, 1.1, 0.2]),
         ({"name": "warm_up", "warm_up_steps": 4}, [0.0, 1.0, 2.0]),
         (
-            {"name": "warm_up", "warm_up_steps": 2, "decay_steps": 4},
+            {"name": "warm_up", "warm_up_steps": 2, "cosine_steps": 4},
             [0.0, 2.0, 1 + math.cos(math.pi / 2)],
         ),
     ],
@@ -72,7 +72,7 @@ def test_schedules_are_their_formulas(schedule, rates):
         ({"nesterov": "false"}, "optimiser.nesterov: 'false' is not true or false"),
         ({"b1": 0.9}, "optimiser.b1: unknown field; known are momentum, nesterov"),
         ({"schedule": {"name": "step"}}, "optimiser.schedule.name: 'step' is not one of constant"),
-        ({"schedule": {"name": "cosine"}}, "optimiser.schedule.decay_steps: missing"),
+        ({"schedule": {"name": "cosine"}}, "optimiser.schedule.cosine_steps: missing"),
         ({"schedule": {}}, "optimiser.schedule.name: missing; it is one of constant, staircase"),
         (
             {"schedule": {"name": "staircase", "decay_rate": float("nan"), "decay_steps": 1}},
