@@ -140,7 +140,7 @@ class Takes:
             out.
     """
 
-    takes: Taken = "deaths"
+    takes: str = "deaths"
 
     def __post_init__(self):
         if self.takes not in get_args(Taken):

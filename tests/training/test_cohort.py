@@ -111,7 +111,7 @@ def test_train_needs_no_folder(perceptron, dataset, options, uninterrupted):
     [
         ({"weights": (-1.0,)}, "weights: (-1.0,) must be finite and not negative"),
         ({"weights": (float("nan"),)}, "weights: (nan,) must be finite and not negative"),
-        ({"seeds": (0, 1.5)}, "seeds: (0, 1.5) must be whole numbers from 0 to 2147483647"),
+        ({"seeds": (0, -1)}, "seeds: (0, -1) must be whole numbers from 0 to 2147483647"),
         ({"lane_strategy": "x"}, "lane_strategy: 'x' is not one of auto, vmap, map"),
     ],
 )
