@@ -102,7 +102,7 @@ def test_seeds_are_lanes_with_other_orders_and_masks(perceptron, build):
     "choice, message",
     [
         ({"parallel": "both"}, "parallel: 'both' is not one of lanes, batch"),
-        ({"strategy": "pmap"}, "lane_strategy: 'pmap' is not one of auto, vmap, map"),
+        ({"lane_strategy": "pmap"}, "lane_strategy: 'pmap' is not one of auto, vmap, map"),
         ({"devices": 9}, "devices: 9 asked for, this machine has 4"),
         ({"parallel": "batch", "devices": 3}, "train.batch_size: 35 does not divide over 3"),
     ],
