@@ -27,7 +27,13 @@ from benchmarks.measure import (
 )
 from benchmarks.peers import PEERS
 from benchmarks.plot import plot_growth
-from persist_jax.kernels import correlation_deaths, correlation_distance, zeroth_deaths
+from persist_jax.kernels import (
+    correlation_deaths,
+    correlation_distance,
+    standardise,
+    zeroth_deaths,
+)
+from persist_jax.regularisers import mean_correlation, t1
 
 SIZES = (256, 512, 1010, 2048, 4096, 8192)
 BATCH = 256
@@ -62,6 +68,22 @@ def from_points(n: int) -> dict[str, float]:
 
     return interleaved_medians(
         {"ours, value and gradient": lambda: ours(on_device), "corrcoef + linkage": peer}
+    )
+
+
+def over_product(n: int) -> dict[str, float]:
+    """Seconds of value and gradient of the terms, and of the one product that they cannot avoid."""
+    points = jnp.asarray(points_of(n))
+    unit = standardise(points)
+    product = jax.jit(lambda u: jnp.matmul(u, u.T, precision="highest"))
+    total = jax.jit(jax.value_and_grad(lambda x: t1(correlation_deaths(x))))
+    mean = jax.jit(jax.value_and_grad(mean_correlation))
+    return interleaved_medians(
+        {
+            "one product": lambda: product(unit),
+            "T1 and its gradient": lambda: total(points),
+            "min_corr and its gradient": lambda: mean(points),
+        }
     )
 
 
@@ -112,10 +134,11 @@ def main() -> None:
 
 def measure_on_cpu(sizes) -> dict:
     read, product = floor_rates()
-    matrix, points, memory = {}, {}, {}
+    matrix, points, products, memory = {}, {}, {}, {}
     for n in tqdm(sizes, desc="sizes"):
         matrix[n] = from_matrix(n)
         points[n] = from_points(n)
+        products[n] = over_product(n)
         memory[n] = {
             kind: peak_megabytes("benchmarks.kernels", "--memory-of", kind, "--n", str(n))
             for kind in ("dense", "matrix_free")
@@ -123,6 +146,7 @@ def measure_on_cpu(sizes) -> dict:
     many = lanes()
     print_table("Deaths of a given matrix, ms (ratio to scipy)", matrix, "scipy linkage")
     print_table("Deaths of points, b = 256, ms", points, "corrcoef + linkage")
+    print_table("Terms of points over one product, b = 256, ms", products, "one product")
     one, ten = many.values()
     print(f"\n10 matrices of n = 1010 under vmap take {ten / one:.2f} times one matrix")
     print("\nPeak resident memory of value and gradient, MB:")
@@ -130,7 +154,8 @@ def measure_on_cpu(sizes) -> dict:
         cells = (f"{k} {v:.0f}" if v else f"{k} failed" for k, v in row.items())
         print(f"  n = {n}: " + ", ".join(cells))
     floor = {n: {"read": 4 * n * n / read, "product": 2 * n * n * BATCH / product} for n in sizes}
-    return {"matrix": matrix, "points": points, "lanes": many, "memory": memory, "floor": floor}
+    results = {"matrix": matrix, "points": points, "products": products}
+    return results | {"lanes": many, "memory": memory, "floor": floor}
 
 
 if __name__ == "__main__":

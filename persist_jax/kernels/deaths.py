@@ -88,4 +88,5 @@ def correlation_deaths(
     edges = correlation_edges(lax.stop_gradient(unit), algorithm, axis_name)
     correlations = (unit[edges[:, 0]] * unit[edges[:, 1]]).sum(1)
     deaths = jnp.sort(one_minus_absolute(correlations))
-    return jnp.where(jnp.isnan(unit).any(), jnp.nan, deaths)
+    # Every neuron has an edge, so a NaN is seen among the n - 1 correlations.
+    return jnp.where(jnp.isnan(correlations).any(), jnp.nan, deaths)
