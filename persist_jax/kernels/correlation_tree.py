@@ -12,7 +12,7 @@ from persist_jax.kernels.prim import MOST_POINTS, prim_edges
 
 ALGORITHMS = ("auto", "prim", "boruvka", "matrix_free")
 
-# In bytes. Dense is the faster one where it fits, with up to three arrays of this size at a time.
+# In bytes. Dense is the faster one where it fits: one array of this size, two for Boruvka.
 _LARGEST_MATRIX = 2**31
 
 
