@@ -1,10 +1,11 @@
 """Prim's algorithm: n - 1 dependent steps over one row each, the faster one on a CPU.
 
 A step is short, so its cost is how many kernels it starts and whether its passes over a row
-vectorise. On a CPU the whole loop is asked to be one kernel; three choices follow for the passes. Minima are taken over a fixed number of columns first, because a
-reduction to one number does not vectorise. No edge's number needs an `argmin`, because the edge
-itself is what is minimised, as `lower * n + higher`. And a step ends with the new parents and
-begins with the new keys, because both read the old keys: so neither array is copied.
+vectorise. On a CPU the whole loop is asked to be one kernel; three choices follow for the passes.
+Minima are taken over a fixed number of columns first, because a reduction to one number does not
+vectorise. No edge's number needs an `argmin`, because the edge itself is what is minimised, as
+`lower * n + higher`. And a step ends with the new parents and begins with the new keys, because
+both read the old keys: so neither array is copied.
 """
 
 import functools
