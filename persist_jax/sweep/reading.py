@@ -88,7 +88,6 @@ def check(config: Configuration) -> None:
     choose_dataset(config.dataset)
     for name in config.regularisers:
         REGULARISERS.find(name, "regularisers")
-        regulariser(name, config.terms.get(name, {}))
     for name, parameters in config.terms.items():
         REGULARISERS.find(name, "terms")
         regulariser(name, parameters)
@@ -110,23 +109,25 @@ def _with_defaults(config: Configuration) -> Configuration:
         for name in config.regularisers
     }
     terms = {name: parameters for name, parameters in terms.items() if parameters}
-    return config.replace(
-        dataset=_plain(dataset), models=_plain(models), terms=_plain(terms)
-    )
+    return config.replace(dataset=_plain(dataset), models=_plain(models), terms=_plain(terms))
 
 
 def _model(name: str, section: Any) -> tuple[Entry, dict[str, Any]]:
     """The kind of a network, and its parameters."""
     if not isinstance(section, dict):
         raise ValueError(f"models.{name}: {section!r} is not a section of fields")
-    given = {field: value for field, value in section.items() if field != "sampling"}
+    given = _of_the_kind(section)
     entry = MODELS.find(given.pop("kind", None), f"models.{name}.kind")
     return entry, entry.parameters(given, f"models.{name}")
 
 
 def model_section(config: Configuration, name: str) -> dict[str, Any]:
     """The fields of a network that its kind knows: all but how its neurons are sampled."""
-    return {field: value for field, value in config.models[name].items() if field != "sampling"}
+    return _of_the_kind(config.models[name])
+
+
+def _of_the_kind(section: Mapping[str, Any]) -> dict[str, Any]:
+    return {field: value for field, value in section.items() if field != "sampling"}
 
 
 def options_of(config: Configuration, name: str) -> Options:
