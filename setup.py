@@ -28,6 +28,7 @@ setup(
         "jaxlib>=0.10",
         "jaxtyping>=0.2.34",
         "jinja2>=3.1",
+        "joblib>=1.3",
         "matplotlib>=3.8",
         "ml-collections>=1.0",
         "numpy>=2.0",

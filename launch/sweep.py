@@ -25,11 +25,13 @@ flags.mark_flag_as_required("config")
 def main() -> int:
     # After the flags, so that --help and a mistyped one answer at once.
     from persist_jax.store.sweep_folder import lock_path
+    from persist_jax.sweep.host_devices import use_cores
     from persist_jax.sweep.reading import read_configuration
     from persist_jax.sweep.run import describe
 
     overridden = config_flags.get_override_values(flags.FLAGS["config"])
     config, notices = read_configuration(CONFIG.value, overridden)
+    use_cores(config)
     workdir = Path(WORKDIR.value or f"runs/{config.name}")
     for line in (*notices, *describe(config, workdir)):
         print(line, flush=True)

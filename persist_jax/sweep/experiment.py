@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+import threading
 from dataclasses import dataclass, field
 
 import jax
@@ -12,13 +13,15 @@ from persist_jax.data.dataset import Dataset
 from persist_jax.data.registry import choose_dataset
 from persist_jax.models.model import Model
 from persist_jax.models.registry import MODELS, build_model
+from persist_jax.regularisers import regulariser as regulariser_named
 from persist_jax.store.configuration import Configuration
+from persist_jax.sweep.host_devices import cores_that_fit
 from persist_jax.sweep.reading import model_section, options_of
-from persist_jax.training.layout import make_layout
+from persist_jax.training.layout import Layout, make_layout
 from persist_jax.training.options import Options
-from persist_jax.training.programs import Programs
+from persist_jax.training.programs import Evaluation, Programs
 from persist_jax.training.state import Data
-from persist_jax.training.train import assemble
+from persist_jax.training.train import device_bytes, layout_of
 
 
 @dataclass(frozen=True)
@@ -34,41 +37,61 @@ class Experiment:
     config: Configuration
     dataset: Dataset
     models: dict[str, Model]
-    _on_devices: list[Data] = field(default_factory=list)
-    _programs: dict[tuple[str, str], Programs] = field(default_factory=dict)
+    _on_devices: dict[tuple, Data] = field(default_factory=dict)
+    _programs: dict[str, dict[str, Programs]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def options(self, network: str) -> Options:
         """The hyperparameters of a network."""
         return options_of(self.config, network)
 
-    def programs(self, network: str, regulariser: str) -> Programs:
-        """What trains a network under a regulariser.
-
-        The programs of one network are kept, compiled as they are: its groups follow one another.
-        """
-        for other, name in list(self._programs):
-            if other != network:
-                del self._programs[other, name]
-        if (network, regulariser) not in self._programs:
-            self._programs[network, regulariser] = self._assemble(network, regulariser)
-        return self._programs[network, regulariser]
-
-    def _assemble(self, network: str, regulariser: str) -> Programs:
-        config = self.config
-        programs = assemble(
-            self.models[network],
+    def layout(self, network: str) -> Layout:
+        """How the runs of a network lie on this machine's devices."""
+        config, model, options = self.config, self.models[network], self.options(network)
+        devices = config.devices
+        if devices is None and config.parallel == "lanes":
+            devices = cores_that_fit(device_bytes(model, self.dataset, options))
+        return layout_of(
+            model,
             self.dataset,
-            self.options(network),
-            regulariser=regulariser,
-            parameters=config.terms.get(regulariser, {}),
+            options,
             parallel=config.parallel,
             lane_strategy=config.lane_strategy,
-            devices=config.devices,
-            # Every network is trained on the same devices: the data is put there once.
-            data=self._on_devices[0] if self._on_devices else None,
+            devices=devices,
         )
-        self._on_devices[:] = [programs.data]
-        return programs
+
+    def programs(self, network: str, regulariser: str) -> Programs:
+        """What trains a network under a regulariser; another thread may ask for it too.
+
+        Compiled as they are, the programs of two networks are kept: of the one that is trained,
+        and of the one that is trained next.
+        """
+        with self._lock:
+            own = self._programs.setdefault(network, {})
+            if regulariser not in own:
+                evaluation = next((programs.evaluation for programs in own.values()), None)
+                own[regulariser] = Programs(
+                    self.models[network],
+                    regulariser_named(regulariser, self.config.terms.get(regulariser, {})),
+                    self.options(network),
+                    evaluation or self._evaluation(network),
+                )
+            for oldest in list(self._programs)[:-2]:
+                del self._programs[oldest]
+            return own[regulariser]
+
+    def _evaluation(self, network: str) -> Evaluation:
+        layout = self.layout(network)
+        # Networks are trained on the same devices as a rule: the data is put there once.
+        if layout.devices not in self._on_devices:
+            self._on_devices.clear()
+            self._on_devices[layout.devices] = layout.replicate(Data.of(self.dataset))
+        return Evaluation(
+            self.models[network],
+            self.options(network).batch_size,
+            layout,
+            self._on_devices[layout.devices],
+        )
 
     def points(self, network: str) -> int:
         """How many neurons enter the point cloud."""

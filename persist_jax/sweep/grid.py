@@ -1,5 +1,6 @@
 """The grid of runs that a configuration describes, and the groups that are still to train."""
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,6 +65,12 @@ def grid(config: Configuration) -> list[Run]:
         for weight in ((0.0,) if regulariser == "none" else config.weights)
         for seed in config.seeds
     ]
+
+
+def most_lanes(config: Configuration) -> int:
+    """The runs of the largest group that the grid of a configuration can form."""
+    weights = max(len(config.weights) if name != "none" else 1 for name in config.regularisers)
+    return min(weights * len(config.seeds), config.max_lanes or math.inf)
 
 
 def groups(config: Configuration, workdir: Path) -> list[Group]:

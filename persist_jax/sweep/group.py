@@ -1,5 +1,6 @@
 """One group of runs from its start to its results; any process that sees the folder can do it."""
 
+import functools
 import math
 import os
 from collections.abc import Callable
@@ -74,6 +75,21 @@ def train_group(
     return True
 
 
+def compile_group(
+    config: Configuration, group: Group, workdir: str | os.PathLike[str]
+) -> None:
+    """Compile what the first epoch of a group takes, for a `train_group` in the same process.
+
+    What cannot be compiled or read is left for that to say.
+    """
+    file = group.path(Path(workdir))
+    saved = read_group(file) if file.exists() else None
+    epoch = saved.epoch if saved else group.continued_at or 0
+    programs = load_experiment(config).programs(group.network, group.regulariser)
+    slots = len(saved.slots) if saved else len(group.runs)
+    programs.compile(programs.layout.lanes_for(slots), epoch)
+
+
 class _GroupOnDisk:
     """A group's runs in the store.
 
@@ -88,6 +104,8 @@ class _GroupOnDisk:
         self._workdir = Path(workdir)
         self._file = group.path(self._workdir)
         self._folders = [group.folder(run, self._workdir) for run in group.runs]
+        # Runs of one seed start alike, whatever their weight.
+        self._initial_state = functools.cache(programs.start)
 
     def start(self, regularised: Callable) -> Cohort:
         """The cohort as it was left, or before its first epoch.
@@ -149,13 +167,13 @@ class _GroupOnDisk:
         self._file.unlink(missing_ok=True)
 
     def _load(self, run: int, epoch: int) -> LaneState:
-        like = self._programs.start(self._group.runs[run].seed)
+        like = self._initial_state(self._group.runs[run].seed)
         return Checkpoints(self._folders[run]).load(epoch, like)
 
     def _fresh(self, run: int, regularised: Callable) -> LaneState:
         """The state before the first epoch: initial weights, or those of an epoch of the run."""
         point, epoch = self._group.runs[run], self._group.continued_at
-        fresh = self._programs.start(point.seed)
+        fresh = self._initial_state(point.seed)
         if not epoch:
             return fresh
         folder = point.folder(self._workdir)

@@ -1,16 +1,22 @@
 """A sweep in a folder: what there is to do, and doing it group after group."""
 
+import itertools
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from persist_jax.store.configuration import Configuration
 from persist_jax.store.record import has_result
 from persist_jax.sweep.experiment import Experiment
 from persist_jax.sweep.grid import Group, continued_groups, grid, groups
-from persist_jax.sweep.group import train_group
+from persist_jax.sweep.group import compile_group, train_group
 from persist_jax.sweep.progress import show_progress
 from persist_jax.training.epoch import EpochPlan
 from persist_jax.training.layout import Layout
+
+# Groups whose programs are compiled while one trains: compilation takes one core, and training
+# little of a second one as long as there are programs to compile.
+_AHEAD = 2
 
 
 def run_sweep(
@@ -54,17 +60,21 @@ def describe_training(experiment: Experiment) -> Iterator[str]:
                 f"  {examples} training examples, {steps} steps an epoch, at most "
                 f"{options.epochs} epochs = {steps * options.epochs} steps a run"
             )
-        layout = experiment.programs(network, "none").layout
+        layout = experiment.layout(network)
         yield f"  {network}: n = {experiment.points(network)} points, {_in_words(layout)}"
 
 
 def _train(
     found: list[Group], config: Configuration, workdir: Path, must_stop: Callable[[], bool]
 ) -> bool:
-    for number, group in enumerate(found, 1):
-        with show_progress(f"[{number}/{len(found)}] {group.label}") as report:
-            if not train_group(config, group, workdir, report=report, must_stop=must_stop):
-                return False
+    following = iter(found[1:])
+    with ThreadPoolExecutor(_AHEAD, "compile") as compilation:
+        for number, group in enumerate(found, 1):
+            for later in itertools.islice(following, _AHEAD if number == 1 else 1):
+                compilation.submit(compile_group, config, later, workdir)
+            with show_progress(f"[{number}/{len(found)}] {group.label}") as report:
+                if not train_group(config, group, workdir, report=report, must_stop=must_stop):
+                    return False
     return True
 
 

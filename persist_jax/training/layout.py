@@ -64,6 +64,21 @@ class Layout:
             jax.tree.map(lambda leaf: np.broadcast_to(leaf, (count, *np.shape(leaf))), tree)
         )
 
+    def shapes(self, tree: PyTree, lanes: int | None) -> PyTree:
+        """The shapes of so many copies of one lane, as `place` lays them out.
+
+        Without a number of lanes: of what is the same for all, as `replicate` does.
+        """
+        front = (len(self.devices),)
+        if lanes is not None:
+            front += (lanes if self.parallel == "batch" else lanes // len(self.devices),)
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(
+                front + np.shape(leaf), leaf.dtype, sharding=self._sharding
+            ),
+            tree,
+        )
+
     def fetch(self, tree: PyTree) -> PyTree:
         """Results of a program on the host, lanes in front."""
         if self.parallel == "batch":
@@ -105,9 +120,12 @@ class Layout:
             on_device, axis_name=AXIS, devices=self.devices, donate_argnums=donated
         )
 
+    @property
+    def _sharding(self) -> NamedSharding:
+        return NamedSharding(Mesh(np.asarray(self.devices), (AXIS,)), PartitionSpec(AXIS))
+
     def _put(self, tree: PyTree) -> PyTree:
-        mesh = Mesh(np.asarray(self.devices), (AXIS,))
-        return jax.device_put(tree, NamedSharding(mesh, PartitionSpec(AXIS)))
+        return jax.device_put(tree, self._sharding)
 
 
 def make_layout(

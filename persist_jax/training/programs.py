@@ -1,18 +1,49 @@
 """The compiled programs that train and evaluate the lanes of one network and regulariser."""
 
+import threading
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from persist_jax.models.model import Model
+from persist_jax.models.model import Model, Variables
 from persist_jax.regularisers import Regulariser
 from persist_jax.training.epoch import EpochMetrics, EpochPlan, evaluate, make_epoch
 from persist_jax.training.layout import Layout
 from persist_jax.training.optimisers import make_optimiser
 from persist_jax.training.options import Options
 from persist_jax.training.state import Data, Lane, LaneState, initial_state
+
+
+class Evaluation:
+    """Accuracies of lanes of one network, whatever it is trained under.
+
+    Args:
+        model: the network.
+        batch_size: examples that are evaluated together.
+        layout: how lanes lie on devices.
+        data: the data set, as `layout.replicate` gives it.
+    """
+
+    def __init__(self, model: Model, batch_size: int, layout: Layout, data: Data):
+        self.layout = layout
+        self.data = data
+        axis_name = layout.axis_name
+        shared = model.sharing(axis_name)
+
+        def accuracies(variables, data):
+            return {
+                name: evaluate(shared, variables, split, batch_size, axis_name)[1]
+                for name, split in data._asdict().items()
+            }
+
+        self._evaluate = layout.program(accuracies, trains=False)
+
+    def accuracies(self, variables: Variables, wanted: np.ndarray) -> dict[str, np.ndarray]:
+        """Accuracy of the wanted lanes' weights on train, validation and test."""
+        wanted = self.layout.place(list(wanted))
+        return self.layout.fetch(self._evaluate(variables, wanted, self.data))
 
 
 class Programs:
@@ -22,8 +53,7 @@ class Programs:
         model: the network.
         regulariser: the term, or `None`.
         options: hyperparameters.
-        layout: how lanes lie on devices.
-        data: the data set, as `layout.replicate` gives it.
+        evaluation: of the network, with the layout and the data that it is trained on too.
     """
 
     def __init__(
@@ -31,64 +61,72 @@ class Programs:
         model: Model,
         regulariser: Regulariser | None,
         options: Options,
-        layout: Layout,
-        data: Data,
+        evaluation: Evaluation,
     ):
         self.options = options
-        self.layout = layout
+        self.evaluation = evaluation
+        self.layout = evaluation.layout
+        self.data = evaluation.data
         self.plan = EpochPlan(
-            data.train.y.shape[1], options.batch_size, options.snapshot_every
+            self.data.train.y.shape[1], options.batch_size, options.snapshot_every
         )
         self._model = model
         self._optimiser = make_optimiser(options.optimiser)
         self._regulariser = regulariser
-        self.data = data
         self._train = self._train_program(self._regulariser)
         self._train_without = self._train_program(None)
-        self._evaluate = layout.program(self._accuracies, trains=False)
         self._compiled: dict[tuple, Callable] = {}
+        self._compiling = threading.Lock()
 
     def start(self, seed: int) -> LaneState:
         """The state of a run before its first step, on the host."""
-        one_example = jnp.zeros((1, *self.data.train.x.shape[2:]))
-        variables = self._model.init(jax.random.key(seed), one_example)
-        state = initial_state(
-            variables,
-            self._optimiser,
-            self.options,
-            seed,
-            with_term=self._regulariser is not None,
-        )
-        return jax.tree.map(np.asarray, state)
+        return jax.tree.map(np.asarray, self._initial(seed))
 
     def train_epoch(self, lanes: Lane, wanted: np.ndarray, epoch: int) -> Callable:
         """The wanted lanes' epoch of that number, compiled: `() -> (lanes, metrics)`.
 
         Calling it trains and nothing else, so it may be timed. The given lanes are used up.
         """
-        term_epochs = self.options.term_epochs
-        without = term_epochs is not None and epoch >= term_epochs
-        arguments = (
-            lanes,
-            self.layout.place(list(wanted)),
-            self.data,
-            self.layout.replicate(np.asarray(epoch, np.int32)),
-        )
-        key = (without, len(wanted))
-        if key not in self._compiled:
-            program = self._train_without if without else self._train
-            self._compiled[key] = program.lower(*arguments).compile()
+        compiled = self.compile(len(wanted), epoch)
+        number = self.layout.replicate(np.asarray(epoch, np.int32))
+        arguments = lanes, self.layout.place(list(wanted)), self.data, number
 
         def run() -> tuple[Lane, EpochMetrics]:
-            lanes, metrics = self._compiled[key](*arguments)
+            lanes, metrics = compiled(*arguments)
             return lanes, self.layout.fetch(metrics)
 
         return run
 
+    def compile(self, lanes: int, epoch: int = 0) -> Callable:
+        """The program that trains so many lanes in that epoch, compiled once.
+
+        Another thread may ask for it ahead of time; whoever needs it meanwhile waits.
+        """
+        term_epochs = self.options.term_epochs
+        without = term_epochs is not None and epoch >= term_epochs
+        with self._compiling:
+            if (without, lanes) not in self._compiled:
+                program = self._train_without if without else self._train
+                self._compiled[without, lanes] = program.lower(*self._shapes(lanes)).compile()
+            return self._compiled[without, lanes]
+
     def accuracies(self, lanes: Lane, wanted: np.ndarray) -> dict[str, np.ndarray]:
         """Accuracy of the wanted lanes' best weights on train, validation and test."""
-        wanted = self.layout.place(list(wanted))
-        return self.layout.fetch(self._evaluate(lanes, wanted, self.data))
+        return self.evaluation.accuracies(lanes.state.best.variables, wanted)
+
+    def _initial(self, seed: int) -> LaneState:
+        one_example = jnp.zeros((1, *self.data.train.x.shape[2:]))
+        variables = self._model.init(jax.random.key(seed), one_example)
+        with_term = self._regulariser is not None
+        return initial_state(
+            variables, self._optimiser, self.options, seed, with_term=with_term
+        )
+
+    def _shapes(self, lanes: int) -> tuple:
+        """What a program is called with, as shapes."""
+        lane = Lane(jax.eval_shape(lambda: self._initial(0)), np.zeros((), np.float32))
+        of_lanes = self.layout.shapes((lane, np.ones((), bool)), lanes)
+        return *of_lanes, self.data, self.layout.shapes(np.zeros((), np.int32), None)
 
     def _train_program(self, regulariser: Regulariser | None) -> Callable:
         epoch = make_epoch(
@@ -105,11 +143,3 @@ class Programs:
             return lane._replace(state=state), metrics
 
         return self.layout.program(train, trains=True)
-
-    def _accuracies(self, lane, data):
-        axis_name = self.layout.axis_name
-        model, variables = self._model.sharing(axis_name), lane.state.best.variables
-        return {
-            name: evaluate(model, variables, split, self.options.batch_size, axis_name)[1]
-            for name, split in data._asdict().items()
-        }

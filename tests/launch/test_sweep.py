@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import joblib
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -102,8 +103,10 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path):
     flags = ("--config.hidden.mlp_0=64,32", "--config.train.learning_rate=0.1", "--dry_run")
     former = ("--config.train.alpha=0.3", "--config.train.decay_steps=7", "--config.train.epochs=3")
     config = "--config=configs/mnist.py:digits"
-    done = _run(config, *flags, *former, f"--workdir={tmp_path / 'out'}")
+    cores = {"LOKY_MAX_CPU_COUNT": "1"}
+    done = _run(config, *flags, *former, f"--workdir={tmp_path / 'out'}", **cores)
     assert done.returncode == 0, done.stderr
+    assert "lanes one after another on 1 device (cpu)" in done.stdout
     assert "digits: 32 runs, 0 finished" in done.stdout
     assert "mlp_0: 16 of 16 runs to train" in done.stdout
     assert "mlp_0: n = 106 points" in done.stdout
@@ -116,6 +119,9 @@ def test_a_dry_run_fetches_and_converts_nothing(tmp_path):
         assert done.returncode == 0, done.stderr
         assert "runs to train" in done.stdout and "once the data is in the cache" in done.stdout
     assert "embedded sample" in done.stdout.splitlines()[0]
+    cores = min(joblib.cpu_count(), 2)
+    done = _run("--config=configs/mnist.py:digits", "--dry_run", "--config.weights=(1,2)")
+    assert f"on {cores} device{'s' if cores > 1 else ''} (cpu)" in done.stdout
     done = _run("--config=configs/mnist.py", "--dry_run", "--config.devices=9",
                 PERSIST_JAX_CACHE=str(tmp_path / "cache"))  # fmt: skip
     assert done.returncode == 2 and done.stderr.startswith("devices: 9 asked for")

@@ -3,7 +3,7 @@ import pytest
 from persist_jax.store.group_file import write_group
 from persist_jax.store.record import Accuracy, write_result
 from persist_jax.store.run import Run
-from persist_jax.sweep.grid import grid, groups
+from persist_jax.sweep.grid import grid, groups, most_lanes
 
 NOTHING = Accuracy(train=0.5, validation=0.5, test=0.5)
 
@@ -65,3 +65,10 @@ def test_an_interrupted_group_goes_on_as_it_was_and_new_runs_form_their_own(conf
     assert first == before
     assert len(second.runs) == 4 and not set(second.runs) & set(old)
     assert second.file != first.file
+
+
+def test_the_largest_group_of_a_grid(small):
+    changes = dict(weights=[0.1, 0.2, 0.3], seeds=[0, 1])
+    assert most_lanes(small(regularisers=["none", "l2"], **changes)) == 6
+    assert most_lanes(small(regularisers=["none"], **changes)) == 2
+    assert most_lanes(small(regularisers=["l2"], max_lanes=4, **changes)) == 4

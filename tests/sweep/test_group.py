@@ -12,6 +12,7 @@ from persist_jax.store.record import read_result
 from persist_jax.store.run import Run
 from persist_jax.sweep import load_experiment, train_group
 from persist_jax.sweep.grid import groups
+from persist_jax.sweep.group import compile_group
 
 WEIGHTS = [1e-3, 1e38, 0.1]
 
@@ -183,3 +184,16 @@ def test_networks_of_another_making_are_refused(config, tmp_path):
     other = config.replace(checksums={"mlp": "0123"})
     with pytest.raises(ValueError, match="^models.mlp: its checksum is .* began with 0123$"):
         train_group(other, group, tmp_path)
+
+
+def test_compiled_ahead_is_what_the_training_takes(train, config, uninterrupted, tmp_path):
+    """Before the first epoch, and of a group that goes on from another one."""
+    for stop in (_after(2), lambda: False):
+        (group,) = groups(config, tmp_path)
+        programs = load_experiment(config).programs(group.network, group.regulariser)
+        programs._compiled.clear()
+        compile_group(config, group, tmp_path)
+        ready = dict(programs._compiled)
+        train(tmp_path, must_stop=stop)
+        assert len(ready) == 1 and programs._compiled == ready
+    _same(_results(tmp_path), _results(uninterrupted))
