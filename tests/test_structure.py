@@ -15,15 +15,17 @@ CODE = [
 BELOW = {
     "kernels": set(),
     "validation": set(),
-    "sampling": set(),
+    "activations": set(),
+    "sampling": {"activations"},
     "registry": {"validation"},
     "regularisers": {"kernels", "registry", "validation"},
-    "models": {"registry", "validation"},
+    "models": {"activations", "registry", "validation"},
     "data": {"registry", "validation"},
     "pgdl": {"data", "models", "validation"},
     "store": {"validation"},
     "training": {
-        "data", "kernels", "models", "registry", "regularisers", "sampling", "validation"
+        "activations", "data", "kernels", "models", "registry", "regularisers", "sampling",
+        "validation",
     },
     "sweep": {"data", "models", "registry", "regularisers", "store", "training", "validation"},
     "results": {"store"},
