@@ -10,6 +10,7 @@ from persist_jax.kernels import (
     pearson_distance,
     zeroth_deaths,
 )
+from persist_jax.living import living_deaths, living_neurons
 from persist_jax.regularisers import l1, l2, mean_correlation, t1, t2
 from persist_jax.sampling import Labels, sample_neurons
 
@@ -23,6 +24,8 @@ __all__ = [
     "euclidean_distance",
     "l1",
     "l2",
+    "living_deaths",
+    "living_neurons",
     "mean_correlation",
     "minimum_spanning_tree",
     "models",
