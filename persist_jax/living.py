@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 from persist_jax.kernels import correlation_deaths
 
 
-def living_neurons(points: Float[Array, "n b"], active: float = 0.05) -> Bool[Array, " n"]:
+def living_neurons(points: Float[Array, "n b"], active: float = 0.2) -> Bool[Array, " n"]:
     r"""Which neurons are active on enough of the batch.
 
     A neuron is active on an example where it differs from its own least activation, which for
@@ -43,7 +43,7 @@ def living_neurons(points: Float[Array, "n b"], active: float = 0.05) -> Bool[Ar
 
 
 def living_deaths(
-    points: Float[Array, "n b"], active: float = 0.05
+    points: Float[Array, "n b"], active: float = 0.2
 ) -> tuple[Float[Array, "n-1"], Bool[Array, " n-1"]]:
     r"""The deaths of the `k` living neurons among `n`, first and ascending.
 

@@ -229,13 +229,13 @@ def _l2(params):
 
 
 @register("t1_living", takes="points")
-def _t1_living(points, *, active: Share = 0.05, reduce: Reduction = "mean"):
+def _t1_living(points, *, active: Share = 0.2, reduce: Reduction = "mean"):
     deaths, where = living_deaths(points, active)
     return t1(deaths, reduce=reduce, where=where)
 
 
 @register("t2_living", takes="points")
-def _t2_living(points, *, active: Share = 0.05, alpha: Share = 0.5):
+def _t2_living(points, *, active: Share = 0.2, alpha: Share = 0.5):
     deaths, where = living_deaths(points, active)
     return t2(deaths, alpha, where=where)
 

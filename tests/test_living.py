@@ -104,7 +104,7 @@ def test_no_two_living_neurons_give_zero(living):
 def test_a_neuron_that_is_not_finite_is_seen():
     for bad in (np.nan, np.inf, -np.inf):
         points = jnp.asarray(_cloud(), jnp.float32).at[0, 0].set(bad)
-        assert np.isnan(regulariser("t1_living").term(points))
+        assert np.isnan(regulariser("t1_living", {"active": 0.2}).term(points))
 
 
 def test_living_terms_in_lanes_without_a_matrix_and_on_a_shared_batch(monkeypatch):
