@@ -11,6 +11,7 @@ from persist_jax.kernels import (
     zeroth_deaths,
 )
 from persist_jax.living import living_deaths, living_neurons
+from persist_jax.redundancy import redundancy
 from persist_jax.regularisers import l1, l2, mean_correlation, t1, t2
 from persist_jax.sampling import Labels, sample_neurons
 
@@ -31,6 +32,7 @@ __all__ = [
     "models",
     "pearson_distance",
     "pgdl",
+    "redundancy",
     "regularisers",
     "sample_neurons",
     "t1",

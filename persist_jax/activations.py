@@ -106,6 +106,32 @@ layer is [array]
     return layers
 
 
+def choose_layers(names: Sequence[Any], wanted: Sequence[Any] | None) -> list[int]:
+    """The positions of the wanted layers, in that order; all without any.
+
+    Args:
+        names: of all layers.
+        wanted: names, or positions where the layers have none.
+
+    Raises:
+        ValueError: one line that names the unknown layer and the known ones.
+
+    Example:
+        >>> choose_layers(["h1", "h2", "logits"], ["logits", "h1"])
+        [2, 0]
+    """
+    if wanted is None:
+        return list(range(len(names)))
+    if isinstance(wanted, str) or not isinstance(wanted, Sequence) or not wanted:
+        raise ValueError(f"layers: {wanted!r} is not a list of layers")
+    for name in wanted:
+        if name not in names:
+            raise ValueError(f"layers: {name!r} is not one of {', '.join(map(str, names))}")
+        if wanted.count(name) > 1:
+            raise ValueError(f"layers: {name!r} is there more than once")
+    return [names.index(name) for name in wanted]
+
+
 def _check(name: Any, layer: Any) -> None:
     if not is_array(layer):
         raise ValueError(f"activations: layer {name!r} is {in_words(layer)}, not an array (b, ...)")

@@ -56,6 +56,13 @@ class Sampled(NamedTuple):
     values: Float[Array, "b kept"]
     indices: Int32[Array, " kept"] | None
 
+    @property
+    def places(self) -> Int32[Array, " kept"]:
+        """The flat index of every column in its layer."""
+        if self.indices is None:
+            return jnp.arange(self.values.shape[1], dtype=jnp.int32)
+        return self.indices
+
 
 def sample_neurons(
     activations: PyTree,
@@ -125,12 +132,8 @@ def sample_layers(
 
 def _labels(layers: list[Sampled]) -> Labels:
     sizes = [layer.values.shape[1] for layer in layers]
-    own = [
-        jnp.arange(size, dtype=jnp.int32) if layer.indices is None else layer.indices
-        for layer, size in zip(layers, sizes, strict=True)
-    ]
     position = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
-    return Labels(jnp.asarray(position), jnp.concatenate(own))
+    return Labels(jnp.asarray(position), jnp.concatenate([layer.places for layer in layers]))
 
 
 def _flat(layer: Float[Array, "b ..."], neurons: str) -> Float[Array, "b m"]:

@@ -18,6 +18,7 @@ BELOW = {
     "activations": set(),
     "sampling": {"activations"},
     "registry": {"validation"},
+    "redundancy": {"activations", "kernels", "sampling"},
     "living": {"kernels"},
     "regularisers": {"kernels", "living", "registry", "validation"},
     "models": {"activations", "registry", "validation"},
@@ -38,7 +39,7 @@ OUTSIDE = {
     "ml_collections": {"sweep"},
     "absl": set(),
     "orbax": {"store"},
-    "matplotlib": {"results"},
+    "matplotlib": {"redundancy", "results"},
 }
 
 
