@@ -106,6 +106,11 @@ def test_strongest_pairs_do_not_depend_on_the_tile(tile, count):
     np.testing.assert_array_equal(np.stack([-ours.size, ours.lower, ours.higher], 1), expected)
 
 
+def test_of_equal_pairs_a_later_tile_may_have_the_first():
+    unit = jnp.eye(9)[jnp.array([0, 1, 2, 3, 4, 5, 5, 7, 0])]
+    assert [int(column[0]) for column in strongest_pairs(unit, 1, 7)] == [1, 0, 8]
+
+
 def test_the_dendrogram_has_the_heights_of_the_whole_tree():
     points = _cloud(1)
     found = pj.redundancy([jnp.asarray(points.T)])
@@ -156,10 +161,12 @@ def test_nothing_redundant_prints_and_plots(points):
 
 
 def test_equal_neurons_are_a_cluster_at_a_threshold_of_one():
-    layer = jnp.asarray(np.random.default_rng(0).random((B, 3)), jnp.float32)
-    found = pj.redundancy([jnp.concatenate([layer, -3 * layer[:, :1]], 1)], threshold=1.0)
-    assert found.clusters == (((0, 0), (0, 3)),)
-    assert found.pairs[0].correlation <= 1.0
+    layer = np.random.default_rng(0).random((B, 8))
+    copies = 0.7 - 0.1 * layer  # in float32, their correlations are just below 1
+    found = pj.redundancy([jnp.asarray(np.hstack([layer, copies]), jnp.float32)], threshold=1.0)
+    assert set(found.clusters) == {((0, k), (0, k + 8)) for k in range(8)}
+    assert all(pair.correlation <= 1.0 for pair in found.pairs)
+    assert found.deaths[:8].max() > 0
 
 
 @pytest.mark.parametrize(
