@@ -14,6 +14,7 @@ from persist_jax.living import living_deaths, living_neurons
 from persist_jax.redundancy import redundancy
 from persist_jax.regularisers import l1, l2, mean_correlation, t1, t2
 from persist_jax.sampling import Labels, sample_neurons
+from persist_jax.term import make_term
 
 __version__ = "0.2.0"
 
@@ -27,6 +28,7 @@ __all__ = [
     "l2",
     "living_deaths",
     "living_neurons",
+    "make_term",
     "mean_correlation",
     "minimum_spanning_tree",
     "models",

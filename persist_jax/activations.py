@@ -106,7 +106,7 @@ layer is [array]
     return layers
 
 
-def choose_layers(names: Sequence[Any], wanted: Sequence[Any] | None) -> list[int]:
+def choose_layers(names: Sequence[Any], wanted: Any = None) -> list[int]:
     """The positions of the wanted layers, in that order; all without any.
 
     Args:

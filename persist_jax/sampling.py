@@ -111,23 +111,33 @@ def sample_neurons(
         Ballester et al., Decorrelating neurons using persistence, arXiv:2308.04870.
     """
     layers = sample_layers(activations, fraction, neurons=neurons, axis_name=axis_name)
-    points = jnp.concatenate([layer.values for layer in layers], axis=1)
-    if axis_name is not None:
-        points = jax.lax.all_gather(points, axis_name, tiled=True)
-    return (points.T, _labels(layers)) if return_labels else points.T
+    points = points_of(layers, axis_name)
+    return (points, _labels(layers)) if return_labels else points
 
 
 def sample_layers(
     activations: PyTree, fraction: float, *, neurons: str, axis_name: str | None
 ) -> list[Sampled]:
     """The kept neurons of every layer; see `sample_neurons`."""
-    layers = list(as_layers(activations).values())
+    check_sampling(fraction, neurons)
+    *hidden, last = (_flat(layer, neurons) for layer in as_layers(activations).values())
+    return [*(_most_active(layer, fraction, axis_name) for layer in hidden), Sampled(last, None)]
+
+
+def check_sampling(fraction: float, neurons: str) -> None:
+    """Refuse a share outside of [0, 1] and an unknown kind of neuron, in one line."""
     if not 0 <= fraction <= 1:
         raise ValueError(f"fraction: {fraction} is not in [0, 1]")
     if neurons not in NEURONS:
         raise ValueError(f"neurons: {neurons!r} is not one of {', '.join(NEURONS)}")
-    *hidden, last = (_flat(layer, neurons) for layer in layers)
-    return [*(_most_active(layer, fraction, axis_name) for layer in hidden), Sampled(last, None)]
+
+
+def points_of(layers: list[Sampled], axis_name: str | None = None) -> Float[Array, "n whole_batch"]:
+    """One cloud of the kept neurons of several layers, over the whole batch."""
+    points = jnp.concatenate([layer.values for layer in layers], axis=1)
+    if axis_name is not None:
+        points = jax.lax.all_gather(points, axis_name, tiled=True)
+    return points.T
 
 
 def _labels(layers: list[Sampled]) -> Labels:

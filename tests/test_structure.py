@@ -21,6 +21,7 @@ BELOW = {
     "redundancy": {"activations", "kernels", "sampling"},
     "living": {"kernels"},
     "regularisers": {"kernels", "living", "registry", "validation"},
+    "term": {"activations", "kernels", "regularisers", "sampling"},
     "models": {"activations", "registry", "validation"},
     "data": {"registry", "validation"},
     "pgdl": {"data", "models", "validation"},

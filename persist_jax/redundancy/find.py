@@ -18,7 +18,7 @@ from persist_jax.kernels.correlation_tree import correlation_edges
 from persist_jax.kernels.distances import one_minus_absolute
 from persist_jax.redundancy.found import LayerCount, Pair, Redundancy
 from persist_jax.redundancy.pairs import strongest_pairs
-from persist_jax.sampling import Neuron, sample_layers
+from persist_jax.sampling import Neuron, points_of, sample_layers
 
 
 def redundancy(
@@ -28,7 +28,7 @@ def redundancy(
     top: int = 10,
     fraction: float = 1.0,
     neurons: str = "positions",
-    layers: Sequence[Any] | None = None,
+    layers: Any = None,
     algorithm: str = "auto",
 ) -> Redundancy:
     r"""Constant neurons, the strongest pairs, and clusters of correlated neurons of a network.
@@ -77,7 +77,7 @@ def redundancy(
     rows = tuple(
         Neuron(names[k], index) for k in chosen for index in np.asarray(sampled[k].places).tolist()
     )
-    points = jnp.concatenate([sampled[k].values for k in chosen], axis=1).T
+    points = points_of([sampled[k] for k in chosen])
     if not rows:
         raise ValueError(f"fraction: {fraction} of the layers leaves no neuron")
     unit = standardise(points)
