@@ -48,3 +48,12 @@ def test_pruning_costs_little(tmp_path, monkeypatch):
     assert sum(len(bias) for _, bias in same) < 394
     before, after = (page["activations_of_layers"](which, x)[-1] for which in (layers, same))
     assert abs(before - after).max() < 1e-4
+
+
+def test_every_kind_of_model_is_decorrelated_by_three_lines(tmp_path, monkeypatch):
+    _, printed = _run("your_model", tmp_path, monkeypatch)
+    rows = re.findall(r"^(\w+), weight ([\d.]+): ([\d.]+), \d+ constant$", printed, re.M)
+    assert [row[0] for row in rows[::2]] == ["linen", "nnx", "equinox", "function"]
+    for (kind, zero, without), (_, one, with_term) in zip(rows[::2], rows[1::2], strict=True):
+        assert (zero, one) == ("0.0", "1.0")
+        assert float(with_term) > float(without) + 0.05, kind
