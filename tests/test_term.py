@@ -77,9 +77,8 @@ def test_layers_by_name_and_by_position():
         )
 
 
-@pytest.mark.parametrize("fraction", [0.5, 1.0])
-def test_weighted_layers_are_clouds_of_their_own(fraction):
-    layers = _activations()
+def test_weighted_layers_are_clouds_of_their_own():
+    layers, fraction = _activations(), 0.5
 
     def own(name):
         # Of every layer but the network's last a share is kept.
