@@ -50,6 +50,7 @@ setup(
         "test": [
             "beartype>=0.19",
             "chex>=0.1.88",
+            "equinox>=0.11",
             "hypothesis>=6.112",
             "ipykernel>=6.29",
             "nbmake>=1.5",

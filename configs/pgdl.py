@@ -67,7 +67,12 @@ def get_config() -> config_dict.ConfigDict:
         networks=tuple(f"model_{i}" for i in (20, 21, 22, 23, 148, 149, 150, 151)),
         models=dict(),  # the task brings its own
         regularisers=("none", "t1", "t2", "min_corr", "l1", "l2"),
-        terms=dict(t2=dict(alpha=0.5)),
+        terms=dict(
+            t1=dict(reduce="sum"),  # or "mean", whose weight does not depend on n
+            t2=dict(alpha=0.5),
+            t1_living=dict(active=0.2, reduce="mean"),
+            t2_living=dict(active=0.2, alpha=0.5),
+        ),
         weights=(1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 5.0, 10.0, 100.0),
         seeds=(0,),
         train=dict(TRAIN, term_epochs=config_dict.placeholder(int)),

@@ -49,15 +49,16 @@ def _dry_run(config, workdir: Path) -> int:
     """Everything that the sweep would refuse, and nothing that has to be fetched for it."""
     from persist_jax.store.configuration import check_settled
     from persist_jax.sweep.experiment import at_hand, check_devices, load_experiment, places
+    from persist_jax.sweep.reading import defaults
     from persist_jax.sweep.run import describe_training
 
     check_devices(config)
     if not at_hand(config):
-        check_settled(config, workdir, places(config))
+        check_settled(config, workdir, places(config), defaults(config))
         print("  Sizes are known once the data is in the cache: the sweep puts it there.")
         return 0
     experiment = load_experiment(config)
-    check_settled(experiment.config, workdir, places(config))
+    check_settled(experiment.config, workdir, places(config), defaults(config))
     for line in describe_training(experiment):
         print(line, flush=True)
     return 0
@@ -70,13 +71,14 @@ def _sweep(config, workdir: Path) -> int:
     from persist_jax.sweep.compilation_cache import use_compilation_cache
     from persist_jax.sweep.experiment import load_experiment, places
     from persist_jax.sweep.interruption import stop_on_signals
+    from persist_jax.sweep.reading import defaults
     from persist_jax.sweep.run import describe_training, run_sweep
 
     if COMPILATION_CACHE.value:
         use_compilation_cache(cache_folder(config.dataset.get("cache")))
     with stop_on_signals() as stop:
         experiment = load_experiment(config)
-        settle(experiment.config, workdir, places(config))
+        settle(experiment.config, workdir, places(config), defaults(config))
         for line in describe_training(experiment):
             print(line, flush=True)
         if not run_sweep(experiment.config, workdir, stop):

@@ -1,4 +1,4 @@
-"""The five terms that a training may add to the cross-entropy, and the registry of terms."""
+"""The terms that a training may add to the cross-entropy, and their registry."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -7,35 +7,56 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 
 from persist_jax.kernels import mean_absolute_product, standardise
+from persist_jax.living import living_deaths
 from persist_jax.registry import Registry
 from persist_jax.validation import Share
 
+REDUCTIONS = ("sum", "mean")
 
-def t1(deaths: Float[Array, "m"]) -> Float[Array, ""]:
-    r"""The negated total persistence, $T_1 = -\sum_i d_i$.
 
-    Minimising it pushes every death up: the most correlated neurons become less correlated.
+def t1(
+    deaths: Float[Array, "m"], *, reduce: str = "sum", where: Bool[Array, "m"] | None = None
+) -> Float[Array, ""]:
+    r"""The negated total persistence, $T_1 = -\sum_i d_i$, or its mean $-\frac1m \sum_i d_i$.
+
+    Minimising it pushes every death up: the most correlated neurons become less correlated. The
+    sum is the paper's and grows with the number of neurons; the mean does not, and its weight is
+    `m` times the sum's for the same loss.
 
     Args:
         deaths: the `m = n - 1` deaths of `n` neurons, in any order.
+        reduce: "sum" or "mean".
+        where: which deaths count; all by default. The others may be infinite.
 
     Returns:
         A scalar, 0 without deaths.
 
+    Raises:
+        ValueError: if `reduce` is unknown, with the known ones.
+
     Example:
         >>> float(t1(jnp.array([0.25, 0.5])))
         -0.75
+        >>> deaths = jnp.array([0.25, 0.5, jnp.inf])
+        >>> float(t1(deaths, reduce="mean", where=jnp.isfinite(deaths)))
+        -0.375
 
     Reference:
         Ballester et al., Decorrelating neurons using persistence, arXiv:2308.04870.
     """
-    return -jnp.sum(deaths)
+    if reduce not in REDUCTIONS:
+        raise ValueError(f"reduce: {reduce!r} is not one of {', '.join(REDUCTIONS)}")
+    if reduce == "sum":
+        return -jnp.sum(deaths, where=where)
+    return -_mean(deaths, where)
 
 
-def t2(deaths: Float[Array, "m"], alpha: float = 0.5) -> Float[Array, ""]:
+def t2(
+    deaths: Float[Array, "m"], alpha: ArrayLike = 0.5, *, where: Bool[Array, "m"] | None = None
+) -> Float[Array, ""]:
     r"""Spread against level of the deaths.
 
     $$ T_2 = \alpha\,\mathrm{std}(d) - (1 - \alpha)\,\mathrm{mean}(d) $$
@@ -46,9 +67,13 @@ def t2(deaths: Float[Array, "m"], alpha: float = 0.5) -> Float[Array, ""]:
     Args:
         deaths: the `m = n - 1` deaths of `n` neurons, in any order.
         alpha: share of the standard deviation, in [0, 1].
+        where: which deaths count; all by default. The others may be infinite.
 
     Returns:
         A scalar, 0 without deaths.
+
+    Raises:
+        ValueError: if `alpha` is outside [0, 1]; a traced one is not looked at.
 
     Example:
         >>> float(t2(jnp.array([0.25, 0.75])))
@@ -57,13 +82,25 @@ def t2(deaths: Float[Array, "m"], alpha: float = 0.5) -> Float[Array, ""]:
     Reference:
         Ballester et al., Decorrelating neurons using persistence, arXiv:2308.04870.
     """
+    if not isinstance(alpha, jax.core.Tracer) and not 0 <= alpha <= 1:
+        raise ValueError(f"alpha: {alpha} is not in [0, 1]")
     if deaths.size == 0:
         return jnp.zeros((), deaths.dtype)
-    mean = jnp.mean(deaths)
-    variance = jnp.mean(jnp.square(deaths - mean))
+    mean = _mean(deaths, where)
+    if where is not None:
+        # An infinite death, squared, would make the gradient of the others NaN.
+        deaths = jnp.where(where, deaths, mean)
+    variance = _mean(jnp.square(deaths - mean), where)
     spread = jnp.where(variance > 0, variance, 1)
     deviation = jnp.where(variance > 0, jnp.sqrt(spread), variance)
     return alpha * deviation - (1 - alpha) * mean
+
+
+def _mean(values: Float[Array, "m"], where: Bool[Array, "m"] | None) -> Float[Array, ""]:
+    """The mean of those that count, 0 where none does."""
+    if where is None:
+        return jnp.mean(values) if values.size else jnp.zeros((), values.dtype)
+    return jnp.sum(values, where=where) / jnp.maximum(jnp.sum(where), 1).astype(values.dtype)
 
 
 def mean_correlation(points: Float[Array, "n b"]) -> Float[Array, ""]:
@@ -163,9 +200,12 @@ def _none(nothing):
     return jnp.zeros(())
 
 
+Reduction = Literal[REDUCTIONS]
+
+
 @register("t1")
-def _t1(deaths):
-    return t1(deaths)
+def _t1(deaths, *, reduce: Reduction = "sum"):
+    return t1(deaths, reduce=reduce)
 
 
 @register("t2")
@@ -186,6 +226,18 @@ def _l1(params):
 @register("l2", takes="params")
 def _l2(params):
     return l2(params)
+
+
+@register("t1_living", takes="points")
+def _t1_living(points, *, active: Share = 0.2, reduce: Reduction = "mean"):
+    deaths, where = living_deaths(points, active)
+    return t1(deaths, reduce=reduce, where=where)
+
+
+@register("t2_living", takes="points")
+def _t2_living(points, *, active: Share = 0.2, alpha: Share = 0.5):
+    deaths, where = living_deaths(points, active)
+    return t2(deaths, alpha, where=where)
 
 
 def regulariser(name: str, parameters: Mapping[str, Any] | None = None) -> Regulariser | None:

@@ -111,7 +111,9 @@ def test_a_regulariser_has_its_parameters_bound():
         ("t2", {"alpha": 2.0}, "terms.t2.alpha: 2.0 must be at most 1"),
         ("t2", {"alpha": "half"}, "terms.t2.alpha: 'half' is not a number"),
         ("t2", {"beta": 0.5}, "terms.t2.beta: unknown field; known are alpha"),
-        ("t1", {"alpha": 0.5}, "terms.t1.alpha: unknown field; known are none"),
+        ("t1", {"alpha": 0.5}, "terms.t1.alpha: unknown field; known are reduce"),
+        ("t1", {"reduce": "max"}, "terms.t1.reduce: 'max' is not one of sum, mean"),
+        ("l1", {"alpha": 0.5}, "terms.l1.alpha: unknown field; known are none"),
     ],
 )
 def test_a_wrong_parameter_is_one_line(name, parameters, message):

@@ -15,15 +15,20 @@ CODE = [
 BELOW = {
     "kernels": set(),
     "validation": set(),
-    "sampling": set(),
+    "activations": set(),
+    "sampling": {"activations"},
     "registry": {"validation"},
-    "regularisers": {"kernels", "registry", "validation"},
-    "models": {"registry", "validation"},
+    "redundancy": {"activations", "kernels", "sampling"},
+    "living": {"kernels"},
+    "regularisers": {"kernels", "living", "registry", "validation"},
+    "term": {"activations", "kernels", "regularisers", "sampling"},
+    "models": {"activations", "registry", "validation"},
     "data": {"registry", "validation"},
     "pgdl": {"data", "models", "validation"},
     "store": {"validation"},
     "training": {
-        "data", "kernels", "models", "registry", "regularisers", "sampling", "validation"
+        "activations", "data", "kernels", "models", "registry", "regularisers", "sampling",
+        "validation",
     },
     "sweep": {"data", "models", "registry", "regularisers", "store", "training", "validation"},
     "results": {"store"},
@@ -35,7 +40,7 @@ OUTSIDE = {
     "ml_collections": {"sweep"},
     "absl": set(),
     "orbax": {"store"},
-    "matplotlib": {"results"},
+    "matplotlib": {"redundancy", "results"},
 }
 
 

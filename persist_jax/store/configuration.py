@@ -109,7 +109,12 @@ class Configuration(Fields):
         return values
 
 
-def settle(config: Configuration, workdir: str | os.PathLike[str], places: Collection[str]) -> None:
+def settle(
+    config: Configuration,
+    workdir: str | os.PathLike[str],
+    places: Collection[str],
+    defaults: Mapping[str, Any] | None = None,
+) -> None:
     """Write `config.json`, unless the folder holds runs of another configuration.
 
     The grid may grow or shrink, networks and regularisers may come and go, data and machine may
@@ -119,16 +124,21 @@ def settle(config: Configuration, workdir: str | os.PathLike[str], places: Colle
         config: the configuration, with its checksums.
         workdir: the sweep's folder.
         places: dotted names of fields that only say where something lies.
+        defaults: by dotted name, what a parameter is where the folder's file does not name it: the
+            file is then older than the parameter, whose default is what was before.
 
     Raises:
         ValueError: naming the first field that differs and both values.
     """
-    fields = check_settled(config, workdir, places)
+    fields = check_settled(config, workdir, places, defaults)
     replace_json(Path(workdir) / CONFIG_FILE, fields)
 
 
 def check_settled(
-    config: Configuration, workdir: str | os.PathLike[str], places: Collection[str]
+    config: Configuration,
+    workdir: str | os.PathLike[str],
+    places: Collection[str],
+    defaults: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What `settle` would write; refuses what it refuses."""
     now, trained = config.plain(), _trained(workdir)
@@ -151,6 +161,8 @@ def check_settled(
     if config.dataset_checksum is None:
         now["dataset_checksum"] = before.get("dataset_checksum")
     ours, theirs = (_fixed(fields, places, trained) for fields in (now, before))
+    known = {name: value for name, value in (defaults or {}).items() if name in ours}
+    theirs = known | theirs
     # Of what differs, a field says more than the checksum that differs with it.
     for name in sorted(ours.keys() | theirs.keys(), key=lambda name: ("checksum" in name, name)):
         if ours.get(name) != theirs.get(name):
@@ -207,5 +219,5 @@ def _fixed(fields: dict, places: Collection[str], trained: Collection[str]) -> d
     return {
         name: value
         for name, value in flatten(fields).items()
-        if not any(name == field or name.startswith(f"{field}.") for field in free)
+        if value != {} and not any(name == field or name.startswith(f"{field}.") for field in free)
     }

@@ -1,6 +1,7 @@
 """From the fields that a person gives to the configuration of a sweep."""
 
 import copy
+import inspect
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
@@ -110,6 +111,20 @@ def _with_defaults(config: Configuration) -> Configuration:
     }
     terms = {name: parameters for name, parameters in terms.items() if parameters}
     return config.replace(dataset=_plain(dataset), models=_plain(models), terms=_plain(terms))
+
+
+def defaults(config: Configuration) -> dict[str, Any]:
+    """By dotted name, the default of every parameter of the chosen entries that has one."""
+    chosen = {"dataset": choose_dataset(config.dataset)[0]}
+    for name, section in config.models.items():
+        chosen[f"models.{name}"] = _model(name, section)[0]
+    chosen |= {f"terms.{name}": REGULARISERS[name] for name in config.regularisers}
+    return {
+        f"{section}.{name}": _plain(default)
+        for section, entry in chosen.items()
+        for name, default in entry.defaults().items()
+        if default is not inspect.Parameter.empty
+    }
 
 
 def _model(name: str, section: Any) -> tuple[Entry, dict[str, Any]]:

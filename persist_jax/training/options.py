@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from persist_jax.sampling import Layers, sample_neurons
+from persist_jax.activations import Layers
+from persist_jax.sampling import sample_neurons
 from persist_jax.training.optimisers import make_optimiser
 from persist_jax.validation import Count, Fields, NotNegative, Share, Size
 

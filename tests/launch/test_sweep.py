@@ -79,7 +79,7 @@ def one_epoch(tmp_path_factory):
         (["--config.train.epochs=abc"], "config.train.epochs=abc: invalid literal for int()"),
         (["--config.train.optimiser=sdg"], "train.optimiser.name: 'sdg' is not one of sgd, adam"),
         (["--config.weights=abc"], "weights[1]: 'abc' is not a number"),
-        (["--config.terms.t1.beta=1"], "terms.t1.beta=1: the configuration has no section 't1'"),
+        (["--config.terms.l1.beta=1"], "terms.l1.beta=1: the configuration has no section 'l1'"),
         (["--config.networks=mlp_7"], "networks: 'mlp_7' is not one of mlp_0, mlp_1, mlp_2"),
         (["--config.report.test=anova"], "test: 'anova' is not one of nemenyi, wilcoxon"),
         (["--steps=3"], "Unknown command line flag 'steps'"),

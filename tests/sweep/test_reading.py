@@ -1,10 +1,13 @@
 """From what a person gives to a configuration: choices, leftovers, sizes of the embedded data."""
 
+import json
+
 import pytest
 from ml_collections import ConfigDict
 
 from configs import mnist, pgdl
-from persist_jax.sweep.reading import options_of, read_configuration
+from persist_jax.store.configuration import read_config, settle
+from persist_jax.sweep.reading import defaults, options_of, read_configuration
 
 
 def test_every_configuration_file_is_whole(monkeypatch):
@@ -75,7 +78,25 @@ def test_a_parameter_at_its_default_is_no_other_configuration(small):
     del fields["models"]["mlp"]["dropout"]
     fields |= {"terms": {"t2": {"alpha": 0.5}}, "dataset": {"kind": "some_digits", "first": 0}}
     assert read_configuration(fields)[0] == written
-    assert written.terms == {"t2": {"alpha": 0.5}}
+    assert written.terms == {"t1": {"reduce": "sum"}, "t2": {"alpha": 0.5}}
+
+
+def test_a_folder_older_than_a_parameter_has_its_default(small, tmp_path):
+    config = small(regularisers=["t1", "t2"])
+    settle(config, tmp_path, (), defaults(config))
+    (tmp_path / "runs" / "mlp" / "t1").mkdir(parents=True)
+    before = json.loads((tmp_path / "config.json").read_text())
+    del before["terms"]["t1"], before["models"]["mlp"]["dropout"]
+    (tmp_path / "config.json").write_text(json.dumps(before))
+    with pytest.raises(ValueError, match="^models.mlp.dropout: 0.5, but .* with 0.0"):
+        settle(config, tmp_path, (), defaults(config))
+    before["models"]["mlp"]["dropout"] = 0.5
+    (tmp_path / "config.json").write_text(json.dumps(before))
+    other = small(regularisers=["t1"], terms={"t1": {"reduce": "mean"}})
+    with pytest.raises(ValueError, match="^terms.t1.reduce: 'mean', but .* with 'sum'"):
+        settle(other, tmp_path, (), defaults(other))
+    settle(config, tmp_path, (), defaults(config))
+    assert read_config(tmp_path) == config
 
 
 def test_another_schedule_takes_over_no_number_that_means_something_else():

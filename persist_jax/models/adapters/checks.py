@@ -5,9 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax
-import numpy as np
-
+from persist_jax.activations import in_words, is_array
 from persist_jax.models.model import Outputs, Variables
 
 # Other names of the flag `train`: ignored, they would leave dropout off in silence.
@@ -54,10 +52,10 @@ def outputs_of(result: Any, name: str) -> Outputs:
         ValueError: one line that says what it returned instead.
     """
     if not isinstance(result, tuple | list) or len(result) != 2:
-        raise ValueError(f"{name}: returned {_words(result)}, not (logits, activations)")
+        raise ValueError(f"{name}: returned {in_words(result)}, not (logits, activations)")
     logits, activations = result
-    if not _is_array(logits) or logits.ndim != 2:
-        raise ValueError(f"{name}: the logits are {_words(logits)}, not an array (b, classes)")
+    if not is_array(logits) or logits.ndim != 2:
+        raise ValueError(f"{name}: the logits are {in_words(logits)}, not an array (b, classes)")
     if isinstance(activations, Mapping):
         # Transformations of JAX sort the keys of a dict, and the order of the layers would be lost.
         activations = OrderedDict(activations)
@@ -66,13 +64,13 @@ def outputs_of(result: Any, name: str) -> Outputs:
         layers = list(enumerate(activations))
     else:
         wanted = "a sequence or a mapping of arrays"
-        raise ValueError(f"{name}: the activations are {_words(activations)}, not {wanted}")
+        raise ValueError(f"{name}: the activations are {in_words(activations)}, not {wanted}")
     if not layers:
         raise ValueError(f"{name}: the activations are empty")
     for layer, array in layers:
-        if not _is_array(array) or array.ndim < 2 or array.shape[0] != logits.shape[0]:
+        if not is_array(array) or array.ndim < 2 or array.shape[0] != logits.shape[0]:
             wanted = f"an array ({logits.shape[0]}, ...)"
-            raise ValueError(f"{name}: activation {layer!r} is {_words(array)}, not {wanted}")
+            raise ValueError(f"{name}: activation {layer!r} is {in_words(array)}, not {wanted}")
     return logits, activations
 
 
@@ -91,19 +89,7 @@ def _plain(tree: Any, path: str, name: str) -> Any:
         if wrong:
             raise ValueError(f"{name}: {path} has the key {wrong[0]!r}, which is not text")
         return {key: _plain(branch, f"{path}.{key}", name) for key, branch in tree.items()}
-    if not _is_array(tree):
+    if not is_array(tree):
         wanted = "an array or a dict of arrays"
-        raise ValueError(f"{name}: {path} is {_words(tree)}, not {wanted}")
+        raise ValueError(f"{name}: {path} is {in_words(tree)}, not {wanted}")
     return tree
-
-
-def _is_array(value: Any) -> bool:
-    return isinstance(value, jax.Array | np.ndarray)
-
-
-def _words(value: Any) -> str:
-    if _is_array(value):
-        return f"an array of shape {value.shape}"
-    if isinstance(value, tuple | list):
-        return f"a {type(value).__name__} of {len(value)}"
-    return f"a {type(value).__name__}"

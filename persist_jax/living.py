@@ -1,0 +1,73 @@
+"""Deaths of the living neurons alone: what a term sees that cannot be lowered by killing them."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from persist_jax.kernels import correlation_deaths
+
+
+def living_neurons(points: Float[Array, "n b"], active: float = 0.2) -> Bool[Array, " n"]:
+    r"""Which neurons are active on enough of the batch.
+
+    A neuron is active on an example where it differs from its own least activation, which for
+    ReLU is where it is not 0. One that is active on less than the share `active` of the examples
+    does not live, nor does a constant one. One with an activation that is not finite counts as
+    living, so that a term shows it.
+
+    Args:
+        points: one row per neuron, its activations over a batch of `b` examples.
+        active: the least share of the batch, in [0, 1]. At 0 all but the constant neurons live;
+            at 1 none does.
+
+    Returns:
+        A truth value per neuron, which is not differentiated.
+
+    Raises:
+        ValueError: if `active` is outside [0, 1].
+
+    Example:
+        >>> points = jnp.array([[0.0, 0.0, 0.0, 2.0], [0.0, 1.0, 3.0, 2.0], [5.0, 5.0, 5.0, 5.0]])
+        >>> living_neurons(points, 0.5).tolist()
+        [False, True, False]
+    """
+    if not 0 <= active <= 1:
+        raise ValueError(f"active: {active} is not in [0, 1]")
+    points = jax.lax.stop_gradient(points)
+    # The binary product may come to just above a whole number: 0.07 * 100 is 7.000000000000001.
+    least = max(math.ceil(round(active * points.shape[1], 9)), 1)
+    count = (points != points.min(1, keepdims=True)).sum(1)
+    return (count >= least) | ~jnp.isfinite(points).all(1)
+
+
+def living_deaths(
+    points: Float[Array, "n b"], active: float = 0.2
+) -> tuple[Float[Array, "n-1"], Bool[Array, " n-1"]]:
+    r"""The deaths of the `k` living neurons among `n`, first and ascending.
+
+    The others take no part: as constant neurons they have distance 1 to all, so their deaths are
+    exactly 1 and stand last.
+
+    Args:
+        points: one row per neuron, its activations over a batch of `b` examples.
+        active: the least share of the batch on which a living neuron is active; see
+            `living_neurons`.
+
+    Returns:
+        `n - 1` deaths, and which of them count: the first `k - 1`. They are made for the `where` of
+        `t1` and `t2`.
+
+    Raises:
+        ValueError: if `active` is outside [0, 1], or `points` has not two axes.
+
+    Example:
+        >>> points = jnp.array([[0.0, 0.0, 1.0, 1.0], [9.0, 0, 0, 0], [0.0, 0.0, 2.0, 2.0]])
+        >>> deaths, where = living_deaths(points, 0.5)
+        >>> deaths.tolist(), where.tolist()
+        ([0.0, 1.0], [True, False])
+    """
+    living = living_neurons(points, active)
+    deaths = correlation_deaths(jnp.where(living[:, None], points, 0))
+    return deaths, jnp.arange(deaths.shape[0]) < living.sum() - 1

@@ -1,0 +1,159 @@
+"""Activations to what is redundant in them."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import PyTree
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from persist_jax.activations import as_layers, choose_layers
+from persist_jax.kernels import standardise
+from persist_jax.kernels.correlation_tree import correlation_edges
+from persist_jax.kernels.distances import one_minus_absolute
+from persist_jax.redundancy.found import LayerCount, Pair, Redundancy
+from persist_jax.redundancy.pairs import strongest_pairs
+from persist_jax.sampling import Neuron, points_of, sample_layers
+
+
+def redundancy(
+    activations: PyTree,
+    *,
+    threshold: float = 0.9,
+    top: int = 10,
+    fraction: float = 1.0,
+    neurons: str = "positions",
+    layers: Any = None,
+    algorithm: str = "auto",
+) -> Redundancy:
+    r"""Constant neurons, the strongest pairs, and clusters of correlated neurons of a network.
+
+    A cluster is a connected component of the graph that joins every two neurons with `|corr|` of
+    at least `threshold`. The minimum spanning tree cut at `1 - threshold` has the same ones. The
+    strongest pairs are those of all pairs, not only of the tree.
+
+    Memory is O(n b) where the matrix of distances would not fit. This is for the host: it returns
+    Python values, and does not work inside `jit`.
+
+    Args:
+        activations: one array `(b, ...)` per layer; see `sample_neurons`.
+        threshold: the least |corr| within a cluster, to rounding, in (0, 1].
+        top: how many of the strongest pairs; fewer if fewer are correlated at all.
+        fraction: the kept share of every layer but the last; see `sample_neurons`.
+        neurons: what a neuron is, "positions" or "channels"; see `sample_neurons`.
+        layers: names, or positions, of the layers to look at; all by default.
+        algorithm: of the tree; see `correlation_deaths`.
+
+    Returns:
+        What was found. A neuron is (layer, index): the name of its layer where the activations
+        have names and its position elsewhere, and its flat index in the layer, or its channel.
+
+    Raises:
+        ValueError: one line that names the argument, or the neuron that is not finite.
+
+    Example:
+        >>> hidden = jnp.array([[0.0, 1.0, 0.0, 5.0], [1.0, 0.0, 2.0, 5.0], [3.0, 1.0, 6.0, 5.0]])
+        >>> found = redundancy({"hidden": hidden, "logits": hidden[:, :1] ** 2}, top=1)
+        >>> [tuple(neuron) for neuron in found.constant]
+        [('hidden', 3)]
+        >>> [tuple(neuron) for neuron in found.clusters[0]]
+        [('hidden', 0), ('hidden', 2), ('logits', 0)]
+        >>> pair = found.pairs[0]
+        >>> tuple(pair.first), tuple(pair.second), round(pair.correlation, 4)
+        (('hidden', 0), ('hidden', 2), 1.0)
+
+    Reference:
+        Single linkage and the minimum spanning tree: Gower and Ross, Applied Statistics 18 (1969).
+    """
+    _check(activations, threshold, top)
+    names = list(as_layers(activations))
+    sampled = sample_layers(activations, fraction, neurons=neurons, axis_name=None)
+    chosen = choose_layers(names, layers)
+    rows = tuple(
+        Neuron(names[k], index) for k in chosen for index in np.asarray(sampled[k].places).tolist()
+    )
+    points = points_of([sampled[k] for k in chosen])
+    if not rows:
+        raise ValueError(f"fraction: {fraction} of the layers leaves no neuron")
+    unit = standardise(points)
+    _finite(unit, rows)
+    constant = np.asarray((unit == 0).all(1))
+    edges, deaths = _tree(unit, algorithm)
+    groups = _clusters(len(rows), edges[deaths <= 1 - threshold + 8 * np.finfo(np.float32).eps])
+    inside = np.zeros(len(rows), bool)
+    inside[[row for group in groups for row in group]] = True
+    ends = np.cumsum([0, *(sampled[k].values.shape[1] for k in chosen)])
+    return Redundancy(
+        threshold=threshold,
+        examples=points.shape[1],
+        layers=tuple(
+            LayerCount(names[k], int(b - a), int(constant[a:b].sum()), int(inside[a:b].sum()))
+            for k, a, b in zip(chosen, ends, ends[1:], strict=False)
+        ),
+        constant=tuple(rows[row] for row in np.flatnonzero(constant)),
+        pairs=_pairs(unit, rows, top),
+        clusters=tuple(tuple(rows[row] for row in group) for group in groups),
+        neurons=rows,
+        edges=edges,
+        deaths=deaths,
+    )
+
+
+def _check(activations: PyTree, threshold: float, top: int) -> None:
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(activations)):
+        raise ValueError("activations: redundancy returns Python values; call it outside of jit")
+    if not 0 < threshold <= 1:
+        raise ValueError(f"threshold: {threshold} is not in (0, 1]")
+    if top < 0:
+        raise ValueError(f"top: {top} is below 0")
+
+
+def _finite(unit: jax.Array, rows: Sequence[Neuron]) -> None:
+    wrong = np.flatnonzero(~np.asarray(jnp.isfinite(unit).all(1)))
+    if len(wrong):
+        layer, index = rows[wrong[0]]
+        more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        raise ValueError(
+            f"activations: neuron {index} of layer {layer!r} has a value that is not finite{more}"
+        )
+
+
+def _tree(unit: jax.Array, algorithm: str) -> tuple[np.ndarray, np.ndarray]:
+    """Edges `(n - 1, 2)` of the tree and their deaths, ascending by (death, i, j)."""
+    return jax.tree.map(np.asarray, _compiled_tree(unit, algorithm))
+
+
+@functools.partial(jax.jit, static_argnames="algorithm")
+def _compiled_tree(unit, algorithm):
+    edges = correlation_edges(unit, algorithm, None)
+    lower, higher = edges.T
+    deaths = one_minus_absolute((unit[lower] * unit[higher]).sum(1))
+    deaths, lower, higher = lax.sort((deaths, lower, higher), num_keys=3)
+    return jnp.stack([lower, higher], 1), deaths
+
+
+def _clusters(n: int, edges: np.ndarray) -> list[np.ndarray]:
+    """Components of more than one vertex, the largest first."""
+    graph = coo_array((np.ones(len(edges)), edges.T), shape=(n, n))
+    _, labels = connected_components(graph, directed=False)
+    order = np.argsort(labels, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
+    return sorted((g for g in groups if len(g) > 1), key=lambda group: (-len(group), group[0]))
+
+
+def _pairs(unit: jax.Array, rows: Sequence[Neuron], top: int) -> tuple[Pair, ...]:
+    n = len(rows)
+    count = min(top, n * (n - 1) // 2)
+    if not count:
+        return ()
+    columns = (np.asarray(column).tolist() for column in strongest_pairs(unit, count))
+    return tuple(
+        Pair(rows[i], rows[j], min(size, 1.0))
+        for size, i, j in zip(*columns, strict=True)
+        if size > 0
+    )

@@ -1,0 +1,59 @@
+"""The code of the pages in docs/ runs, in one namespace per page, and does what they say."""
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def _run(page: str, folder: Path, monkeypatch) -> tuple[dict, str]:
+    """What the code of a page defines, and what it prints."""
+    monkeypatch.chdir(folder)
+    path = DOCS / f"{page}.md"
+    text = path.read_text(encoding="utf-8")
+    namespace, printed = {"__name__": page}, io.StringIO()
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        # As deep into the page as the block lies, so that an error names its line.
+        start = text[: text.index(block)].count("\n")
+        with contextlib.redirect_stdout(printed):
+            exec(compile("\n" * start + block, str(path), "exec"), namespace)
+    return namespace, printed.getvalue()
+
+
+def test_every_page_is_run():
+    names = re.findall(r'_run\(\s*"(\w+)"', Path(__file__).read_text(encoding="utf-8"))
+    assert sorted(names) == sorted(path.stem for path in DOCS.glob("*.md"))
+
+
+def test_the_scale_of_the_terms_is_as_the_page_shows(tmp_path, monkeypatch):
+    _, printed = _run("weights", tmp_path, monkeypatch)
+    text = (DOCS / "weights.md").read_text(encoding="utf-8")
+    rows = printed.splitlines()
+    assert len(rows) == 4 and all(row in text for row in rows)
+
+
+def test_pruning_costs_little(tmp_path, monkeypatch):
+    """What a training gives differs a little from machine to machine: not to the digit."""
+    page, printed = _run("prune", tmp_path, monkeypatch)
+    rows = [row.split(" | ") for row in printed.splitlines() if row.startswith("| ")]
+    accuracies = [float(row[2].strip(" |")) for row in rows]
+    sizes = [sum(map(int, row[1].split(" + "))) for row in rows]
+    assert sizes[0] == 384 and sizes[3] < sizes[2] <= sizes[1] < 384
+    assert accuracies[0] > 85 and min(accuracies[1:3]) > accuracies[0] - 2
+    # Without the constant neurons it is the same function of the examples it was pruned by.
+    x, layers = page["digits"].train.x, page["layers"]
+    same = page["prune"](layers, x, 1.0)
+    assert sum(len(bias) for _, bias in same) < 394
+    before, after = (page["activations_of_layers"](which, x)[-1] for which in (layers, same))
+    assert abs(before - after).max() < 1e-4
+
+
+def test_every_kind_of_model_is_decorrelated_by_three_lines(tmp_path, monkeypatch):
+    _, printed = _run("your_model", tmp_path, monkeypatch)
+    rows = re.findall(r"^(\w+), weight ([\d.]+): ([\d.]+), \d+ constant$", printed, re.M)
+    assert [row[0] for row in rows[::2]] == ["linen", "nnx", "equinox", "function"]
+    for (kind, zero, without), (_, one, with_term) in zip(rows[::2], rows[1::2], strict=True):
+        assert (zero, one) == ("0.0", "1.0")
+        assert float(with_term) > float(without) + 0.05, kind

@@ -1,0 +1,163 @@
+"""From activations to a term: choices checked when it is made, values against what they mean."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import persist_jax as pj
+from persist_jax.regularisers import REGULARISERS, regulariser
+
+SHAPES = {"h2": (16, 2, 4), "h10": (16, 6), "logits": (16, 3)}
+
+
+def _activations(seed=0):
+    rng = np.random.default_rng(seed)
+    return {name: jnp.asarray(rng.normal(size=s), jnp.float32) for name, s in SHAPES.items()}
+
+
+def _value(term, activations):
+    return np.asarray(jax.jit(lambda: term(activations))())
+
+
+def test_the_default_is_the_papers_t1_of_everything():
+    layers = _activations()
+    value, slope = jax.jit(jax.value_and_grad(pj.make_term()))(layers)
+
+    def expected(layers):
+        ordered = [layers[name] for name in SHAPES]
+        return pj.t1(pj.correlation_deaths(pj.sample_neurons(ordered, 1.0)))
+
+    other, slopes = jax.jit(jax.value_and_grad(expected))(layers)
+    np.testing.assert_allclose(value, other, rtol=1e-6)
+    for name in SHAPES:
+        np.testing.assert_allclose(slope[name], slopes[name], atol=1e-6)
+
+
+TAKING = [name for name, entry in REGULARISERS.items() if entry.properties.takes != "params"]
+
+
+@pytest.mark.parametrize("name", TAKING)
+def test_every_registered_term_of_activations(name):
+    layers = _activations()
+    value = _value(pj.make_term(name, fraction=0.5, neurons="channels"), layers)
+    chosen = regulariser(name)
+    if chosen is None:
+        assert value == 0
+        return
+    points = pj.sample_neurons(layers, 0.5, neurons="channels")
+    taken = points if chosen.takes == "points" else pj.correlation_deaths(points)
+    np.testing.assert_allclose(value, chosen.term(taken), rtol=1e-6)
+
+
+def test_own_parameters_and_distances():
+    layers = list(_activations().values())
+    points = pj.sample_neurons(layers, 1.0)
+    for distance, matrix in [
+        ("correlation", pj.correlation_distance),
+        ("pearson", pj.pearson_distance),
+        ("euclidean", pj.euclidean_distance),
+    ]:
+        deaths = pj.zeroth_deaths(matrix(points))
+        term = pj.make_term("t2", alpha=0.3, distance=distance)
+        np.testing.assert_allclose(_value(term, layers), pj.t2(deaths, 0.3), rtol=1e-5)
+    mean = pj.make_term("t1", reduce="mean", distance="euclidean")
+    np.testing.assert_allclose(_value(mean, layers), -deaths.mean(), rtol=1e-6)
+
+
+def test_layers_by_name_and_by_position():
+    layers = _activations()
+    for chosen in (["logits", "h2"], [2, 0]):
+        given = layers if chosen[0] == "logits" else list(layers.values())
+        points = pj.sample_neurons([layers["logits"], layers["h2"]], 1.0)
+        np.testing.assert_allclose(
+            _value(pj.make_term(layers=chosen), given),
+            pj.t1(pj.correlation_deaths(points)),
+            rtol=1e-6,
+        )
+
+
+def test_weighted_layers_are_clouds_of_their_own():
+    layers, fraction = _activations(), 0.5
+
+    def own(name):
+        # Of every layer but the network's last a share is kept.
+        kept = pj.sample_neurons([layers[name], jnp.zeros((16, 0))], fraction)
+        return pj.t1(pj.correlation_deaths(kept if name != "logits" else layers[name].T))
+
+    expected = 2.0 * own("logits") + 0.5 * own("h10")
+    for options in (
+        {"layer_weights": {"logits": 2, "h10": 0.5}},
+        {"layer_weights": [0.0, 0.5, 2.0]},
+        {"layers": ["logits", "h10"], "layer_weights": [2.0, 0.5]},
+    ):
+        value = _value(pj.make_term(fraction=fraction, **options), layers)
+        np.testing.assert_allclose(value, expected, rtol=1e-6)
+
+
+def test_devices_that_share_a_batch_have_the_term_and_the_gradient_of_the_whole():
+    layers = _activations()
+    options = {"fraction": 0.5, "layer_weights": {"h10": 1.0, "logits": 3.0}}
+    whole, shared = pj.make_term(**options), pj.make_term(**options, axis_name="devices")
+
+    def loss(term):
+        # The power changes correlations, so the gradient is one of a weight that all share.
+        return lambda power, x: term({name: jnp.exp(power * a) for name, a in x.items()})
+
+    expected = jax.jit(jax.value_and_grad(loss(whole)))(jnp.float32(1), layers)
+    shares = {name: a.reshape(4, 4, *a.shape[1:]) for name, a in layers.items()}
+    ours = jax.pmap(
+        lambda power, x: jax.lax.pmean(jax.value_and_grad(loss(shared))(power, x), "devices"),
+        axis_name="devices",
+    )(jnp.ones(4), shares)
+    for mine, theirs in zip(ours, expected, strict=True):
+        np.testing.assert_allclose(mine, np.full(4, theirs), rtol=1e-4)
+
+
+def test_a_term_is_a_value():
+    options = {"name": "t2", "alpha": 0.3, "layer_weights": {"h": 1.0}}
+    assert pj.make_term(**options) == pj.make_term(**options)
+    assert hash(pj.make_term()) != hash(pj.make_term(reduce="mean"))
+    assert pj.make_term(reduce="sum") == pj.make_term()
+
+
+@pytest.mark.parametrize(
+    "name, options, words",
+    [
+        ("t3", {}, "regulariser: 't3' is not one of none, t1, t2"),
+        ("l1", {}, "l1: a term of the weights and not of the activations; pj.l1(params)"),
+        ("t2", {"alpha": 2.0}, "t2.alpha: 2.0 must be at most 1"),
+        ("t1", {"alpha": 0.5}, "t1.alpha: unknown field; known are reduce"),
+        ("t1", {"reduce": "max"}, "t1.reduce: 'max' is not one of sum, mean"),
+        ("t1", {"fraction": 1.5}, "fraction: 1.5 is not in [0, 1]"),
+        ("t1", {"neurons": "rows"}, "neurons: 'rows' is not one of positions, channels"),
+        ("t1", {"distance": "cosine"}, "distance: 'cosine' is not one of correlation, pearson, eu"),
+        ("min_corr", {"distance": "pearson"}, "distance: 'pearson', but min_corr has correlations"),
+        ("t1", {"layers": "h1"}, "layers: 'h1' is not a list of layers"),
+        ("t1", {"layers": []}, "layers: [] is not a list of layers"),
+        ("t1", {"layers": ["a", "a"]}, "layers: 'a' is there more than once"),
+        ("t1", {"layers": ["a"], "layer_weights": {"a": 1}}, "layer_weights: names its layers"),
+        ("t1", {"layers": ["a"], "layer_weights": [1, 2]}, "layer_weights: 2 weights for 1 lay"),
+        ("t1", {"layer_weights": ["a"]}, "layer_weights: 'a' is not a finite number"),
+        ("t1", {"layer_weights": {"a": np.nan}}, "layer_weights: nan is not a finite number"),
+        ("t1", {"layer_weights": 0.5}, "layer_weights: 0.5 is not a list or a mapping"),
+    ],
+)
+def test_wrong_choices_are_one_line_before_any_step(name, options, words):
+    with pytest.raises(ValueError, match="^[^\n]*$") as error:
+        pj.make_term(name, **options)
+    assert str(error.value).startswith(words)
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"layers": ["h3"]}, "layers: 'h3' is not one of h2, h10, logits"),
+        ({"layers": [0]}, "layers: 0 is not one of h2, h10, logits"),
+        ({"layer_weights": [1.0]}, "layer_weights: 1 weights, but the layers are h2, h10, logits"),
+    ],
+)
+def test_layers_that_are_not_there_are_one_line(options, words):
+    with pytest.raises(ValueError) as error:
+        pj.make_term(**options)(_activations())
+    assert str(error.value) == words
