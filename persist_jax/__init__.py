@@ -2,8 +2,10 @@
 
 from persist_jax import models, pgdl, regularisers
 from persist_jax.kernels import (
+    Tree,
     correlation_deaths,
     correlation_distance,
+    correlation_tree,
     euclidean_distance,
     minimum_spanning_tree,
     pearson_distance,
@@ -15,8 +17,10 @@ from persist_jax.sampling import sample_neurons
 __version__ = "0.2.0"
 
 __all__ = [
+    "Tree",
     "correlation_deaths",
     "correlation_distance",
+    "correlation_tree",
     "euclidean_distance",
     "l1",
     "l2",
