@@ -10,6 +10,7 @@ import numpy as np
 from jax import Array
 
 from persist_jax.kernels.condensed import number_of_points
+from persist_jax.kernels.sharding import replicated
 
 # Of the largest entry: far above the rounding of any product, far below what is no matrix of
 # distances at all.
@@ -69,14 +70,14 @@ def _floating(name: str, array: Any) -> Array:
     array = jnp.asarray(array)
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise ValueError(f"{name} must hold floating-point numbers, got dtype {array.dtype}")
-    return array
+    return replicated(array)
 
 
 def _with_mask(arguments: dict[str, Any], n: int) -> dict[str, Any]:
     """The keyword arguments with a `mask` among them, if there is one, as an array (n,)."""
     if arguments.get("mask") is None:
         return arguments
-    mask = jnp.asarray(arguments["mask"])
+    mask = replicated(jnp.asarray(arguments["mask"]))
     if mask.shape != (n,) or mask.dtype != bool:
         raise ValueError(
             f"mask must be boolean of shape ({n},), one entry for every point, "

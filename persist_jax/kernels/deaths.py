@@ -87,6 +87,11 @@ def correlation_deaths(
     with |corr| = 1 and edges of constant neurons have gradient 0; a NaN or infinite activation
     makes every death NaN.
 
+    Where the devices of a mapped axis share a batch, each gathers the points and has the same term.
+    Then take `lax.pmean` of the loss before it is differentiated and of the gradients after: that
+    is the gradient of the whole batch under `jax.pmap` and under `jax.shard_map` with its checks or
+    without. Points on an explicit mesh need nothing of the kind. `docs/sharding.md` shows both.
+
     Args:
         points: one row per neuron, its activations over a batch of `b` examples; half precision
             is computed in float32.
