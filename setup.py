@@ -5,6 +5,31 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+# What several extras bring.
+COMMANDS = ["absl-py>=2.1", "ml-collections>=1.0"]
+FILES = ["h5py>=3.11", "scikit-learn>=1.5"]
+EXPERIMENT = [
+    *COMMANDS,
+    *FILES,
+    "jinja2>=3.1",
+    "joblib>=1.3",
+    "matplotlib>=3.8",
+    "orbax-checkpoint>=0.11",
+    "pandas>=2.2",
+    "pillow>=10.3",
+    "scikit-posthocs>=0.11",
+    "statsmodels>=0.14.2",
+    "tqdm>=4.66",
+]
+PREPARE = [
+    *COMMANDS,
+    *FILES,
+    "importlib_resources>=6.4",
+    "tensorflow-cpu>=2.18; platform_machine == 'x86_64'",
+    "tensorflow>=2.18; platform_machine != 'x86_64'",
+    "tensorflow-datasets>=4.9.7",
+]
+
 INIT = Path(__file__).with_name("persist_jax").joinpath("__init__.py").read_text(encoding="utf-8")
 
 setup(
@@ -19,50 +44,40 @@ setup(
     packages=find_packages(include=["persist_jax*"]),
     package_data={"persist_jax": ["py.typed"], "persist_jax.results": ["report.html.j2"]},
     install_requires=[
-        "absl-py>=2.1",
         "filelock>=3.13",
         "flax>=0.12.1",
-        "h5py>=3.11",
-        "importlib_resources>=6.4",
         "jax>=0.10",
         "jaxlib>=0.10",
         "jaxtyping>=0.2.34",
-        "jinja2>=3.1",
-        "joblib>=1.3",
-        "matplotlib>=3.8",
-        "ml-collections>=1.0",
         "numpy>=2.0",
         "optax>=0.2.4",
-        "orbax-checkpoint>=0.11",
-        "pandas>=2.2",
-        "pillow>=10.3",
         "pydantic>=2.7",
-        "scikit-learn>=1.5",
-        "scikit-posthocs>=0.11",
-        "scipy>=1.13",
-        "statsmodels>=0.14.2",
-        "tensorflow-cpu>=2.18; platform_machine == 'x86_64'",
-        "tensorflow>=2.18; platform_machine != 'x86_64'",
-        "tensorflow-datasets>=4.9.7",
-        "tqdm>=4.66",
+        "scipy>=1.14",
     ],
     extras_require={
+        "experiment": EXPERIMENT,
+        "prepare": PREPARE,
         "test": [
+            *EXPERIMENT,
+            *PREPARE,
             "beartype>=0.19",
             "chex>=0.1.88",
             "equinox>=0.11",
             "hypothesis>=6.112",
             "ipykernel>=6.29",
             "nbmake>=1.5",
+            "networkx>=3.3",
             "pytest>=8.3",
             "pytest-xdist>=3.6",
             "ruff>=0.8",
         ],
         "bench": [
+            *EXPERIMENT,
             "giotto-ph>=0.2.4",
             "gudhi>=3.10",
             "psutil>=6.0",
             "ripser>=0.6.10",
         ],
+        "cuda": ["jax[cuda12]>=0.10"],
     },
 )

@@ -3,7 +3,15 @@
 import sys
 from collections.abc import Callable, Sequence
 
-from absl import app, flags, logging
+try:
+    from absl import app, flags, logging
+    from ml_collections import config_flags
+except ModuleNotFoundError as error:
+    # Before anything else can be said in the usual way.
+    print(f'{error.name}: not installed; pip install -e ".[experiment,prepare]"', file=sys.stderr)
+    sys.exit(2)
+
+__all__ = ["config_flags", "fail", "flags", "run"]
 
 _HELP = {"--help", "-help", "-h", "--helpshort", "--helpfull"}
 # Fields of a configuration by the names they had.
@@ -33,7 +41,7 @@ def fail(message: object) -> int:
 def _guarded(main: Callable[[], int | None]) -> int:
     try:
         return main() or 0
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         return fail(error)
 
 

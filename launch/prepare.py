@@ -9,10 +9,7 @@ python -m launch.prepare --config=configs/mnist.py            # what that config
 
 from typing import Any
 
-from absl import flags
-from ml_collections import config_flags
-
-from launch import command_line
+from launch.command_line import config_flags, flags, run
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, or use --dataset.")
 _DATASET = flags.DEFINE_string(
@@ -73,4 +70,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    run(main)

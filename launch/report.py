@@ -3,9 +3,8 @@
 python -m launch.report --workdir=DIR [--workdir=DIR2 ...] [--output=DIR]
 """
 
-from absl import flags
 
-from launch.command_line import run
+from launch.command_line import flags, run
 
 WORKDIR = flags.DEFINE_multi_string("workdir", None, "A sweep's folder; may be repeated.")
 OUTPUT = flags.DEFINE_string("output", None, "The report's folder; default DIR/report.")

@@ -5,11 +5,9 @@
 
 from pathlib import Path
 
-from absl import flags
 from filelock import FileLock, Timeout
-from ml_collections import config_flags
 
-from launch.command_line import fail, run
+from launch.command_line import config_flags, fail, flags, run
 
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A file of configs/.", lock_config=False, accept_new_attributes=True

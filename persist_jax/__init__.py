@@ -3,8 +3,10 @@
 from persist_jax import models, pgdl, regularisers
 from persist_jax.activations import activations_of
 from persist_jax.kernels import (
+    Tree,
     correlation_deaths,
     correlation_distance,
+    correlation_tree,
     euclidean_distance,
     minimum_spanning_tree,
     pearson_distance,
@@ -20,9 +22,11 @@ __version__ = "0.2.0"
 
 __all__ = [
     "Labels",
+    "Tree",
     "activations_of",
     "correlation_deaths",
     "correlation_distance",
+    "correlation_tree",
     "euclidean_distance",
     "l1",
     "l2",

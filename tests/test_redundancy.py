@@ -116,7 +116,7 @@ def test_of_equal_pairs_a_later_tile_may_have_the_first():
 def test_the_dendrogram_has_the_heights_of_the_whole_tree():
     points = _cloud(1)
     found = pj.redundancy([jnp.asarray(points.T)])
-    leaves, merges = linkage_of_the_first(found.edges, found.deaths, 12)
+    leaves, merges = linkage_of_the_first(found.tree.edges, found.deaths, 12)
     assert len(leaves) in (12, 13)
     whole = squareform(cophenet(linkage(squareform(_distances(points)), "single")))
     np.testing.assert_allclose(

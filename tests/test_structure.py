@@ -14,6 +14,7 @@ CODE = [
 # What each room may import of the package, beside itself.
 BELOW = {
     "kernels": set(),
+    "extras": set(),
     "validation": set(),
     "activations": set(),
     "sampling": {"activations"},
@@ -23,15 +24,17 @@ BELOW = {
     "regularisers": {"kernels", "living", "registry", "validation"},
     "term": {"activations", "kernels", "regularisers", "sampling"},
     "models": {"activations", "registry", "validation"},
-    "data": {"registry", "validation"},
-    "pgdl": {"data", "models", "validation"},
+    "data": {"extras", "registry", "validation"},
+    "pgdl": {"data", "extras", "models", "validation"},
     "store": {"validation"},
     "training": {
         "activations", "data", "kernels", "models", "registry", "regularisers", "sampling",
         "validation",
     },
-    "sweep": {"data", "models", "registry", "regularisers", "store", "training", "validation"},
-    "results": {"store"},
+    "sweep": {
+        "data", "extras", "models", "registry", "regularisers", "store", "training", "validation"
+    },
+    "results": {"extras", "store"},
 }  # fmt: skip
 # What only some rooms may know of the libraries around us.
 OUTSIDE = {

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from persist_jax.extras import needed_by
+
 PARTS = ("train", "test")
 
 
@@ -25,8 +27,9 @@ def write_images(
     folder: Path, name: str, data_dir: str | None = None, manual_dir: str | None = None
 ) -> None:
     """Write the train and test images of a tfds data set, pixels as they are stored."""
-    import tensorflow_datasets as tfds
-    from tensorflow_datasets.core.download import downloader
+    with needed_by("an image set of tfds", "prepare"):
+        import tensorflow_datasets as tfds
+        from tensorflow_datasets.core.download import downloader
 
     downloader.MAX_RETRIES = 1  # ten keep a machine without network waiting for minutes
     try:
@@ -65,7 +68,7 @@ def _both_ways(builder: Any, name: str, manual_dir: str | None, error: Exception
 
 
 def main(jobs: Mapping[str, Callable[..., None]], job: str, folder: str) -> None:
-    """Run one conversion; exit status 2 with one line when the input is at fault.
+    """Run one conversion; exit status 2 with one line when the input or a package is at fault.
 
     Args:
         jobs: conversions by name, called with the folder and the arguments.
@@ -74,7 +77,7 @@ def main(jobs: Mapping[str, Callable[..., None]], job: str, folder: str) -> None
     """
     try:
         jobs[job](Path(folder), **json.load(sys.stdin))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         line = " ".join(str(error).split())
         print(f"error: {line}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from persist_jax.extras import needed_by
+
 
 def digits() -> dict[str, np.ndarray]:
     """The digits in the order scikit-learn has them: 1500 to train, the last 297 to test.
@@ -15,7 +17,8 @@ def digits() -> dict[str, np.ndarray]:
         >>> digits()["train_x"].shape
         (1500, 8, 8, 1)
     """
-    from sklearn.datasets import load_digits
+    with needed_by("digits", "experiment"):
+        from sklearn.datasets import load_digits
 
     stored = load_digits()
     x = stored.images[..., None].astype(np.float32)

@@ -1,6 +1,6 @@
 """Pure array functions: distances, minimum spanning trees, deaths."""
 
-from persist_jax.kernels.deaths import correlation_deaths, zeroth_deaths
+from persist_jax.kernels.deaths import correlation_deaths, correlation_tree, zeroth_deaths
 from persist_jax.kernels.distances import (
     correlation_distance,
     euclidean_distance,
@@ -9,10 +9,13 @@ from persist_jax.kernels.distances import (
 )
 from persist_jax.kernels.mean_correlation import mean_absolute_product
 from persist_jax.kernels.spanning_tree import minimum_spanning_tree
+from persist_jax.kernels.tree import Tree
 
 __all__ = [
+    "Tree",
     "correlation_deaths",
     "correlation_distance",
+    "correlation_tree",
     "euclidean_distance",
     "mean_absolute_product",
     "minimum_spanning_tree",

@@ -7,6 +7,7 @@ from jax import Array, lax
 from jaxtyping import Bool, Float, Int32
 
 from persist_jax.kernels.ordering import ordered_keys
+from persist_jax.kernels.sharding import varying_as
 
 # Above every 32-bit weight's key; what the tree is with a NaN does not matter.
 _NAN = jnp.iinfo(jnp.int32).max - 1
@@ -37,7 +38,7 @@ def boruvka_edges(
     n = distances.shape[0]
     index = jnp.arange(n, dtype=jnp.int32)
     nothing = jnp.full(n, n, jnp.int32)
-    forest = _Forest(component=index, lower=nothing, higher=nothing)
+    forest = varying_as(_Forest(component=index, lower=nothing, higher=nothing), distances)
 
     def round_(_, forest):
         return _join(forest, *_nearest_outside(distances, forest.component))

@@ -6,6 +6,8 @@ from typing import Any
 import jax
 from jax.experimental.xla_metadata import set_xla_metadata
 
+from persist_jax.kernels.sharding import left_to_the_compiler
+
 # XLA marks loops over little memory like this by itself. Without the mark a loop is a sequence of
 # kernels, and starting them takes longer than a step over one row.
 _ONE_KERNEL = {"inlineable": "false", "xla_cpu_small_call": "true"}
@@ -26,6 +28,9 @@ def as_one_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     called = jax.jit(unmarked)
 
     def marked(*arguments):
+        # The call is one device's: there is no place in it for what moves data between several.
+        if any(left_to_the_compiler(array) for array in arguments):
+            return function(*arguments)
         with set_xla_metadata(**_ONE_KERNEL):
             return called(*arguments)
 

@@ -2,55 +2,82 @@
 
 import jax.numpy as jnp
 from jax import Array, lax
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int32
 
+from persist_jax.kernels import condensed
 from persist_jax.kernels.arguments import as_distances, as_points
-from persist_jax.kernels.correlation_tree import correlation_edges
+from persist_jax.kernels.correlation_edges import correlation_edges
 from persist_jax.kernels.distances import one_minus_absolute, standardise
-from persist_jax.kernels.spanning_tree import tree_edges
+from persist_jax.kernels.ordering import in_order
+from persist_jax.kernels.spanning_tree import star, tree_edges
+from persist_jax.kernels.tree import Tree
 
 
-@as_distances
+@as_distances(condensed=True)
 def zeroth_deaths(
-    distances: Float[Array, "n n"], *, algorithm: str = "auto"
-) -> Float[Array, "n-1"]:
+    distances: Float[Array, "n n"] | Float[Array, " pairs"],
+    *,
+    algorithm: str = "auto",
+    mask: Bool[Array, " n"] | None = None,
+) -> Float[Array, " edges"]:
     r"""The finite deaths of 0-dimensional Vietoris-Rips persistence.
 
     They are the edge weights of the minimum spanning tree. The derivative holds the tree fixed,
 
     $$ \dot d_k = (\dot D_{ij} + \dot D_{ji}) / 2 \quad\text{at the k-th edge } (i, j), $$
 
-    so the gradient of a symmetric matrix is symmetric. At ties it is that of the unique tree of
-    `minimum_spanning_tree`. An infinite death has gradient 0. One NaN off the
-    diagonal makes every death NaN.
+    so the gradient of a symmetric matrix is symmetric; that of a condensed vector is 1 at every
+    edge. At ties it is that of the unique tree of `minimum_spanning_tree`. An infinite death has
+    gradient 0. One NaN off the diagonal makes every death NaN.
 
     Args:
-        distances: symmetric; the diagonal is not read.
+        distances: symmetric; the diagonal is not read. Or the condensed vector of the distances
+            (0, 1), (0, 2) ... (n - 2, n - 1), as `scipy.spatial.distance.pdist` returns it.
         algorithm: "prim", "boruvka", or "auto" for the faster one. All give the same deaths.
+        mask: which points there are. The others may hold anything; the deaths of the points come
+            first, then `inf` with gradient 0 for every other.
 
     Returns:
         The n - 1 deaths, ascending, in the unit of the distances.
 
     Raises:
-        ValueError: if `distances` is not a non-empty square matrix, or `algorithm` is unknown.
+        ValueError: if `distances` is not a non-empty square matrix nor a condensed vector of a
+            length that occurs, `algorithm` is unknown, `mask` is not boolean of shape (n,), or the
+            first row and column of a matrix at hand are clearly not the same.
 
     Example:
         >>> zeroth_deaths(jnp.array([[0.0, 2.0, 1.0], [2.0, 0.0, 3.0], [1.0, 3.0, 0.0]]))
         Array([1., 2.], dtype=float32)
+        >>> zeroth_deaths(jnp.array([2.0, 1.0, 3.0]), mask=jnp.array([True, False, True]))
+        Array([ 1., inf], dtype=float32)
 
     Reference:
         Ballester et al., Decorrelating neurons using persistence, arXiv:2308.04870.
     """
-    edges, comparable = tree_edges(distances, algorithm)
+    matrix = distances
+    if distances.ndim == 1:
+        matrix = condensed.whole_matrix(lax.stop_gradient(distances))
+    if mask is not None:
+        matrix = jnp.where(mask[:, None] & mask[None], matrix, jnp.inf)
+    edges, comparable = tree_edges(matrix, algorithm)
     lower, higher = edges.T
-    deaths = distances[lower, higher] / 2 + distances[higher, lower] / 2
+    if distances.ndim == 1:
+        deaths = distances[condensed.place(lower, higher, matrix.shape[0])]
+    else:
+        deaths = distances[lower, higher] / 2 + distances[higher, lower] / 2
+    if mask is not None:
+        deaths = jnp.where(mask[lower] & mask[higher], deaths, jnp.inf)
     deaths = jnp.where(jnp.isinf(deaths), lax.stop_gradient(deaths), deaths)
     return jnp.where(comparable, jnp.sort(deaths), jnp.nan)
 
 
 @as_points
 def correlation_deaths(
-    points: Float[Array, "n b"], *, algorithm: str = "auto", axis_name: str | None = None
+    points: Float[Array, "n b"],
+    *,
+    algorithm: str = "auto",
+    axis_name: str | None = None,
+    mask: Bool[Array, " n"] | None = None,
 ) -> Float[Array, "n-1"]:
     r"""The deaths of neurons under `1 - |corr|`, differentiable with respect to the points.
 
@@ -59,6 +86,11 @@ def correlation_deaths(
     the derivative costs O(n b) and never forms one with respect to the matrix. Edges
     with |corr| = 1 and edges of constant neurons have gradient 0; a NaN or infinite activation
     makes every death NaN.
+
+    Where the devices of a mapped axis share a batch, each gathers the points and has the same term.
+    Then take `lax.pmean` of the loss before it is differentiated and of the gradients after: that
+    is the gradient of the whole batch under `jax.pmap` and under `jax.shard_map` with its checks or
+    without. Points on an explicit mesh need nothing of the kind. `docs/sharding.md` shows both.
 
     Args:
         points: one row per neuron, its activations over a batch of `b` examples; half precision
@@ -69,24 +101,82 @@ def correlation_deaths(
             `sample_neurons` gathers them where the batch is shared. The matrix-free search then
             looks for the neighbours of its share of the neurons on each device, and all get the
             same deaths; the other algorithms have nothing to share and ignore it.
+        mask: which rows are neurons, where others fill the array up to a fixed shape. Those may
+            hold anything, NaN too. The deaths of the k neurons come first, `k - 1` of them, then
+            `n - k` times `inf` with gradient 0: leave them out of what is made of the deaths.
 
     Returns:
         The n - 1 deaths in [0, 1], ascending, float32 or float64.
+
+    Raises:
+        ValueError: if `points` has not two axes, one of them is empty, `algorithm` is unknown, or
+            `mask` is not boolean of shape (n,).
+
+    Example:
+        >>> points = jnp.array([[0.0, 0.0, 1.0, 1.0], [1.0, 1.0, 3.0, 3.0], [0.0, 1.0, 0.0, 1.0]])
+        >>> correlation_deaths(points)
+        Array([0., 1.], dtype=float32)
+        >>> correlation_deaths(points, mask=jnp.array([True, False, True]))
+        Array([ 1., inf], dtype=float32)
+
+    Reference:
+        Ballester et al., Decorrelating neurons using persistence, arXiv:2308.04870.
+    """
+    if mask is not None:
+        # A constant neuron is at distance 1 from every other, and no death exceeds 1: these come
+        # last.
+        points = jnp.where(mask[:, None], points, 0)
+    _, correlations = _edges_and_correlations(points, algorithm, axis_name)
+    deaths = jnp.sort(one_minus_absolute(correlations))
+    # Every neuron has an edge, so a NaN is seen among the n - 1 correlations.
+    deaths = jnp.where(jnp.isnan(correlations).any(), jnp.nan, deaths)
+    if mask is None:
+        return deaths
+    place = jnp.arange(1, len(mask), dtype=jnp.int32)
+    return jnp.where(place < mask.sum(dtype=jnp.int32), deaths, jnp.inf)
+
+
+@as_points
+def correlation_tree(
+    points: Float[Array, "n b"], *, algorithm: str = "auto", axis_name: str | None = None
+) -> Tree:
+    r"""The minimum spanning tree of neurons under `1 - |corr|`, with its deaths.
+
+    Which neurons the deaths of `correlation_deaths` belong to: the same deaths, differentiable in
+    the same way. Where a neuron has a NaN or infinite activation every death is NaN, and the edges
+    are those of the star at neuron 0.
+
+    Args:
+        points: as for `correlation_deaths`, like `algorithm` and `axis_name`.
+        algorithm: in O(n b) memory "matrix_free", which "auto" takes for many neurons.
+        axis_name: name of a mapped axis whose devices all hold the same points.
+
+    Returns:
+        A `Tree` of `edges` (n - 1, 2) `(i, j)` with `i < j`, and their `deaths` (n - 1,), both
+        ascending by (death, i, j).
 
     Raises:
         ValueError: if `points` has not two axes, one of them is empty, or `algorithm` is unknown.
 
     Example:
         >>> points = jnp.array([[0.0, 0.0, 1.0, 1.0], [1.0, 1.0, 3.0, 3.0], [0.0, 1.0, 0.0, 1.0]])
-        >>> correlation_deaths(points)
-        Array([0., 1.], dtype=float32)
+        >>> correlation_tree(points).edges.tolist()
+        [[0, 1], [0, 2]]
 
     Reference:
         Ballester et al., Decorrelating neurons using persistence, arXiv:2308.04870.
     """
+    edges, correlations = _edges_and_correlations(points, algorithm, axis_name)
+    comparable = ~jnp.isnan(correlations).any()
+    deaths = jnp.where(comparable, one_minus_absolute(correlations), jnp.nan)
+    deaths, edges = in_order(deaths, jnp.where(comparable, edges, star(points.shape[0])))
+    return Tree(edges, deaths)
+
+
+def _edges_and_correlations(
+    points: Float[Array, "n b"], algorithm: str, axis_name: str | None
+) -> tuple[Int32[Array, "n-1 2"], Float[Array, "n-1"]]:
+    """The edges (lower, higher) in no particular order, and the correlation of the two neurons."""
     unit = standardise(points)
     edges = correlation_edges(lax.stop_gradient(unit), algorithm, axis_name)
-    correlations = (unit[edges[:, 0]] * unit[edges[:, 1]]).sum(1)
-    deaths = jnp.sort(one_minus_absolute(correlations))
-    # Every neuron has an edge, so a NaN is seen among the n - 1 correlations.
-    return jnp.where(jnp.isnan(correlations).any(), jnp.nan, deaths)
+    return edges, (unit[edges[:, 0]] * unit[edges[:, 1]]).sum(1)

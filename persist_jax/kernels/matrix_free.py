@@ -8,6 +8,7 @@ from jax import Array, lax
 from jaxtyping import Bool, Float, Int
 
 from persist_jax.kernels.arguments import as_points
+from persist_jax.kernels.batching import in_sequence
 from persist_jax.kernels.distances import standardise
 from persist_jax.kernels.neighbours import (
     Bounds,
@@ -20,6 +21,7 @@ from persist_jax.kernels.neighbours import (
     search,
     unsettled,
 )
+from persist_jax.kernels.sharding import on_mesh_of, same_on_all, varying_as
 
 # (tile, chunk): on a CPU a tile, and the groups gathered for a chunk, stay in the cache. Elsewhere
 # the number of launches counts. The second pair has not been measured.
@@ -87,7 +89,7 @@ def matrix_free_spanning_tree(
         tile: rows and columns of the correlation that are formed at once; by default a size that
             suits the platform. It does not change the tree, rounding excepted.
         axis_name: the mapped axis whose devices share the search, each for its part of the rows.
-            All of them return the same tree. `jax.shard_map` needs `check_vma=False` for it.
+            All of them return the same tree.
 
     Returns:
         The edges `(i, j)`, `i < j`, ascending by (weight, i, j).
@@ -116,14 +118,13 @@ def matrix_free_edges(
     if unit.shape[0] == 1:
         return jnp.zeros((0, 2), jnp.int32)
 
-    # A batched `while_loop` would go on until the slowest tree is done, and copy its table.
-    @jax.custom_batching.sequential_vmap
     def tree(unit):
-        edges = grow(unit, tile, axis_name).edges
+        edges = same_on_all(grow(unit, tile, axis_name).edges, unit, axis_name)
         _, lower, higher = lax.sort(edges, num_keys=3)
         return jnp.stack([lower, higher], 1)[: unit.shape[0] - 1]
 
-    return tree(unit)
+    # A batched `while_loop` would go on until the slowest tree is done, and copy its table.
+    return in_sequence(tree)(unit)
 
 
 def grow(
@@ -137,7 +138,9 @@ def grow(
     def body(forest):
         return _round(unit, forest, tiling, axis_name)
 
-    return lax.while_loop(lambda forest: forest.components > 1, body, _start(unit, tiling))
+    start = on_mesh_of(_start(unit, tiling), unit)
+    start = varying_as(start, unit, tiling.first)
+    return lax.while_loop(lambda forest: forest.components > 1, body, start)
 
 
 def _tiling(n: int, tile: int | None, axis_name: str | None) -> tuple[Tiling, int]:

@@ -1,9 +1,13 @@
 """The mean of all correlations and its derivative, from blocks of the correlation matrix."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
+
+from persist_jax.kernels.sharding import in_its_mesh, on_mesh_of, varying_as
 
 # Rows of the matrix that exist at a time. A block stays in the cache of a CPU, where a whole
 # matrix, once it is larger than that, costs as much in fresh memory as in arithmetic: measured at
@@ -35,6 +39,10 @@ def _derivative(primals, tangents):
 
 def _over_blocks(unit: Float[Array, "n b"], *, with_slopes: bool):
     """Sum and number of the pairs (i, j), i != j, that count, and `sum_j s_ij u_j` for every i."""
+    return in_its_mesh(functools.partial(_scan, with_slopes=with_slopes))(unit)
+
+
+def _scan(unit: Float[Array, "n b"], *, with_slopes: bool):
     unit = jnp.where(jnp.isfinite(unit), unit, 0)
     n, b = unit.shape
     block = n if n <= _ONE_BLOCK else _BLOCK
@@ -55,7 +63,7 @@ def _over_blocks(unit: Float[Array, "n b"], *, with_slopes: bool):
         signs = jnp.where(size < 1, jnp.sign(lax.stop_gradient(product)), 0)
         return sums, jnp.matmul(signs, unit, precision=lax.Precision.HIGHEST)
 
-    zeros = jnp.zeros(n, unit.dtype)
+    zeros = varying_as(on_mesh_of(jnp.zeros(n, unit.dtype), unit), unit)
     (total, count), slopes = lax.scan(add, (zeros, zeros), (rows, own))
     if with_slopes:
         slopes = slopes.reshape(blocks * block, b)[:n]

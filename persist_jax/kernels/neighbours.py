@@ -15,6 +15,7 @@ from jax import Array, lax
 from jaxtyping import Bool, Float, Int
 
 from persist_jax.kernels.distances import one_minus_absolute
+from persist_jax.kernels.sharding import varying_as
 
 
 class Candidates(NamedTuple):
@@ -195,7 +196,7 @@ def search(
         known = lax.fori_loop(0, -(-count // chunk), look, known)
         return renewed(*known, state.looked + count)
 
-    start = renewed(bounds, candidates, jnp.int32(0))
+    start = renewed(bounds, candidates, varying_as(jnp.int32(0), bounds.table))
     return lax.while_loop(lambda state: state.active.any() & (state.looked < most), step, start)
 
 
@@ -207,7 +208,7 @@ def looks_left(found: RoundState, labels: Int[Array, " m"], tiling: Tiling) -> I
         better = found.bounds.table < found.best.weight[label][:, None]
         return (better & found.active[:, None]).sum(dtype=jnp.int32)
 
-    return lax.cond(found.active.any(), count, lambda: jnp.int32(0))
+    return lax.cond(found.active.any(), count, lambda: varying_as(jnp.int32(0), found.active))
 
 
 def _look(unit, labels, bounds, candidates, row, tiling):

@@ -16,7 +16,7 @@ from persist_jax.kernels.prim import MOST_POINTS, prim_edges
 TreeAlgorithm = Callable[[Float[Array, "n n"]], tuple[Int32[Array, "n-1 2"], Bool[Array, ""]]]
 
 
-@as_distances
+@as_distances(condensed=False)
 def minimum_spanning_tree(
     distances: Float[Array, "n n"], *, algorithm: str = "auto"
 ) -> Int32[Array, "n-1 2"]:
@@ -33,7 +33,8 @@ def minimum_spanning_tree(
         The n - 1 edges (i, j) with i < j, rows ascending by (weight, i, j).
 
     Raises:
-        ValueError: if `distances` is not a non-empty square matrix, or `algorithm` is unknown.
+        ValueError: if `distances` is not a non-empty square matrix, `algorithm` is unknown, or the
+            first row and column of a matrix at hand are clearly not the same.
 
     Example:
         >>> minimum_spanning_tree(jnp.array([[0.0, 2.0, 1.0], [2.0, 0.0, 3.0], [1.0, 3.0, 0.0]]))
@@ -60,9 +61,13 @@ def tree_edges(
     if n == 1:
         return jnp.zeros((0, 2), jnp.int32), jnp.array(True)
     edges, comparable = ALGORITHMS[algorithm](lax.stop_gradient(distances))
+    return jnp.where(comparable, edges, star(n)), comparable
+
+
+def star(n: int) -> Int32[Array, "edges 2"]:
+    """The edges from vertex 0 to every other, the tree where weights have no order."""
     others = jnp.arange(1, n, dtype=jnp.int32)
-    star = jnp.stack([jnp.zeros_like(others), others], 1)
-    return jnp.where(comparable, edges, star), comparable
+    return jnp.stack([jnp.zeros_like(others), others], 1)
 
 
 def _edges_on_cpu(distances):

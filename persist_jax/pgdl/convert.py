@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from persist_jax.data.convert import PARTS, main, save_part
+from persist_jax.extras import needed_by
 from persist_jax.pgdl.sample import write_pgdl_sample
 
 
 def write_pgdl_task(folder: Path, shards: dict[str, list[str]]) -> None:
     """Write the examples of TFRecord shards, in the order given."""
-    import tensorflow as tf
+    with needed_by("read_task", "prepare"):
+        import tensorflow as tf
 
     text = tf.io.FixedLenFeature([], tf.string)
 

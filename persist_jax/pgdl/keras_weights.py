@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from persist_jax.extras import needed_by
 from persist_jax.models.layers import BatchNormalization
 from persist_jax.models.network import Network, layer_name
 from persist_jax.pgdl.keras_config import read_config
@@ -120,7 +121,8 @@ def _text(value: str | bytes) -> str:
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     """The group of an HDF5 file that holds the layers; its errors in one line."""
-    import h5py
+    with needed_by("read_network", "experiment"):
+        import h5py
 
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
@@ -251,7 +253,8 @@ def write_weights(
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     write_weights(Path(folder) / "weights.hdf5", network, variables)
     """
-    import h5py
+    with needed_by("write_weights", "experiment"):
+        import h5py
 
     names = [f"{type(layer).__name__.lower()}_{i}" for i, layer in enumerate(network.layers)]
     weights: dict[str, list[str]] = {name: [] for name in names}

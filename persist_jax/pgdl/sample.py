@@ -10,6 +10,7 @@ import numpy as np
 
 from persist_jax.data.cache import Conversion, entry
 from persist_jax.data.digits import digits
+from persist_jax.extras import needed_by
 from persist_jax.pgdl.keras_config import network_from_config
 from persist_jax.pgdl.keras_weights import write_weights
 
@@ -109,7 +110,8 @@ def _write_model(folder: Path, model: str) -> None:
 
 
 def _write_shards(folder: Path, x: np.ndarray, y: np.ndarray) -> None:
-    import tensorflow as tf
+    with needed_by("pgdl_sample", "prepare"):
+        import tensorflow as tf
 
     folder.mkdir(parents=True)
     for shard, positions in enumerate(np.array_split(np.arange(len(y)), _SHARDS)):

@@ -7,15 +7,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import PyTree
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from persist_jax.activations import as_layers, choose_layers
-from persist_jax.kernels import standardise
-from persist_jax.kernels.correlation_tree import correlation_edges
-from persist_jax.kernels.distances import one_minus_absolute
+from persist_jax.kernels import correlation_tree, standardise
 from persist_jax.redundancy.found import LayerCount, Pair, Redundancy
 from persist_jax.redundancy.pairs import strongest_pairs
 from persist_jax.sampling import Neuron, points_of, sample_layers
@@ -83,8 +80,9 @@ def redundancy(
     unit = standardise(points)
     _finite(unit, rows)
     constant = np.asarray((unit == 0).all(1))
-    edges, deaths = _tree(unit, algorithm)
-    groups = _clusters(len(rows), edges[deaths <= 1 - threshold + 8 * np.finfo(np.float32).eps])
+    tree = jax.tree.map(np.asarray, _compiled_tree(points, algorithm=algorithm))
+    close = tree.deaths <= 1 - threshold + 8 * np.finfo(np.float32).eps
+    groups = _clusters(len(rows), tree.edges[close])
     inside = np.zeros(len(rows), bool)
     inside[[row for group in groups for row in group]] = True
     ends = np.cumsum([0, *(sampled[k].values.shape[1] for k in chosen)])
@@ -99,8 +97,7 @@ def redundancy(
         pairs=_pairs(unit, rows, top),
         clusters=tuple(tuple(rows[row] for row in group) for group in groups),
         neurons=rows,
-        edges=edges,
-        deaths=deaths,
+        tree=tree,
     )
 
 
@@ -123,18 +120,7 @@ def _finite(unit: jax.Array, rows: Sequence[Neuron]) -> None:
         )
 
 
-def _tree(unit: jax.Array, algorithm: str) -> tuple[np.ndarray, np.ndarray]:
-    """Edges `(n - 1, 2)` of the tree and their deaths, ascending by (death, i, j)."""
-    return jax.tree.map(np.asarray, _compiled_tree(unit, algorithm))
-
-
-@functools.partial(jax.jit, static_argnames="algorithm")
-def _compiled_tree(unit, algorithm):
-    edges = correlation_edges(unit, algorithm, None)
-    lower, higher = edges.T
-    deaths = one_minus_absolute((unit[lower] * unit[higher]).sum(1))
-    deaths, lower, higher = lax.sort((deaths, lower, higher), num_keys=3)
-    return jnp.stack([lower, higher], 1), deaths
+_compiled_tree = functools.partial(jax.jit, static_argnames="algorithm")(correlation_tree)
 
 
 def _clusters(n: int, edges: np.ndarray) -> list[np.ndarray]:

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int32
+from jaxtyping import Float
 
+from persist_jax.kernels import Tree
 from persist_jax.sampling import Neuron
 
 if TYPE_CHECKING:
@@ -42,9 +43,8 @@ class Redundancy:
         constant: neurons that have one value on the whole batch.
         pairs: the strongest pairs of neurons, strongest first.
         clusters: neurons joined by correlations of at least the threshold, largest cluster first.
-        neurons: the neuron of every row that `edges` speaks of.
-        edges: of the minimum spanning tree, `(n - 1, 2)` rows, ascending by death.
-        deaths: `1 - |corr|` of the edges, ascending.
+        neurons: the neuron of every point of `tree`.
+        tree: the minimum spanning tree under `1 - |corr|`, on the host.
     """
 
     threshold: float
@@ -54,13 +54,17 @@ class Redundancy:
     pairs: tuple[Pair, ...]
     clusters: tuple[tuple[Neuron, ...], ...]
     neurons: tuple[Neuron, ...]
-    edges: Int32[np.ndarray, "m 2"]
-    deaths: Float[np.ndarray, " m"]
+    tree: Tree
 
     @property
     def n(self) -> int:
         """The number of neurons looked at."""
         return len(self.neurons)
+
+    @property
+    def deaths(self) -> Float[np.ndarray, " m"]:
+        """`1 - |corr|` of the edges of the tree, ascending."""
+        return self.tree.deaths
 
     @property
     def redundant(self) -> int:

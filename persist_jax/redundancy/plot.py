@@ -33,7 +33,7 @@ def plot(found: "Redundancy") -> "Figure":
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    leaves, merges = linkage_of_the_first(found.edges, found.deaths, _LEAVES)
+    leaves, merges = linkage_of_the_first(found.tree.edges, found.deaths, _LEAVES)
     with rc_context(_FONT):
         figure = Figure(figsize=(7.2, max(2.4, 0.6 + 0.13 * len(leaves))), layout="constrained")
         left, right = figure.subplots(1, 2, width_ratios=(3, 2))

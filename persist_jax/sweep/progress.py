@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from tqdm import tqdm
-
+from persist_jax.extras import needed_by
 from persist_jax.sweep.group import Progress
+
+with needed_by("persist_jax.sweep", "experiment"):
+    from tqdm import tqdm
 
 LONGEST_SILENCE = 25.0  # seconds; a promise of 30 leaves time for a busy machine
 

@@ -5,9 +5,8 @@ import inspect
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
-from ml_collections import ConfigDict
-
 from persist_jax.data.registry import DATASETS, choose_dataset
+from persist_jax.extras import needed_by
 from persist_jax.models.registry import MODELS
 from persist_jax.registry import Entry, Registry
 from persist_jax.regularisers import REGULARISERS, regulariser
@@ -15,6 +14,9 @@ from persist_jax.store.configuration import Configuration, flatten
 from persist_jax.training.optimisers import OPTIMISERS, SCHEDULES
 from persist_jax.training.options import Options
 from persist_jax.validation import Fields, Share
+
+with needed_by("persist_jax.sweep", "experiment"):
+    from ml_collections import ConfigDict
 
 # Fields of a section that choose its entry, and the registry that they choose from.
 _CHOICES: tuple[tuple[str, str, Registry], ...] = (

@@ -20,7 +20,7 @@ from oracles import (
 from persist_jax.kernels import (
     correlation_deaths,
     correlation_distance,
-    correlation_tree,
+    correlation_edges,
     zeroth_deaths,
 )
 
@@ -206,10 +206,10 @@ def test_half_precision_points(dtype):
 
 def test_auto_needs_no_matrix_that_is_too_large(monkeypatch):
     points = jnp.asarray(neurons(np.random.default_rng(0), 60, 8))
-    monkeypatch.setattr(correlation_tree, "_LARGEST_MATRIX", 60 * 60 * 4 - 1)
+    monkeypatch.setattr(correlation_edges, "_LARGEST_MATRIX", 60 * 60 * 4 - 1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(correlation_tree, "_product", None)
-        patch.setattr(correlation_tree, "symmetric_product", None)
+        patch.setattr(correlation_edges, "_product", None)
+        patch.setattr(correlation_edges, "symmetric_product", None)
         deaths = correlation_deaths(points)
     np.testing.assert_allclose(deaths, correlation_deaths(points, algorithm="prim"), atol=3e-7)
 

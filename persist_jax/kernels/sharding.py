@@ -1,0 +1,94 @@
+"""What a kernel has to know of the devices that its arrays lie on, and nothing where it is one."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax import Array, lax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+
+def replicated(array: Array) -> Array:
+    """The array whole on every device of an explicit mesh; every other array as it is.
+
+    Each row of a tree depends on every other, so a share of the points is of no use.
+    """
+    sharding = jax.typeof(array).sharding
+    if all(axes is None for axes in sharding.spec):
+        return array
+    return jax.sharding.reshard(array, NamedSharding(sharding.mesh, PartitionSpec()))
+
+
+def lanes_where_they_are(function: Callable[[Array], Any]) -> Callable[[Array], Any]:
+    """`function` of lanes on each device for its own ones, where an explicit mesh shares them."""
+
+    def of_all(lanes):
+        sharding = jax.typeof(lanes).sharding
+        axes = sharding.spec[0]
+        if axes is None:
+            return function(lanes)
+        spec = PartitionSpec(axes)
+        names = {axes} if isinstance(axes, str) else set(axes)
+        mapped = jax.shard_map(
+            function, mesh=sharding.mesh, in_specs=spec, out_specs=spec, axis_names=names
+        )
+        return mapped(lanes)
+
+    return of_all
+
+
+def in_its_mesh(function: Callable[[Array], Any]) -> Callable[[Array], Any]:
+    """`function` of an array, in a `jit` where that is on an explicit mesh.
+
+    Inside one, and not outside, a constant can be put on the mesh.
+    """
+
+    def inside(array):
+        explicit = jax.typeof(array).sharding.mesh.explicit_axes
+        return (jax.jit(function) if explicit else function)(array)
+
+    return inside
+
+
+def on_mesh_of(tree: Any, example: Array) -> Any:
+    """The arrays of `tree`, constants, on the explicit mesh of the example, if it is on one."""
+    mesh = jax.typeof(example).sharding.mesh
+    if not mesh.explicit_axes:
+        return tree
+    whole = NamedSharding(mesh, PartitionSpec())
+    return jax.tree.map(lambda leaf: jax.sharding.reshard(leaf, whole), tree)
+
+
+def varying_as(tree: Any, *examples: Array | int) -> Any:
+    """The arrays of `tree`, typed as differing between devices where the examples are.
+
+    Under `jax.shard_map` the carry of a loop has one type from the start, and a constant is the
+    same on all devices.
+    """
+    axes = frozenset().union(*map(_varying, examples))
+
+    def cast(leaf):
+        missing = tuple(sorted(axes - _varying(leaf)))
+        return lax.pcast(leaf, missing, to="varying") if missing else leaf
+
+    return jax.tree.map(cast, tree)
+
+
+def same_on_all(tree: Any, example: Array, axis_name: str | None) -> Any:
+    """Integers that are the same on all devices of an axis, typed so where the example is."""
+    if axis_name is None or axis_name in _varying(example):
+        return tree
+    return jax.tree.map(
+        lambda leaf: lax.pmax(leaf, axis_name) if axis_name in _varying(leaf) else leaf, tree
+    )
+
+
+def left_to_the_compiler(array: Array) -> bool:
+    """Whether the compiler decides how the array is shared over several devices."""
+    mesh = jax.typeof(array).sharding.mesh
+    kinds = zip(mesh.axis_sizes, mesh.axis_types, strict=True)
+    return any(size > 1 and kind == AxisType.Auto for size, kind in kinds)
+
+
+def _varying(array: Any) -> frozenset:
+    return jax.typeof(array).manual_axis_type.varying

@@ -1,0 +1,142 @@
+"""The kernels on four devices give what they give on one, by every way of sharing arrays."""
+
+import contextlib
+import functools
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from persist_jax.kernels import (
+    correlation_deaths,
+    correlation_distance,
+    correlation_tree,
+    euclidean_distance,
+    mean_absolute_product,
+    minimum_spanning_tree,
+    pearson_distance,
+    standardise,
+    zeroth_deaths,
+)
+
+N = 20
+ALGORITHMS = ("auto", "boruvka", "matrix_free")
+AUTO = jax.make_mesh((4,), ("d",), axis_types=(AxisType.Auto,))
+EXPLICIT = jax.make_mesh((4,), ("d",), axis_types=(AxisType.Explicit,))
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def _values(points):
+    distances = correlation_distance(points)
+    i, j = np.triu_indices(N, 1)
+    return {
+        **{a: correlation_deaths(points, algorithm=a) for a in ALGORITHMS},
+        "masked": correlation_deaths(points, mask=np.arange(N) != 3)[: N - 2],
+        "tree": correlation_tree(points).deaths,
+        "distances": [zeroth_deaths(distances, algorithm=a) for a in ALGORITHMS[:2]],
+        "condensed": zeroth_deaths(distances[i, j]),
+        "edges": minimum_spanning_tree(distances).astype(points.dtype),
+        "mean correlation": mean_absolute_product(standardise(points)),
+        "pearson": pearson_distance(points).sum(),
+        "euclidean": euclidean_distance(points).sum(),
+    }
+
+
+def everything(points):
+    """Values of all kernels, and the gradient of a term that all of them enter."""
+
+    def term(points):
+        values = _values(points)
+        return sum(jnp.sum(x**2) for x in jax.tree.leaves(values)), values
+
+    gradient, values = jax.grad(term, has_aux=True)(points)
+    return values, gradient
+
+
+def _close(found, expected):
+    close = functools.partial(np.testing.assert_allclose, rtol=2e-5, atol=1e-5)
+    jax.tree.map(close, found, expected)
+
+
+@pytest.fixture(scope="module")
+def points():
+    return jnp.asarray(np.random.default_rng(0).normal(size=(N, 8)), jnp.float32)
+
+
+@pytest.fixture(scope="module")
+def expected(points):
+    return jax.device_get(jax.jit(everything)(points))
+
+
+def test_shard_map_of_points_that_all_devices_have(points, expected):
+    mapped = jax.shard_map(everything, mesh=AUTO, in_specs=P(), out_specs=P())
+    _close(jax.jit(mapped)(points), expected)
+
+
+def test_shard_map_of_lanes(points, expected):
+    mapped = jax.shard_map(jax.vmap(everything), mesh=AUTO, in_specs=P("d"), out_specs=P("d"))
+    found = jax.jit(mapped)(jnp.stack([points] * 8))
+    _close(jax.tree.map(lambda x: np.asarray(x)[5], found), expected)
+
+
+@pytest.mark.parametrize(("spec", "context"), [(P("d", None), False), (P(None, "d"), True)])
+def test_explicit_meshes(points, expected, spec, context):
+    shared = jax.device_put(points, NamedSharding(EXPLICIT, spec))
+    with jax.set_mesh(EXPLICIT) if context else contextlib.nullcontext():
+        found = jax.jit(everything)(shared)
+    _close(found, expected)
+    assert found[1].sharding.spec == spec
+
+
+def test_lanes_of_an_explicit_mesh_stay_where_they_are(points, expected):
+    lanes = jax.device_put(jnp.stack([points] * 4), NamedSharding(EXPLICIT, P("d")))
+    found = jax.jit(jax.vmap(everything))(lanes)
+    assert {leaf.sharding.spec[0] for leaf in jax.tree.leaves(found)} == {"d"}
+    _close(jax.tree.map(lambda x: np.asarray(x)[2], found), expected)
+
+
+def test_arrays_that_the_compiler_shares(points):
+    """A call that is one kernel has no place for a collective; XLA would end with an error."""
+    distances = correlation_distance(points)
+    shared = jax.device_put(distances, NamedSharding(AUTO, P(None, "d")))
+    _close(jax.jit(zeroth_deaths)(shared), zeroth_deaths(distances))
+    shared = jax.device_put(points, NamedSharding(AUTO, P("d")))
+    _close(jax.jit(correlation_deaths)(shared), correlation_deaths(points))
+
+
+def test_a_shared_search(points):
+    """Of points that all devices have, the result is known to be the same on all of them."""
+    # 21 points: not as many on each device. A constant neuron and a copy among them.
+    points = jnp.concatenate([points, points[:1]]).at[5].set(3.0)
+
+    def term(points, axis_name=None):
+        deaths = correlation_deaths(points, algorithm="matrix_free", axis_name=axis_name)
+        return jnp.square(deaths).sum(), deaths
+
+    slope = jax.grad(term, has_aux=True)
+    expected = jax.jit(slope)(points)
+
+    def of_all(points, share):
+        gathered = lax.all_gather(share, "d", axis=1, tiled=True)
+        return slope(points, "d"), term(gathered, "d")[1][None]
+
+    mapped = jax.shard_map(
+        of_all, mesh=AUTO, in_specs=(P(), P(None, "d")), out_specs=(P(), P("d"))
+    )
+    found, of_gathered = jax.jit(mapped)(points, points)
+    _close(found, expected)
+    for deaths in np.asarray(of_gathered):
+        _close(deaths, expected[1])
+
+
+def test_the_page_on_several_devices():
+    text = (DOCS / "sharding.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert jax.device_count() == 4 and len(blocks) == 4
+    exec("\n".join(blocks), {})
