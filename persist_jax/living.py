@@ -47,8 +47,7 @@ def living_deaths(
 ) -> tuple[Float[Array, "n-1"], Bool[Array, " n-1"]]:
     r"""The deaths of the `k` living neurons among `n`, first and ascending.
 
-    The others take no part: as constant neurons they have distance 1 to all, so their deaths are
-    exactly 1 and stand last.
+    The others take no part: they are masked out of the cloud, and their deaths are `inf`.
 
     Args:
         points: one row per neuron, its activations over a batch of `b` examples.
@@ -66,8 +65,8 @@ def living_deaths(
         >>> points = jnp.array([[0.0, 0.0, 1.0, 1.0], [9.0, 0, 0, 0], [0.0, 0.0, 2.0, 2.0]])
         >>> deaths, where = living_deaths(points, 0.5)
         >>> deaths.tolist(), where.tolist()
-        ([0.0, 1.0], [True, False])
+        ([0.0, inf], [True, False])
     """
     living = living_neurons(points, active)
-    deaths = correlation_deaths(jnp.where(living[:, None], points, 0))
+    deaths = correlation_deaths(points, mask=living)
     return deaths, jnp.arange(deaths.shape[0]) < living.sum() - 1
