@@ -7,8 +7,8 @@ from jaxtyping import Float, Int32
 from persist_jax.kernels.batching import in_sequence_on_cpu
 from persist_jax.kernels.boruvka import boruvka_edges
 from persist_jax.kernels.compilation import as_one_kernel
-from persist_jax.kernels.distances import one_minus_absolute, symmetric_product
-from persist_jax.kernels.prim import MOST_POINTS, prim_edges
+from persist_jax.kernels.distances import one_minus_absolute, standardise, symmetric_product
+from persist_jax.kernels.prim import MOST_POINTS, prim_parents
 
 ALGORITHMS = ("auto", "prim", "boruvka", "matrix_free")
 
@@ -16,13 +16,16 @@ ALGORITHMS = ("auto", "prim", "boruvka", "matrix_free")
 _LARGEST_MATRIX = 2**31
 
 
-def correlation_edges(
-    unit: Float[Array, "n b"], algorithm: str, axis_name: str | None
-) -> Int32[Array, "n-1 2"]:
-    """The edges (lower, higher) in no particular order; where a row is NaN they mean nothing.
+def edges_and_correlations(
+    points: Float[Array, "n b"], algorithm: str, axis_name: str | None
+) -> tuple[Int32[Array, "n-1 2"], Float[Array, "n-1"]]:
+    """The edges, in no particular order, and the correlation of the two neurons of each.
+
+    The edges are found outside differentiation; the correlations are differentiable. Where a
+    correlation is NaN the edges mean nothing.
 
     Args:
-        unit: standardised points, whose products are correlations.
+        points: one row per neuron.
         algorithm: one of `ALGORITHMS`.
         axis_name: mapped axis whose devices share the matrix-free search.
 
@@ -31,21 +34,37 @@ def correlation_edges(
     """
     if algorithm not in ALGORITHMS:
         raise ValueError(f"algorithm {algorithm!r} is not one of {', '.join(ALGORITHMS)}")
+    unit = standardise(points)
     n = unit.shape[0]
     if n == 1:
-        return jnp.zeros((0, 2), jnp.int32)
+        return jnp.zeros((0, 2), jnp.int32), jnp.zeros((0,), unit.dtype)
+    fixed = lax.stop_gradient(unit)
     too_large = n * n * unit.dtype.itemsize > _LARGEST_MATRIX
     if algorithm == "matrix_free" or (algorithm == "auto" and too_large):
         from persist_jax.kernels.matrix_free import matrix_free_edges
 
-        return matrix_free_edges(unit, axis_name=axis_name)
+        edges = matrix_free_edges(fixed, axis_name=axis_name)
+        return edges, _between(unit, edges)
     if algorithm == "boruvka" or n > MOST_POINTS:
-        edges = _by_boruvka
-    elif algorithm == "prim":
-        edges = _by_prim
-    else:
-        edges = _by_the_faster
-    return in_sequence_on_cpu(edges)(unit)
+        edges = in_sequence_on_cpu(_by_boruvka)(fixed)
+        return edges, _between(unit, edges)
+    if algorithm == "prim":
+        edges = in_sequence_on_cpu(_by_prim)(fixed)
+        return edges, _to_parents(unit, edges)
+    edges = in_sequence_on_cpu(_by_the_faster)(fixed)
+    return edges, lax.platform_dependent(unit, edges, cpu=_to_parents, default=_between)
+
+
+def _between(unit: Float[Array, "n b"], edges: Int32[Array, "n-1 2"]) -> Float[Array, "n-1"]:
+    return (unit[edges[:, 0]] * unit[edges[:, 1]]).sum(1)
+
+
+def _to_parents(unit: Float[Array, "n b"], edges: Int32[Array, "n-1 2"]) -> Float[Array, "n-1"]:
+    """The same of the edges of a rooted tree, the k-th of which starts at vertex k.
+
+    Half of the rows lie where they are needed, and so does half of the gradient.
+    """
+    return (unit[:-1] * unit[edges[:, 1]]).sum(1)
 
 
 def _by_the_faster(unit):
@@ -75,7 +94,8 @@ def _product(unit: Float[Array, "n b"]) -> Float[Array, "n n"]:
 
 
 def _prim(correlations: Float[Array, "n n"]) -> Int32[Array, "n-1 2"]:
-    return prim_edges(correlations, keys=_keys)[0]
+    parents, _ = prim_parents(correlations, keys=_keys)
+    return jnp.stack([jnp.arange(parents.shape[0], dtype=jnp.int32), parents], 1)
 
 
 def _keys(correlations: Float[Array, "*shape"], nan: int) -> Array:

@@ -2,12 +2,12 @@
 
 import jax.numpy as jnp
 from jax import Array, lax
-from jaxtyping import Bool, Float, Int32
+from jaxtyping import Bool, Float
 
 from persist_jax.kernels import condensed
 from persist_jax.kernels.arguments import as_distances, as_points
-from persist_jax.kernels.correlation_edges import correlation_edges
-from persist_jax.kernels.distances import one_minus_absolute, standardise
+from persist_jax.kernels.correlation_edges import edges_and_correlations
+from persist_jax.kernels.distances import one_minus_absolute
 from persist_jax.kernels.ordering import in_order
 from persist_jax.kernels.spanning_tree import star, tree_edges
 from persist_jax.kernels.tree import Tree
@@ -126,7 +126,7 @@ def correlation_deaths(
         # A constant neuron is at distance 1 from every other, and no death exceeds 1: these come
         # last.
         points = jnp.where(mask[:, None], points, 0)
-    _, correlations = _edges_and_correlations(points, algorithm, axis_name)
+    _, correlations = edges_and_correlations(points, algorithm, axis_name)
     deaths = jnp.sort(one_minus_absolute(correlations))
     # Every neuron has an edge, so a NaN is seen among the n - 1 correlations.
     deaths = jnp.where(jnp.isnan(correlations).any(), jnp.nan, deaths)
@@ -166,17 +166,10 @@ def correlation_tree(
     Reference:
         Ballester et al., Decorrelating neurons using persistence, arXiv:2308.04870.
     """
-    edges, correlations = _edges_and_correlations(points, algorithm, axis_name)
+    edges, correlations = edges_and_correlations(points, algorithm, axis_name)
     comparable = ~jnp.isnan(correlations).any()
     deaths = jnp.where(comparable, one_minus_absolute(correlations), jnp.nan)
+    edges = jnp.stack([edges.min(1), edges.max(1)], 1)
     deaths, edges = in_order(deaths, jnp.where(comparable, edges, star(points.shape[0])))
     return Tree(edges, deaths)
 
-
-def _edges_and_correlations(
-    points: Float[Array, "n b"], algorithm: str, axis_name: str | None
-) -> tuple[Int32[Array, "n-1 2"], Float[Array, "n-1"]]:
-    """The edges (lower, higher) in no particular order, and the correlation of the two neurons."""
-    unit = standardise(points)
-    edges = correlation_edges(lax.stop_gradient(unit), algorithm, axis_name)
-    return edges, (unit[edges[:, 0]] * unit[edges[:, 1]]).sum(1)

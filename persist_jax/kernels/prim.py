@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import Array, lax
-from jaxtyping import Bool, Float, Int32, UInt32
+from jaxtyping import Bool, Float, Int32
 
 from persist_jax.kernels.ordering import ordered_keys
 
@@ -37,13 +37,12 @@ class _State(NamedTuple):
     keys: Array
     parents: Int32[Array, " m"]
     newest: Int32[Array, ""]
-    edges: UInt32[Array, " added"]
 
 
-def prim_edges(
+def prim_parents(
     matrix: Float[Array, "n n"], keys: Keys = ordered_keys
-) -> tuple[Int32[Array, "n-1 2"], Bool[Array, ""]]:
-    """The edges (lower, higher) of the minimum spanning tree, in the order in which Prim adds them.
+) -> tuple[Int32[Array, "n-1"], Bool[Array, ""]]:
+    """The minimum spanning tree, rooted at the last vertex.
 
     Args:
         matrix: the distances, symmetric, or what they are functions of; 2 to 65 535 points. The
@@ -52,31 +51,22 @@ def prim_edges(
             more than that and its successor for any other.
 
     Returns:
-        n - 1 edges, and whether no distance is NaN; where one is, the edges mean nothing.
+        The parent of every vertex but the last, and whether no distance is NaN; where one is, the
+        parents mean nothing.
     """
     n = matrix.shape[0]
     frontier = _Frontier(matrix, keys)
     keys, parents = frontier.start()
-    edge, newest = frontier.nearest(keys, parents)
-    state = _State(
-        keys=keys,
-        parents=frontier.parents(keys, parents, newest),
-        newest=newest,
-        edges=jnp.zeros(n - 1, jnp.uint32).at[0].set(edge),
-    )
+    newest = frontier.nearest(keys, parents)
+    state = _State(keys, frontier.parents(keys, parents, newest), newest)
 
-    def step(k, state):
+    def step(_, state):
         keys = frontier.keys(state.keys, state.newest)
-        edge, newest = frontier.nearest(keys, state.parents)
-        parents = frontier.parents(keys, state.parents, newest)
-        edges = lax.dynamic_update_slice(
-            state.edges, edge[None], (k,), allow_negative_indices=False
-        )
-        return _State(keys, parents, newest, edges)
+        newest = frontier.nearest(keys, state.parents)
+        return _State(keys, frontier.parents(keys, state.parents, newest), newest)
 
     state = lax.fori_loop(1, n - 1, step, state, unroll=_UNROLL)
-    edges = jnp.stack(_ends(state.edges, n), 1)
-    return edges, (state.keys[:n] > frontier.nan).all()
+    return state.parents[: n - 1], (state.keys[:n] > frontier.nan).all()
 
 
 class _Frontier:
@@ -121,10 +111,11 @@ class _Frontier:
         row = self.row(newest)
         # Of equal edges to one vertex that from the lowest is the first.
         closer = (row < keys) | ((row == keys) & (newest < parents))
-        return jnp.where(closer, newest, parents)
+        # The newest keeps the parent that it came to the tree with.
+        return jnp.where(closer & (self.index != newest), newest, parents)
 
     def nearest(self, keys, parents):
-        """The first edge out of the tree, as `lower * n + higher`, and the vertex it leads to."""
+        """The vertex that the first edge out of the tree leads to."""
         unsigned = jnp.uint32 if keys.dtype == jnp.int32 else jnp.uint64
         # The visited wrap around to above all others.
         least = self.least(lax.bitcast_convert_type(keys - (self.visited + 1), unsigned))
@@ -133,15 +124,14 @@ class _Frontier:
         higher = jnp.maximum(parents, self.index).astype(jnp.uint32)
         none = jnp.uint32(jnp.iinfo(jnp.uint32).max)
         edge = self.least(jnp.where(keys == least, lower * jnp.uint32(self.n) + higher, none))
-        lower, higher = _ends(edge, self.n)
+        lower, higher = self.ends(edge)
         inside = lax.dynamic_slice(keys, (lower,), (1,), allow_negative_indices=False)[0]
-        return edge, jnp.where(inside <= self.visited, higher, lower)
+        return jnp.where(inside <= self.visited, higher, lower)
+
+    def ends(self, edge):
+        lower, higher = edge // jnp.uint32(self.n), edge % jnp.uint32(self.n)
+        return lower.astype(jnp.int32), higher.astype(jnp.int32)
 
     def least(self, values):
         rows = (values[i : i + self.width] for i in range(0, self.size, self.width))
         return functools.reduce(jnp.minimum, rows).min()
-
-
-def _ends(edges, n):
-    lower, higher = edges // jnp.uint32(n), edges % jnp.uint32(n)
-    return lower.astype(jnp.int32), higher.astype(jnp.int32)

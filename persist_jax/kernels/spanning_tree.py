@@ -11,7 +11,7 @@ from persist_jax.kernels.batching import in_sequence_on_cpu
 from persist_jax.kernels.boruvka import boruvka_edges
 from persist_jax.kernels.compilation import as_one_kernel
 from persist_jax.kernels.ordering import in_order
-from persist_jax.kernels.prim import MOST_POINTS, prim_edges
+from persist_jax.kernels.prim import MOST_POINTS, prim_parents
 
 TreeAlgorithm = Callable[[Float[Array, "n n"]], tuple[Int32[Array, "n-1 2"], Bool[Array, ""]]]
 
@@ -74,7 +74,7 @@ def _edges_on_cpu(distances):
     # Measured on 2 cores at n = 256 to 8192: Prim is ahead of Boruvka at each.
     if distances.shape[0] > MOST_POINTS:
         return boruvka_edges(distances)
-    return as_one_kernel(prim_edges)(distances)
+    return _rooted(*as_one_kernel(prim_parents)(distances))
 
 
 def _edges(distances):
@@ -83,8 +83,17 @@ def _edges(distances):
 
 
 def _prim_edges(distances):
-    prim = boruvka_edges if distances.shape[0] > MOST_POINTS else prim_edges
-    return lax.platform_dependent(distances, cpu=_edges_on_cpu, default=prim)
+    if distances.shape[0] > MOST_POINTS:
+        return boruvka_edges(distances)
+    return lax.platform_dependent(
+        distances, cpu=_edges_on_cpu, default=lambda matrix: _rooted(*prim_parents(matrix))
+    )
+
+
+def _rooted(parents, comparable):
+    vertices = jnp.arange(parents.shape[0], dtype=jnp.int32)
+    ends = jnp.minimum(vertices, parents), jnp.maximum(vertices, parents)
+    return jnp.stack(ends, 1), comparable
 
 
 ALGORITHMS: dict[str, TreeAlgorithm] = {
