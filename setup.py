@@ -54,10 +54,12 @@ setup(
             "hypothesis>=6.112",
             "ipykernel>=6.29",
             "nbmake>=1.5",
+            "pdoc>=16.0",
             "pytest>=8.3",
             "pytest-xdist>=3.6",
             "ruff>=0.8",
         ],
+        "docs": ["pdoc>=16.0"],
         "bench": [
             "giotto-ph>=0.2.4",
             "gudhi>=3.10",
