@@ -67,10 +67,12 @@ setup(
             "ipykernel>=6.29",
             "nbmake>=1.5",
             "networkx>=3.3",
+            "pdoc>=16.0",
             "pytest>=8.3",
             "pytest-xdist>=3.6",
             "ruff>=0.8",
         ],
+        "docs": [*EXPERIMENT, "pdoc>=16.0"],
         "bench": [
             *EXPERIMENT,
             "giotto-ph>=0.2.4",

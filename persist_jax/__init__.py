@@ -1,4 +1,12 @@
-"""Regularise a network by its most correlated neurons, through 0-dimensional persistence."""
+"""Regularise a network by its most correlated neurons, through 0-dimensional persistence.
+
+* In a loss: `make_term` makes a function from activations to a number, of which `t1`, `t2` and
+  `mean_correlation` are the usual ones; `activations_of` reads what a Flax module sowed.
+* What a network has more than once: `redundancy`.
+* From activations to deaths by hand: `sample_neurons`, `correlation_deaths`; from a matrix:
+  `correlation_distance`, `minimum_spanning_tree`, `zeroth_deaths`.
+* Whole trainings: `persist_jax.models`, `persist_jax.data`, `persist_jax.training`.
+"""
 
 from persist_jax import models, pgdl, regularisers
 from persist_jax.activations import activations_of

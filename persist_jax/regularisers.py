@@ -107,7 +107,7 @@ def mean_correlation(points: Float[Array, "n b"]) -> Float[Array, ""]:
     r"""Mean absolute correlation over all pairs of neurons that are correlated at all.
 
     $$ \frac{1}{|P|}\sum_{(i,j) \in P} |\mathrm{corr}(x_i, x_j)|,\qquad
-       P = \{(i, j) : i \ne j,\ \mathrm{corr}(x_i, x_j) \ne 0\text{ and finite}\} $$
+       P = \lbrace (i, j) : i \ne j,\ \mathrm{corr}(x_i, x_j) \ne 0\text{ and finite}\rbrace $$
 
     A constant neuron has correlation 0 with every other, so it does not count; nor does one with
     an activation that is not finite. Pairs with $|\mathrm{corr}| = 1$ have zero gradient. Value and

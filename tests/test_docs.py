@@ -28,6 +28,21 @@ def test_every_page_is_run():
     assert sorted(names + elsewhere) == sorted(path.stem for path in DOCS.glob("*.md"))
 
 
+def test_links_and_pictures_lead_to_files_of_ours():
+    root = DOCS.parent
+    pages = [*root.glob("*.md"), *DOCS.glob("*.md"), *root.glob("notebooks/*.ipynb")]
+    # A path has a point or a slash in it; `layers[0](x)` is no link.
+    link = re.compile(r'\]\(([^)\s]*[./][^)\s]*)\)|(?:src|srcset)="([^"]+)"')
+    targets = [
+        page.parent / target.split("#")[0]
+        for page in pages
+        for target in map("".join, link.findall(page.read_text(encoding="utf-8")))
+        if not target.startswith(("https://", "#"))
+    ]
+    assert len(targets) > 20
+    assert not [target for target in targets if not target.exists()]
+
+
 def test_the_scale_of_the_terms_is_as_the_page_shows(tmp_path, monkeypatch):
     _, printed = _run("weights", tmp_path, monkeypatch)
     text = (DOCS / "weights.md").read_text(encoding="utf-8")

@@ -153,6 +153,13 @@ def test_it_plots(style):
     assert "2 constant" in {text.get_text() for text in histogram.texts}
 
 
+def test_a_notebook_without_pyplot_shows_the_plot():
+    from IPython.core.formatters import DisplayFormatter
+
+    shown, _ = DisplayFormatter().format(pj.redundancy(_activations()).plot())
+    assert shown["image/png"].startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize("points", [np.ones((3, 4)), np.arange(4.0)[None]])
 def test_nothing_redundant_prints_and_plots(points):
     found = pj.redundancy([jnp.asarray(points.T, jnp.float32)])

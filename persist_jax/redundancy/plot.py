@@ -1,6 +1,7 @@
 """The picture of what is redundant."""
 
-from typing import TYPE_CHECKING
+import io
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,15 +32,27 @@ _FONT = {
 def plot(found: "Redundancy") -> "Figure":
     """A dendrogram of the most redundant neurons, and the histogram of the deaths."""
     from matplotlib import rc_context
-    from matplotlib.figure import Figure
 
     leaves, merges = linkage_of_the_first(found.tree.edges, found.deaths, _LEAVES)
     with rc_context(_FONT):
-        figure = Figure(figsize=(7.2, max(2.4, 0.6 + 0.13 * len(leaves))), layout="constrained")
+        figure = _figure(figsize=(7.2, max(2.4, 0.6 + 0.13 * len(leaves))), layout="constrained")
         left, right = figure.subplots(1, 2, width_ratios=(3, 2))
         _draw_tree(left, found, leaves, merges)
         _draw_deaths(right, found)
     return figure
+
+
+def _figure(**how: Any) -> "Figure":
+    """A figure that a notebook shows as a picture, whether or not it has imported pyplot."""
+    from matplotlib.figure import Figure
+
+    class NotebookFigure(Figure):
+        def _repr_png_(self) -> bytes:
+            picture = io.BytesIO()
+            self.savefig(picture, format="png")
+            return picture.getvalue()
+
+    return NotebookFigure(**how)
 
 
 def linkage_of_the_first(
