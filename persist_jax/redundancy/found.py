@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
 
 from persist_jax.kernels import Tree
 from persist_jax.sampling import Neuron
@@ -62,7 +61,7 @@ class Redundancy:
         return len(self.neurons)
 
     @property
-    def deaths(self) -> Float[np.ndarray, " m"]:
+    def deaths(self) -> np.ndarray:
         """`1 - |corr|` of the edges of the tree, ascending."""
         return self.tree.deaths
 
