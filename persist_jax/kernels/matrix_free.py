@@ -25,7 +25,7 @@ from persist_jax.kernels.sharding import on_mesh_of, same_on_all, varying_as
 
 # (tile, chunk): on a CPU a tile, and the groups gathered for a chunk, stay in the cache. Elsewhere
 # the number of launches counts. The second pair has not been measured.
-_CPU_CUT = 512, 256
+_CPU_CUT = 1024, 32
 _ACCELERATOR_CUT = 4096, 2048
 
 # More groups make a look at one cheaper, and the table of bounds, m * groups numbers, larger.

@@ -183,18 +183,13 @@ def search(
         return RoundState(bounds, candidates, best, active, looked)
 
     def step(state):
-        chunk, rows = tiling.chunk, tiling.rows
-        (waiting,) = jnp.nonzero(state.active, size=-(-rows // chunk) * chunk, fill_value=rows)
-        waiting = waiting.astype(jnp.int32)
-        count = state.active.sum(dtype=jnp.int32)
+        jobs = _in_jobs(state.active, state.bounds, tiling)
 
         def look(k, known):
-            row = lax.dynamic_slice_in_dim(waiting, k * chunk, chunk)
-            return _look(unit, labels, *known, row, tiling)
+            return _look(unit, labels, *known, *jobs.number(k), tiling)
 
-        known = (state.bounds, state.candidates)
-        known = lax.fori_loop(0, -(-count // chunk), look, known)
-        return renewed(*known, state.looked + count)
+        known = lax.fori_loop(0, jobs.count, look, (state.bounds, state.candidates))
+        return renewed(*known, state.looked + state.active.sum(dtype=jnp.int32))
 
     start = renewed(bounds, candidates, varying_as(jnp.int32(0), bounds.table))
     return lax.while_loop(lambda state: state.active.any() & (state.looked < most), step, start)
@@ -211,11 +206,47 @@ def looks_left(found: RoundState, labels: Int[Array, " m"], tiling: Tiling) -> I
     return lax.cond(found.active.any(), count, lambda: varying_as(jnp.int32(0), found.active))
 
 
-def _look(unit, labels, bounds, candidates, row, tiling):
-    """Look at the least bounded group of every row in `row`; row number `rows` means none."""
+class _Jobs(NamedTuple):
+    """Rows in the order of the groups that they look at, cut so that a job has one group."""
+
+    rows: Int[Array, " padded"]
+    firsts: Int[Array, " groups"]  # where the rows of each group begin
+    sizes: Int[Array, " groups"]
+    ends: Int[Array, " groups"]  # how many jobs there are up to the end of each group
+    chunk: int
+
+    @property
+    def count(self) -> Int[Array, ""]:
+        return self.ends[-1]
+
+    def number(self, k: Int[Array, ""]) -> tuple[Int[Array, " chunk"], Int[Array, ""]]:
+        """The rows of a job, with numbers past all rows to fill up, and their group."""
+        group = (self.ends <= k).sum(dtype=jnp.int32)
+        done = k - jnp.where(group > 0, self.ends[group - 1], 0)
+        first = self.firsts[group] + done * self.chunk
+        rows = lax.dynamic_slice_in_dim(self.rows, first, self.chunk)
+        inside = done * self.chunk + jnp.arange(self.chunk) < self.sizes[group]
+        return jnp.where(inside, rows, self.rows.shape[0]), group
+
+
+def _in_jobs(active: Bool[Array, " rows"], bounds: Bounds, tiling: Tiling) -> _Jobs:
+    """What the active rows look at: one product of a job's rows with the vertices of its group."""
+    groups = bounds.table.shape[1]
+    wanted = jnp.where(active, bounds.group, groups)
+    sizes = jnp.zeros(groups + 1, jnp.int32).at[wanted].add(1)[:groups]
+    vertex = jnp.arange(tiling.rows, dtype=jnp.int32)
+    _, rows = lax.sort((wanted, vertex), num_keys=1, is_stable=False)
+    ends = jnp.cumsum(-(-sizes // tiling.chunk))
+    # A job's slice may go past the last row.
+    rows = jnp.pad(rows, (0, tiling.chunk))
+    return _Jobs(rows, jnp.cumsum(sizes) - sizes, sizes, ends, tiling.chunk)
+
+
+def _look(unit, labels, bounds, candidates, row, group, tiling):
+    """Look at a group for every row in `row`; numbers from `rows` on mean none."""
     m, size = labels.shape[0], tiling.size
     inside = jnp.minimum(row, tiling.rows - 1)
-    vertex, group = tiling.first + inside, bounds.group[inside]
+    vertex = tiling.first + inside
     weight, target, rest = _nearest_in_group(unit, labels, vertex, group, tiling)
     old_weight, old_target = candidates.weight[vertex], candidates.target[vertex]
     better = (weight < old_weight) | ((weight == old_weight) & (target < old_target))
@@ -240,12 +271,13 @@ def _look(unit, labels, bounds, candidates, row, tiling):
 
 def _nearest_in_group(unit, labels, vertex, group, tiling):
     """The nearest vertex of the group outside the component, and how far the next one is."""
-    blocks = unit.reshape(-1, tiling.size, unit.shape[1])
-    product = jnp.einsum("rsb,rb->rs", blocks[group], unit[vertex], precision=lax.Precision.HIGHEST)
-    place = jnp.arange(tiling.size, dtype=jnp.int32)[None]
-    target = group[:, None] * tiling.size + place
-    leaving = (labels[target] != labels[vertex][:, None]) & (target < tiling.n)
+    first = group * tiling.size
+    block = lax.dynamic_slice_in_dim(unit, first, tiling.size)
+    product = jnp.matmul(unit[vertex], block.T, precision=lax.Precision.HIGHEST)
+    label = lax.dynamic_slice_in_dim(labels, first, tiling.size)
+    place = jnp.arange(tiling.size, dtype=jnp.int32)
+    leaving = (label[None] != labels[vertex][:, None]) & (first + place < tiling.n)[None]
     gap = jnp.where(leaving, distances_of(product), jnp.inf)
-    weight, first = first_minimum(gap)
-    rest = jnp.where(place == first[:, None], jnp.inf, gap).min(1)
-    return weight, group * tiling.size + first, rest
+    weight, column = first_minimum(gap)
+    rest = jnp.where(place[None] == column[:, None], jnp.inf, gap).min(1)
+    return weight, first + column, rest

@@ -111,7 +111,11 @@ def test_a_shared_search(points):
         deaths = correlation_deaths(points, algorithm="matrix_free", axis_name=axis_name)
         return jnp.square(deaths).sum(), deaths
 
-    slope = jax.grad(term, has_aux=True)
+    def slope(points, axis_name=None):
+        found, deaths = jax.grad(term, has_aux=True)(points, axis_name)
+        # Which of the two copies an edge leads to is a matter of rounding: their sum is not.
+        return found.at[0].add(found[20]).at[20].set(0.0), deaths
+
     expected = jax.jit(slope)(points)
 
     def of_all(points, share):
