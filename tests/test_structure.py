@@ -31,6 +31,7 @@ BELOW = {
         "validation",
     },
     "sweep": {"data", "models", "registry", "regularisers", "store", "training", "validation"},
+    "loading": {"sweep"},
     "results": {"store"},
 }  # fmt: skip
 # What only some rooms may know of the libraries around us.
