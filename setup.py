@@ -57,7 +57,9 @@ setup(
             "pytest>=8.3",
             "pytest-xdist>=3.6",
             "ruff>=0.8",
+            "tensorboardX>=2.6.3",
         ],
+        "watch": ["tensorboardX>=2.6.3"],
         "bench": [
             "giotto-ph>=0.2.4",
             "gudhi>=3.10",

@@ -33,7 +33,7 @@ def fail(message: object) -> int:
 def _guarded(main: Callable[[], int | None]) -> int:
     try:
         return main() or 0
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         return fail(error)
 
 

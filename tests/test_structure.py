@@ -41,6 +41,7 @@ OUTSIDE = {
     "ml_collections": {"sweep"},
     "absl": set(),
     "orbax": {"store"},
+    "tensorboardX": {"store"},
     "matplotlib": {"redundancy", "results"},
 }
 
