@@ -30,7 +30,10 @@ BELOW = {
         "activations", "data", "kernels", "models", "registry", "regularisers", "sampling",
         "validation",
     },
-    "sweep": {"data", "models", "registry", "regularisers", "store", "training", "validation"},
+    "sweep": {
+        "data", "models", "redundancy", "registry", "regularisers", "store", "training",
+        "validation",
+    },
     "loading": {"sweep"},
     "results": {"store"},
 }  # fmt: skip

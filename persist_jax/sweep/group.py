@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from persist_jax.store.checkpoints import BEST, Checkpoints
 from persist_jax.store.configuration import Configuration
@@ -15,6 +15,7 @@ from persist_jax.store.group_file import GroupFile, read_group, write_group
 from persist_jax.store.history import GrowingHistory
 from persist_jax.store.record import Accuracy, has_result, write_result
 from persist_jax.store.sweep_folder import profile_folder
+from persist_jax.sweep.diagnosis import Diagnosis
 from persist_jax.sweep.experiment import load_experiment
 from persist_jax.sweep.grid import Group
 from persist_jax.sweep.profiling import profiled
@@ -62,7 +63,8 @@ def train_group(
     """
     experiment = load_experiment(config)
     options = experiment.options(group.network)
-    disk = _GroupOnDisk(experiment.programs(group.network, group.regulariser), group, workdir)
+    programs = experiment.programs(group.network, group.regulariser)
+    disk = _GroupOnDisk(programs, experiment.diagnosis(group.network), group, workdir)
     cohort = disk.start(lambda run: experiment.programs(run.network, run.regulariser))
     folders = {run: disk.folders[run] for run in cohort.training}
     second = cohort.epoch + 1
@@ -119,8 +121,15 @@ class _GroupOnDisk:
     not whole.
     """
 
-    def __init__(self, programs: Programs, group: Group, workdir: str | os.PathLike[str]):
+    def __init__(
+        self,
+        programs: Programs,
+        diagnosis: Diagnosis,
+        group: Group,
+        workdir: str | os.PathLike[str],
+    ):
         self._programs = programs
+        self._diagnosis = diagnosis
         self._group = group
         self._workdir = Path(workdir)
         self._file = group.path(self._workdir)
@@ -166,8 +175,8 @@ class _GroupOnDisk:
                 state, cohort.epoch, self._programs.plan
             )
             accuracy = {"initial": self._initial[run].plain(), "trained": trained}
-            seconds = float(rows["seconds"].sum())
-            write_result(folder, record | {"accuracy": accuracy, "seconds": seconds})
+            record |= {"accuracy": accuracy, "seconds": float(rows["seconds"].sum())}
+            write_result(folder, record | {"redundancy": self._redundancy(run, state)})
             checkpoints.prune(int(state.best.epoch), newest=False)
             self._history[run].discard_parts()
 
@@ -186,6 +195,12 @@ class _GroupOnDisk:
     def close(self) -> None:
         """Every run has ended: there is nothing to go on with."""
         self._file.unlink(missing_ok=True)
+
+    def _redundancy(self, run: int, state: LaneState) -> dict[str, Any]:
+        # A run that is continued began with weights that are known no more after a resumption.
+        fresh = self._group.continued_at is None
+        initial = self._initial_state(self._group.runs[run].seed).variables if fresh else None
+        return self._diagnosis.record(initial, state.best.variables)
 
     def _load(self, run: int, epoch: int) -> LaneState:
         like = self._initial_state(self._group.runs[run].seed)

@@ -6,6 +6,9 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from scipy.cluster.hierarchy import linkage
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial.distance import squareform
 
 import persist_jax as pj
 from persist_jax.store.checkpoints import BEST, Checkpoints
@@ -50,6 +53,24 @@ def test_its_points_are_those_of_the_snapshots(run):
     points = run.points(run.dataset.train.x[first], "initial")
     assert points.shape == (6 + 4 + 10, 70)
     np.testing.assert_allclose(pj.correlation_deaths(points), run.history["deaths"][0], atol=1e-5)
+
+
+def test_its_record_counts_what_is_redundant(run):
+    """As NumPy and SciPy count it, in double precision."""
+    assert (run.record.redundancy.threshold, run.record.redundancy.examples) == (0.9, 70)
+    for weights in ("initial", "trained"):
+        points = np.asarray(run.points(run.dataset.validation.x[:70], weights), np.float64)
+        with np.errstate(invalid="ignore"):
+            size = np.nan_to_num(np.abs(np.corrcoef(points)))
+        np.fill_diagonal(size, 1)
+        _, labels = connected_components(size >= 0.9)
+        sizes = np.bincount(labels)
+        deaths = linkage(squareform(1 - size, checks=False), "single")[:, 2]
+        found = getattr(run.record.redundancy, weights)
+        assert found.neurons == len(points) == 20
+        assert found.constant == np.sum(np.ptp(points, axis=1) == 0)
+        assert (found.clusters, found.clustered) == (sum(sizes > 1), sum(sizes[sizes > 1]))
+        np.testing.assert_allclose(found.deaths, np.quantile(deaths, np.arange(5) / 4), atol=1e-5)
 
 
 def test_its_activations_are_whole_layers_for_redundancy(run):
