@@ -71,8 +71,10 @@ setup(
             "pytest>=8.3",
             "pytest-xdist>=3.6",
             "ruff>=0.8",
+            "tensorboardX>=2.6.3",
         ],
         "docs": [*EXPERIMENT, "pdoc>=16.0"],
+        "watch": ["tensorboardX>=2.6.3"],
         "bench": [
             *EXPERIMENT,
             "giotto-ph>=0.2.4",

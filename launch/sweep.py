@@ -17,6 +17,12 @@ DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the plan and stop.")
 COMPILATION_CACHE = flags.DEFINE_bool(
     "compilation_cache", True, "Keep compiled programs in the cache folder for the next time."
 )
+TENSORBOARD = flags.DEFINE_bool(
+    "tensorboard", False, "Write event files to DIR/tensorboard; needs the extra `watch`."
+)
+PROFILE = flags.DEFINE_bool(
+    "profile", False, "Profile the second epoch of the first group, into DIR/profile."
+)
 flags.mark_flag_as_required("config")
 
 
@@ -27,6 +33,8 @@ def main() -> int:
     from persist_jax.sweep.reading import read_configuration
     from persist_jax.sweep.run import describe
 
+    if TENSORBOARD.value:
+        from persist_jax.store import event_files  # noqa: F401  # says what is missing, before all
     overridden = config_flags.get_override_values(flags.FLAGS["config"])
     config, notices = read_configuration(CONFIG.value, overridden)
     use_cores(config)
@@ -79,7 +87,8 @@ def _sweep(config, workdir: Path) -> int:
         settle(experiment.config, workdir, places(config), defaults(config))
         for line in describe_training(experiment):
             print(line, flush=True)
-        if not run_sweep(experiment.config, workdir, stop):
+        how = {"tensorboard": TENSORBOARD.value, "profile": PROFILE.value}
+        if not run_sweep(experiment.config, workdir, stop, **how):
             print(f"Saved. The same command goes on from here: {workdir}")
             return stop.exit_status
     print(f"Report: {write_report([workdir], options=config.report)}")

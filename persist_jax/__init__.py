@@ -21,6 +21,7 @@ from persist_jax.kernels import (
     zeroth_deaths,
 )
 from persist_jax.living import living_deaths, living_neurons
+from persist_jax.loading import load_run
 from persist_jax.redundancy import redundancy
 from persist_jax.regularisers import l1, l2, mean_correlation, t1, t2
 from persist_jax.sampling import Labels, sample_neurons
@@ -40,6 +41,7 @@ __all__ = [
     "l2",
     "living_deaths",
     "living_neurons",
+    "load_run",
     "make_term",
     "mean_correlation",
     "minimum_spanning_tree",

@@ -26,14 +26,16 @@ BELOW = {
     "models": {"activations", "registry", "validation"},
     "data": {"extras", "registry", "validation"},
     "pgdl": {"data", "extras", "models", "validation"},
-    "store": {"validation"},
+    "store": {"extras", "validation"},
     "training": {
         "activations", "data", "kernels", "models", "registry", "regularisers", "sampling",
         "validation",
     },
     "sweep": {
-        "data", "extras", "models", "registry", "regularisers", "store", "training", "validation"
+        "data", "extras", "models", "redundancy", "registry", "regularisers", "store", "training",
+        "validation",
     },
+    "loading": {"extras", "sweep"},
     "results": {"extras", "store"},
 }  # fmt: skip
 # What only some rooms may know of the libraries around us.
@@ -43,6 +45,7 @@ OUTSIDE = {
     "ml_collections": {"sweep"},
     "absl": set(),
     "orbax": {"store"},
+    "tensorboardX": {"store"},
     "matplotlib": {"redundancy", "results"},
 }
 

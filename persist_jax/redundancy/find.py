@@ -77,9 +77,9 @@ def redundancy(
     points = points_of([sampled[k] for k in chosen])
     if not rows:
         raise ValueError(f"fraction: {fraction} of the layers leaves no neuron")
-    unit = standardise(points)
+    unit = _standardised(points)
     _finite(unit, rows)
-    constant = np.asarray((unit == 0).all(1))
+    constant = (np.asarray(unit) == 0).all(1)
     tree = jax.tree.map(np.asarray, _compiled_tree(points, algorithm=algorithm))
     close = tree.deaths <= 1 - threshold + 8 * np.finfo(np.float32).eps
     groups = _clusters(len(rows), tree.edges[close])
@@ -101,6 +101,10 @@ def redundancy(
     )
 
 
+# One program instead of one per operation.
+_standardised = jax.jit(standardise)
+
+
 def _check(activations: PyTree, threshold: float, top: int) -> None:
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(activations)):
         raise ValueError("activations: redundancy returns Python values; call it outside of jit")
@@ -111,7 +115,7 @@ def _check(activations: PyTree, threshold: float, top: int) -> None:
 
 
 def _finite(unit: jax.Array, rows: Sequence[Neuron]) -> None:
-    wrong = np.flatnonzero(~np.asarray(jnp.isfinite(unit).all(1)))
+    wrong = np.flatnonzero(~np.isfinite(unit).all(1))
     if len(wrong):
         layer, index = rows[wrong[0]]
         more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""

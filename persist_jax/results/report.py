@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from persist_jax.results.animation import animate_deaths
 from persist_jax.results.diagram import draw, tikz
 from persist_jax.results.plots import plot_deaths, plot_losses, read_histories
+from persist_jax.results.redundant import redundant_rows, threshold
 from persist_jax.results.selection import Table, combine, tabulate
 from persist_jax.results.statistics import DEFAULTS, Comparison, compare, describe
 from persist_jax.results.tables import (
@@ -128,6 +129,8 @@ def _page(
         time=_time(sum((record.seconds for _, record in runs), start=0.0)),
         wins=wins,
         won_weights=sorted({weight for won in wins.values() for weight in won}),
+        redundant=redundant_rows(everything),
+        threshold=threshold(everything),
         runs=sorted(runs, key=lambda entry: entry[1].status != "diverged"),
         pictures={name: _embedded(name, files[name]) for name in EMBEDDED},
     )

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from persist_jax.store.files import read_json, replace_json
 from persist_jax.store.run import CONTINUED, Run, runs_folder
-from persist_jax.validation import Count, Fields, NotNegative, Share
+from persist_jax.validation import Count, Fields, NotNegative, Share, Size
 
 RESULT_FILE = "result.json"
 
@@ -31,6 +31,48 @@ class Accuracies(Fields):
     trained: Accuracy
 
 
+class RedundantCounts(Fields):
+    """How much of a network is redundant, on one batch.
+
+    Attributes:
+        neurons: how many were looked at: those that were sampled.
+        constant: how many of them have one value on the whole batch.
+        clusters: how many groups are joined by correlations of at least the threshold.
+        clustered: how many neurons are in one.
+        deaths: least, quartiles and largest of `1 - |corr|` on the minimum spanning tree; of a
+            single neuron there are none.
+    """
+
+    neurons: Size
+    constant: Count
+    clusters: Count
+    clustered: Count
+    deaths: tuple[Share, ...]
+
+    @field_validator("deaths")
+    @classmethod
+    def _are_five(cls, deaths: tuple[float, ...]) -> tuple[float, ...]:
+        if len(deaths) not in (0, 5) or list(deaths) != sorted(deaths):
+            raise ValueError(f"{list(deaths)} are not five numbers that ascend")
+        return deaths
+
+
+class Redundancies(Fields):
+    """What is redundant before training and with the best weights; null where it is not known.
+
+    Attributes:
+        threshold: the least |corr| within a cluster.
+        examples: size of the batch, of the first validation examples.
+        initial: before training.
+        trained: with the best weights.
+    """
+
+    threshold: Share
+    examples: Size
+    initial: RedundantCounts | None
+    trained: RedundantCounts | None
+
+
 class Record(Fields):
     """The fields of `result.json`.
 
@@ -47,6 +89,8 @@ class Record(Fields):
         validation_loss: of the best weights.
         accuracy: of the initial and of the best weights, fractions of 1.
         seconds: time of training.
+        redundancy: what is redundant in the initial and in the best weights; not in files of
+            before 0.2.
         folder: where the record was read from; not in the file.
     """
 
@@ -62,6 +106,7 @@ class Record(Fields):
     validation_loss: float | None
     accuracy: Accuracies
     seconds: NotNegative
+    redundancy: Redundancies | None = None
     folder: Path | None = Field(default=None, exclude=True)
 
     @model_validator(mode="after")
@@ -73,6 +118,11 @@ class Record(Fields):
                     if value is None:
                         raise ValueError(f"accuracy.{moment}.{part}: None is not in [0, 1]")
         return self
+
+    def plain(self) -> dict[str, Any]:
+        """The fields as JSON has them; without those that are not known."""
+        fields = super().plain()
+        return fields if self.redundancy else {n: fields[n] for n in fields if n != "redundancy"}
 
     @property
     def run(self) -> Run:
@@ -148,6 +198,8 @@ def _plain(value: Any) -> Any:
     """Python's own numbers instead of NumPy's, and None for those JSON cannot hold."""
     if isinstance(value, Mapping):
         return {name: _plain(entry) for name, entry in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(entry) for entry in value]
     if isinstance(value, np.integer):
         return int(value)
     if isinstance(value, float | np.floating):

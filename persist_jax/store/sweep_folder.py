@@ -68,6 +68,11 @@ def report_folder(workdir: Path) -> Path:
     return workdir / "report"
 
 
+def profile_folder(workdir: Path) -> Path:
+    """Where profiles of its training go."""
+    return workdir / "profile"
+
+
 def read_sweep(workdir: str | os.PathLike[str]) -> SweepFolder:
     """Read a sweep's folder.
 

@@ -15,6 +15,7 @@ from persist_jax.models.model import Model
 from persist_jax.models.registry import MODELS, build_model
 from persist_jax.regularisers import regulariser as regulariser_named
 from persist_jax.store.configuration import Configuration
+from persist_jax.sweep.diagnosis import Diagnosis
 from persist_jax.sweep.host_devices import cores_that_fit
 from persist_jax.sweep.reading import model_section, options_of
 from persist_jax.training.layout import Layout, make_layout
@@ -39,6 +40,7 @@ class Experiment:
     models: dict[str, Model]
     _on_devices: dict[tuple, Data] = field(default_factory=dict)
     _programs: dict[str, dict[str, Programs]] = field(default_factory=dict)
+    _diagnoses: dict[str, Diagnosis] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def options(self, network: str) -> Options:
@@ -92,6 +94,14 @@ class Experiment:
             layout,
             self._on_devices[layout.devices],
         )
+
+    def diagnosis(self, network: str) -> Diagnosis:
+        """What counts redundant neurons of a network; that of the last network is kept."""
+        if network not in self._diagnoses:
+            self._diagnoses.clear()
+            own = self.models[network], self.options(network), self.dataset
+            self._diagnoses[network] = Diagnosis(*own)
+        return self._diagnoses[network]
 
     def points(self, network: str) -> int:
         """How many neurons enter the point cloud."""

@@ -4,17 +4,22 @@ import functools
 import math
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from persist_jax.store.checkpoints import BEST, Checkpoints
 from persist_jax.store.configuration import Configuration
 from persist_jax.store.group_file import GroupFile, read_group, write_group
 from persist_jax.store.history import GrowingHistory
 from persist_jax.store.record import Accuracy, has_result, write_result
+from persist_jax.store.sweep_folder import profile_folder
+from persist_jax.sweep.diagnosis import Diagnosis
 from persist_jax.sweep.experiment import load_experiment
 from persist_jax.sweep.grid import Group
+from persist_jax.sweep.profiling import profiled
+from persist_jax.sweep.watching import Watcher
 from persist_jax.training.cohort import Cohort, Row, outcome
 from persist_jax.training.programs import Programs
 from persist_jax.training.state import Best, LaneState
@@ -36,6 +41,8 @@ def train_group(
     *,
     report: Callable[[Progress], None] = lambda progress: None,
     must_stop: Callable[[], bool] = lambda: False,
+    tensorboard: bool = False,
+    profile: bool = False,
 ) -> bool:
     """Train every run of a group that has no result, and leave the results in the folder.
 
@@ -45,6 +52,8 @@ def train_group(
         workdir: the sweep's folder.
         report: called after every epoch.
         must_stop: asked after every epoch whether to stop.
+        tensorboard: whether to write event files beside the lines of `epochs.jsonl`.
+        profile: whether to profile the second epoch from here; the first has the start in it.
 
     Returns:
         Whether every run has ended. If not, everything is saved and the same call goes on later.
@@ -54,25 +63,39 @@ def train_group(
     """
     experiment = load_experiment(config)
     options = experiment.options(group.network)
-    disk = _GroupOnDisk(experiment.programs(group.network, group.regulariser), group, workdir)
+    programs = experiment.programs(group.network, group.regulariser)
+    disk = _GroupOnDisk(programs, experiment.diagnosis(group.network), group, workdir)
     cohort = disk.start(lambda run: experiment.programs(run.network, run.regulariser))
-    while cohort.training:
-        rows = cohort.train_epoch()
-        last = cohort.epoch >= options.epochs
-        disk.append(rows)
-        ended = [run for run, row in rows.items() if row.ended or last]
-        disk.finish(cohort, ended)
-        cohort.end(ended)
-        losses = [row.validation_loss for row in rows.values()]
-        loss = min(filter(math.isfinite, losses), default=math.nan)
-        report(Progress(cohort.epoch, options.epochs, len(cohort.training), loss))
-        stop = must_stop()
-        if cohort.training and (stop or cohort.epoch % options.checkpoint_every == 0):
-            disk.save(cohort)
-            if stop:
-                return False
+    folders = {run: disk.folders[run] for run in cohort.training}
+    second = cohort.epoch + 1
+    with Watcher(Path(workdir), folders, cohort.epoch, tensorboard=tensorboard) as watcher:
+        while cohort.training:
+            with _profiled(group, workdir, profile and cohort.epoch == second):
+                rows = cohort.train_epoch()
+            last = cohort.epoch >= options.epochs
+            disk.append(rows)
+            watcher.append(cohort.epoch, rows)
+            ended = [run for run, row in rows.items() if row.ended or last]
+            disk.finish(cohort, ended)
+            cohort.end(ended)
+            losses = [row.validation_loss for row in rows.values()]
+            loss = min(filter(math.isfinite, losses), default=math.nan)
+            report(Progress(cohort.epoch, options.epochs, len(cohort.training), loss))
+            stop = must_stop()
+            if cohort.training and (stop or cohort.epoch % options.checkpoint_every == 0):
+                disk.save(cohort)
+                if stop:
+                    return False
     disk.close()
     return True
+
+
+def _profiled(
+    group: Group, workdir: str | os.PathLike[str], wanted: bool
+) -> AbstractContextManager[None]:
+    if not wanted:
+        return nullcontext()
+    return profiled(profile_folder(Path(workdir)), f"an epoch of {group.label}")
 
 
 def compile_group(
@@ -98,12 +121,19 @@ class _GroupOnDisk:
     not whole.
     """
 
-    def __init__(self, programs: Programs, group: Group, workdir: str | os.PathLike[str]):
+    def __init__(
+        self,
+        programs: Programs,
+        diagnosis: Diagnosis,
+        group: Group,
+        workdir: str | os.PathLike[str],
+    ):
         self._programs = programs
+        self._diagnosis = diagnosis
         self._group = group
         self._workdir = Path(workdir)
         self._file = group.path(self._workdir)
-        self._folders = [group.folder(run, self._workdir) for run in group.runs]
+        self.folders = [group.folder(run, self._workdir) for run in group.runs]
         # Runs of one seed start alike, whatever their weight.
         self._initial_state = functools.cache(programs.start)
 
@@ -115,14 +145,14 @@ class _GroupOnDisk:
         """
         saved = read_group(self._file) if self._file.exists() else None
         runs = range(len(self._group.runs))
-        unfinished = [run for run in runs if not has_result(self._folders[run])]
+        unfinished = [run for run in runs if not has_result(self.folders[run])]
         if saved:
             unfinished = [run for run in unfinished if run in saved.slots]
             states = {run: self._load(run, saved.epoch) for run in unfinished}
         else:
             states = {run: self._fresh(run, regularised) for run in unfinished}
         epoch = saved.epoch if saved else self._group.continued_at or 0
-        self._history = [GrowingHistory(folder, epoch) for folder in self._folders]
+        self._history = [GrowingHistory(folder, epoch) for folder in self.folders]
         weights = [run.weight for run in self._group.runs]
         slots = saved.slots if saved else None
         cohort = Cohort(self._programs, weights, states, slots=slots, epoch=epoch)
@@ -137,7 +167,7 @@ class _GroupOnDisk:
     def finish(self, cohort: Cohort, ended: list[int]) -> None:
         """Write the results of runs that have ended."""
         for run, trained in cohort.accuracies(ended).items():
-            folder, state = self._folders[run], cohort.state(run)
+            folder, state = self.folders[run], cohort.state(run)
             checkpoints = Checkpoints(folder)
             checkpoints.save(BEST, state.best.variables)
             rows = self._history[run].finish()
@@ -145,8 +175,8 @@ class _GroupOnDisk:
                 state, cohort.epoch, self._programs.plan
             )
             accuracy = {"initial": self._initial[run].plain(), "trained": trained}
-            seconds = float(rows["seconds"].sum())
-            write_result(folder, record | {"accuracy": accuracy, "seconds": seconds})
+            record |= {"accuracy": accuracy, "seconds": float(rows["seconds"].sum())}
+            write_result(folder, record | {"redundancy": self._redundancy(run, state)})
             checkpoints.prune(int(state.best.epoch), newest=False)
             self._history[run].discard_parts()
 
@@ -156,19 +186,25 @@ class _GroupOnDisk:
         for run in cohort.training:
             state = cohort.state(run)
             best_epoch[run] = int(state.best.epoch)
-            Checkpoints(self._folders[run]).save(cohort.epoch, state)
+            Checkpoints(self.folders[run]).save(cohort.epoch, state)
             self._history[run].flush(cohort.epoch)
         write_group(self._file, cohort.epoch, self._group.runs, cohort.slots, self._initial)
         for run, epoch in best_epoch.items():
-            Checkpoints(self._folders[run]).prune(epoch, newest=True)
+            Checkpoints(self.folders[run]).prune(epoch, newest=True)
 
     def close(self) -> None:
         """Every run has ended: there is nothing to go on with."""
         self._file.unlink(missing_ok=True)
 
+    def _redundancy(self, run: int, state: LaneState) -> dict[str, Any]:
+        # A run that is continued began with weights that are known no more after a resumption.
+        fresh = self._group.continued_at is None
+        initial = self._initial_state(self._group.runs[run].seed).variables if fresh else None
+        return self._diagnosis.record(initial, state.best.variables)
+
     def _load(self, run: int, epoch: int) -> LaneState:
         like = self._initial_state(self._group.runs[run].seed)
-        return Checkpoints(self._folders[run]).load(epoch, like)
+        return Checkpoints(self.folders[run]).load(epoch, like)
 
     def _fresh(self, run: int, regularised: Callable) -> LaneState:
         """The state before the first epoch: initial weights, or those of an epoch of the run."""

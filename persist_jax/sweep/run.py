@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from persist_jax.store.configuration import Configuration
 from persist_jax.store.record import has_result
@@ -20,7 +21,12 @@ _AHEAD = 2
 
 
 def run_sweep(
-    config: Configuration, workdir: Path, must_stop: Callable[[], bool] = lambda: False
+    config: Configuration,
+    workdir: Path,
+    must_stop: Callable[[], bool] = lambda: False,
+    *,
+    tensorboard: bool = False,
+    profile: bool = False,
 ) -> bool:
     """Train what has no result yet.
 
@@ -28,14 +34,19 @@ def run_sweep(
         config: the configuration, as it is settled in the folder.
         workdir: the sweep's folder.
         must_stop: asked after every epoch whether to stop.
+        tensorboard: whether to write event files.
+        profile: whether to profile an epoch of the first group.
 
     Returns:
         Whether everything is finished; `False` after a stop, with everything saved.
     """
-    if not _train(groups(config, workdir), config, workdir, must_stop):
+    how = {"must_stop": must_stop, "tensorboard": tensorboard}
+    found = groups(config, workdir)
+    if not _train(found, config, workdir, profile=profile, **how):
         return False
+    profile = profile and not found
     return not config.continued or _train(
-        continued_groups(config, workdir), config, workdir, must_stop
+        continued_groups(config, workdir), config, workdir, profile=profile, **how
     )
 
 
@@ -65,7 +76,7 @@ def describe_training(experiment: Experiment) -> Iterator[str]:
 
 
 def _train(
-    found: list[Group], config: Configuration, workdir: Path, must_stop: Callable[[], bool]
+    found: list[Group], config: Configuration, workdir: Path, *, profile: bool, **how: Any
 ) -> bool:
     following = iter(found[1:])
     with ThreadPoolExecutor(_AHEAD, "compile") as compilation:
@@ -73,7 +84,8 @@ def _train(
             for later in itertools.islice(following, _AHEAD if number == 1 else 1):
                 compilation.submit(compile_group, config, later, workdir)
             with show_progress(f"[{number}/{len(found)}] {group.label}") as report:
-                if not train_group(config, group, workdir, report=report, must_stop=must_stop):
+                how |= {"report": report, "profile": profile and number == 1}
+                if not train_group(config, group, workdir, **how):
                     return False
     return True
 

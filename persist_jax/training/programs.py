@@ -4,7 +4,6 @@ import threading
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from persist_jax.models.model import Model, Variables
@@ -13,7 +12,13 @@ from persist_jax.training.epoch import EpochMetrics, EpochPlan, evaluate, make_e
 from persist_jax.training.layout import Layout
 from persist_jax.training.optimisers import make_optimiser
 from persist_jax.training.options import Options
-from persist_jax.training.state import Data, Lane, LaneState, initial_state
+from persist_jax.training.state import (
+    Data,
+    Lane,
+    LaneState,
+    initial_state,
+    initial_variables,
+)
 
 
 class Evaluation:
@@ -115,8 +120,7 @@ class Programs:
         return self.evaluation.accuracies(lanes.state.best.variables, wanted)
 
     def _initial(self, seed: int) -> LaneState:
-        one_example = jnp.zeros((1, *self.data.train.x.shape[2:]))
-        variables = self._model.init(jax.random.key(seed), one_example)
+        variables = initial_variables(self._model, self.data.train.x.shape[2:], seed)
         with_term = self._regulariser is not None
         return initial_state(
             variables, self._optimiser, self.options, seed, with_term=with_term

@@ -8,7 +8,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from persist_jax.data.dataset import Dataset, Split
-from persist_jax.models.model import Variables
+from persist_jax.models.model import Model, Variables
 from persist_jax.training.options import Options
 
 # Why a lane stopped before its time; the index is what the state carries.
@@ -77,6 +77,11 @@ class Data(NamedTuple):
     @classmethod
     def of(cls, dataset: Dataset) -> "Data":
         return cls(dataset.train, dataset.validation, dataset.test)
+
+
+def initial_variables(model: Model, input_shape: tuple[int, ...], seed: int) -> Variables:
+    """The weights that a run of that seed starts from."""
+    return model.init(jax.random.key(seed), jnp.zeros((1, *input_shape)))
 
 
 def initial_state(

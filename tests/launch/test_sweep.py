@@ -37,6 +37,9 @@ assert not {"tensorflow", "tensorflow_datasets"} & set(sys.modules)
 """
 
 
+COMMAND = "import launch.sweep; launch.command_line.run(launch.sweep.main)"
+
+
 def _command(*arguments):
     return [sys.executable, "-m", "launch.sweep", *arguments]
 
@@ -89,6 +92,17 @@ def test_bad_input_is_one_line_and_status_2(tmp_path, arguments, words):
     done = _run(*DIGITS, *arguments, f"--workdir={tmp_path / 'out'}")
     assert done.returncode == 2
     assert words in done.stderr and len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_event_files_need_their_package_before_anything_else(tmp_path):
+    without = "import sys; sys.modules['tensorboardX'] = None; " + COMMAND
+    done = subprocess.run(
+        [sys.executable, "-c", without, *DIGITS, "--tensorboard", f"--workdir={tmp_path / 'out'}"],
+        cwd=ROOT, env=_environment(), capture_output=True, text=True,
+    )  # fmt: skip
+    needed = '--tensorboard needs tensorboardX: pip install "persist_jax[watch]"\n'
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", needed)
     assert not (tmp_path / "out").exists()
 
 

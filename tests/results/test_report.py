@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from persist_jax.results.redundant import redundant_rows
 from persist_jax.results.report import write_report
-from persist_jax.store import read_report_options
+from persist_jax.results.selection import tabulate
+from persist_jax.store import read_report_options, read_sweep
 
 ROOT = Path(__file__).parents[2]
 FILES = {
@@ -140,6 +142,46 @@ def test_text_of_a_run_or_a_config_is_escaped(tmp_path, sweeps):
     assert page.text.count(evil) >= 3
 
 
+def _counts(constant, least):
+    deaths = [least, 0.2, 0.3, 0.4, 1.0]
+    counts = {"neurons": 60, "constant": constant, "clusters": 2, "clustered": 7, "deaths": deaths}
+    return counts
+
+
+def test_what_is_redundant_is_a_table(tmp_path, sweeps):
+    sweeps.config(tmp_path, networks=["mlp_0"], regularisers=["none", "t1", "t2"])
+    for name, weight, constant in (("none", 0.0, 4), ("t1", 0.1, 31), ("t1", 1.0, 50)):
+        found = {"threshold": 0.9, "examples": 43}
+        found |= {"initial": _counts(3, 0.125), "trained": _counts(constant, 0.0625)}
+        level = 0.8 if weight < 1 else 0.7
+        fields = sweeps.record("mlp_0", name, weight, validation=level, redundancy=found)
+        sweeps.run(tmp_path, fields)
+    sweeps.run(tmp_path, sweeps.record("mlp_0", "t2", 0.1))  # of an older version
+    text = write_report(tmp_path).read_text()
+    assert "joined by |corr|\N{NO-BREAK SPACE}≥\N{NO-BREAK SPACE}0.9," in Page(text).text
+    section = text[text.index("What is redundant") : text.index("All runs")]
+    rows = [re.findall("<td[^>]*>([^<]*)</td>", row) for row in section.split("<tr")[2:]]
+    shared = ["2", "7"], ["0.200", "0.300", "0.400", "1.000"]
+    assert rows == [
+        ["mlp_0", "untrained", "60", "3", *shared[0], "0.125", *shared[1]],
+        ["mlp_0", "none", "60", "4", *shared[0], "0.062", *shared[1]],
+        ["mlp_0", "t1", "60", "31", *shared[0], "0.062", *shared[1]],
+        ["mlp_0", "t2", ""],
+    ]
+
+
+def test_untrained_weights_have_a_row_per_seed_of_the_best_runs(tmp_path, sweeps):
+    sweeps.config(tmp_path)
+    for name, seed in (("none", 2), ("t1", 0), ("t2", 2)):
+        found = {"threshold": 0.9, "examples": 43}
+        found |= {"initial": _counts(seed, 0.1), "trained": _counts(9, 0.1)}
+        sweeps.run(tmp_path, sweeps.record("mlp_0", name, 0.0, seed, redundancy=found))
+    rows = redundant_rows(tabulate(read_sweep(tmp_path)))
+    assert [(row.weights, row.counts.constant) for row in rows] == [
+        ("untrained, seed 0", 0), ("untrained, seed 2", 2), ("none", 9), ("t1", 9), ("t2", 9)
+    ]  # fmt: skip
+
+
 def test_a_notice_stands_on_a_banner_of_its_own(tmp_path, sweeps):
     notice = "Not the paper's data: give --config.dataset.root=<b>DIR</b> & wait."
     sweeps.config(tmp_path / "a", "small", notice=notice)
@@ -151,8 +193,9 @@ def test_a_notice_stands_on_a_banner_of_its_own(tmp_path, sweeps):
     assert html.index('class="banner"') < html.index("<h2>")
 
 
-def test_without_a_notice_there_is_no_banner(report):
-    assert 'class="banner"' not in (report / "index.html").read_text()
+def test_without_a_notice_there_is_no_banner_and_without_counts_no_table_of_them(report):
+    text = (report / "index.html").read_text()
+    assert 'class="banner"' not in text and "What is redundant" not in text
 
 
 def test_a_regulariser_of_somebody_else_gets_a_whole_report(tmp_path, sweeps):

@@ -61,6 +61,21 @@ def test_a_record_survives_the_disk(tmp_path):
     assert [copy.plain() for copy in read_results(other)] == [fields]
 
 
+COUNTS = {"neurons": 9, "constant": 1, "clusters": 2, "clustered": 5}
+COUNTS["deaths"] = [0.0, 0.1, 0.2, 0.3, 1.0]
+FOUND = {"threshold": 0.9, "examples": 43, "initial": None, "trained": COUNTS}
+
+
+def test_what_is_redundant_may_be_on_record(tmp_path):
+    folder = write(tmp_path, result(redundancy=FOUND))
+    assert json.loads((folder / "result.json").read_text())["redundancy"] == FOUND
+    (record,) = read_results(tmp_path)
+    assert record.redundancy.initial is None and record.redundancy.trained.clustered == 5
+    write(tmp_path, result())
+    assert "redundancy" not in json.loads((folder / "result.json").read_text())
+    assert read_results(tmp_path)[0].redundancy is None
+
+
 def test_numpy_numbers_and_lost_losses_become_plain(tmp_path):
     nowhere = dict.fromkeys(PARTS, float("nan"))
     accuracy = {"initial": {part: np.float32(0.5) for part in nowhere}, "trained": nowhere}
@@ -98,6 +113,12 @@ def test_continued_runs_follow_the_one_they_continue(tmp_path):
         ({"test": 70.0}, "accuracy.trained.test: 70.0"),
         ({"reason": 3}, "reason: 3 is not text"),
         ({"accuracy": {"trained": {}}}, "accuracy.initial: missing"),
+        ({"redundancy": FOUND | {"threshold": 2.0}}, "redundancy.threshold: 2.0 must be at most"),
+        ({"redundancy": {"trained": COUNTS}}, "redundancy.threshold: missing"),
+        (
+            {"redundancy": FOUND | {"initial": COUNTS | {"deaths": [0.5, 0.1, 0.2, 0.3, 0.4]}}},
+            "redundancy.initial.deaths: [0.5, 0.1, 0.2, 0.3, 0.4] are not five numbers",
+        ),
         ({"speed": 1}, "speed: unknown field; known are network, regulariser"),
     ],
 )

@@ -1,5 +1,8 @@
 """A group on disk: results, interruption, kills; resumed is uninterrupted, to the bit."""
 
+import gzip
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,8 +36,17 @@ def _results(folder):
         record = read_result(_run(weight).folder(folder))
         history = read_history(_run(weight).folder(folder))
         history.pop("seconds")
+        history |= {f"line {line.pop('epoch')}": line for line in _lines(folder, weight)}
         everything[weight] = record.model_copy(update={"seconds": 0.0, "folder": None}), history
     return everything
+
+
+def _lines(folder, weight):
+    """The lines of a run, without what differs from time to time."""
+    text = (_run(weight).folder(folder) / "epochs.jsonl").read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert all(line.pop("seconds") > 0 for line in lines)
+    return lines
 
 
 def _same(ours, theirs):
@@ -95,6 +107,56 @@ def test_a_record_is_what_its_history_says(uninterrupted):
     assert np.all(history["train_term"] > 0)
     best = history["validation_accuracy"][record.best_epoch - 1]
     np.testing.assert_allclose(record.accuracy.trained.validation, best)
+
+
+def test_its_lines_are_what_its_history_says(uninterrupted):
+    for weight in WEIGHTS:
+        history = read_history(_run(weight).folder(uninterrupted))
+        lines = _lines(uninterrupted, weight)
+        assert [line.pop("epoch") for line in lines] == list(range(1, len(lines) + 1))
+        for name in ("validation_loss", "validation_accuracy"):
+            found = [line[name] for line in lines if line[name] is not None]
+            np.testing.assert_allclose(found, history[name], rtol=1e-6)
+        if weight == 1e38:
+            assert len(lines) == 1 and not any(lines[0].values())
+            continue
+        for name in ("train_loss", "train_term"):
+            means = history[name].reshape(5, 2).mean(1)
+            np.testing.assert_allclose([line[name] for line in lines], means, rtol=1e-6)
+
+
+def test_a_run_that_ended_after_the_checkpoint_keeps_its_lines(train, tmp_path):
+    assert not train(tmp_path, must_stop=_after(2))
+    ended = _run(1e38).folder(tmp_path) / "epochs.jsonl"
+    text = "".join(json.dumps({"epoch": epoch}) + "\n" for epoch in (1, 2, 3))
+    ended.write_text(text)
+    assert train(tmp_path)
+    assert ended.read_text() == text
+
+
+def test_a_run_that_cannot_be_watched_is_trained_all_the_same(
+    train, uninterrupted, tmp_path, capsys
+):
+    for weight in WEIGHTS[1:]:
+        (_run(weight).folder(tmp_path) / "epochs.jsonl").mkdir(parents=True)
+    assert train(tmp_path)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "epochs.jsonl" in line and "training goes on" in line
+    for weight in WEIGHTS:
+        ours, theirs = (read_result(_run(weight).folder(f)) for f in (tmp_path, uninterrupted))
+        assert (ours.status, ours.accuracy) == (theirs.status, theirs.accuracy)
+    assert _lines(tmp_path, WEIGHTS[0]) == _lines(uninterrupted, WEIGHTS[0])
+
+
+def test_a_profile_is_of_the_second_epoch_and_says_where_it_is(train, tmp_path, capsys):
+    how = {"report": lambda progress: print(progress.epoch), "profile": True}
+    assert not train(tmp_path, must_stop=_after(3), **how)
+    (file,) = (tmp_path / "profile").rglob("perfetto_trace.json.gz")
+    first, line, *others = capsys.readouterr().out.splitlines()
+    assert (first, others) == ("1", ["2", "3"])
+    assert line.startswith(f"Profile of an epoch of mlp l2: open {file} at https://")
+    events = json.loads(gzip.open(file).read())["traceEvents"]
+    assert sum(event.get("dur", 0) for event in events) > 0
 
 
 def test_the_best_weights_are_on_disk(uninterrupted, config):

@@ -76,6 +76,8 @@ def test_a_finished_run_is_continued_without_its_regulariser(workdir):
     folder = Run("model_148", "t1", 0.01, 0).folder(workdir)
     before, after = read_result(folder), read_result(folder / "continued")
     assert (after.run, after.status) == (before.run, "completed")
+    assert before.redundancy.initial.neurons == after.redundancy.trained.neurons == 124
+    assert after.redundancy.initial is None
     start = max((e for e in Checkpoints(folder).epochs() if e < before.best_epoch), default=0)
     history = read_history(folder / "continued")
     assert len(history["validation_loss"]) == 4 - start

@@ -1,0 +1,66 @@
+"""A run's epochs as lines to look at while it trains: `epochs.jsonl`."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+EPOCHS_FILE = "epochs.jsonl"
+
+
+class EpochLines:
+    """`epochs.jsonl` of one run: an object per epoch, whose number is its field `epoch`.
+
+    Only ever looked at: what a run goes on from, and what its report shows, is elsewhere.
+
+    Args:
+        folder: the run's folder, made when it is not there.
+        epoch: the epoch at which training goes on; lines of later ones are of no run and go, as
+            does a line that was cut off.
+
+    Raises:
+        OSError: the file cannot be read or written.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], epoch: int):
+        self._path = Path(folder) / EPOCHS_FILE
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._waiting = b""
+        with open(self._path, "a+b") as file:
+            file.seek(0)
+            self._size = _size_until(file.readlines(), epoch)
+            file.truncate(self._size)
+
+    def append(self, row: Mapping[str, float | int | None]) -> None:
+        """Add the line of an epoch; one that cannot be written waits for the next.
+
+        Args:
+            row: numbers by name, `epoch` first; None for those that are not finite.
+
+        Raises:
+            OSError: it was not written, or not wholly.
+        """
+        self._waiting += (json.dumps(row, allow_nan=False) + "\n").encode()
+        with open(self._path, "ab") as file:
+            # What an earlier attempt left of a line.
+            file.truncate(min(self._size, file.tell()))
+            file.write(self._waiting)
+        self._size += len(self._waiting)
+        self._waiting = b""
+
+    def close(self) -> None:
+        """Nothing is open between two epochs."""
+
+
+def _size_until(lines: list[bytes], epoch: int) -> int:
+    """How many bytes the whole lines of the epochs up to this one take."""
+    size = 0
+    for line in lines:
+        try:
+            whole = line.endswith(b"\n") and json.loads(line)["epoch"] <= epoch
+        except (ValueError, KeyError, TypeError):
+            whole = False
+        if not whole:
+            break
+        size += len(line)
+    return size

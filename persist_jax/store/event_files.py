@@ -1,0 +1,55 @@
+"""A run's epochs as scalars for TensorBoard."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from persist_jax.extras import needed_by
+from persist_jax.store.run import runs_folder
+
+with needed_by("--tensorboard", "watch"):
+    from tensorboardX import event_file_writer
+    from tensorboardX.proto.event_pb2 import Event, SessionLog
+    from tensorboardX.proto.summary_pb2 import Summary
+
+TENSORBOARD_FOLDER = "tensorboard"
+
+
+class EventFile:
+    """An event file of one run, `tensorboard/<network>/<regulariser>/<weight>/seed<k>/events...`.
+
+    Each time that training goes on a file is added, which tells TensorBoard to forget what
+    earlier ones say of the epochs that are trained again.
+
+    Args:
+        workdir: the sweep's folder.
+        folder: the run's folder in it.
+        epoch: the epoch at which training goes on.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+
+    def __init__(self, workdir: Path, folder: Path, epoch: int):
+        own = workdir / TENSORBOARD_FOLDER / folder.relative_to(runs_folder(workdir))
+        own.mkdir(parents=True, exist_ok=True)
+        # Not a `SummaryWriter`: its thread dies of a full disk, and then a full queue blocks us.
+        self._writer = event_file_writer.EventsWriter(str(own / "events"), f".{epoch:06d}")
+        self._write(epoch + 1, session_log=SessionLog(status=SessionLog.START))
+
+    def append(self, row: Mapping[str, float | int | None]) -> None:
+        """Add the scalars of an epoch; see `EpochLines.append`."""
+        values = [
+            Summary.Value(tag=name, simple_value=value)
+            for name, value in row.items()
+            if name != "epoch" and value is not None
+        ]
+        self._write(int(row["epoch"]), summary=Summary(value=values))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._writer.close()
+
+    def _write(self, step: int, **what: SessionLog | Summary) -> None:
+        self._writer.write_event(Event(wall_time=time.time(), step=step, **what))
+        self._writer.flush()
