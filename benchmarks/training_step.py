@@ -37,12 +37,12 @@ def options(batch: int) -> Options:
     return options.replace(batch_size=batch, patience=None, snapshot_every=0)
 
 
-def synthetic(examples: int) -> Split:
+def synthetic(examples: int, shape: tuple[int, ...] = (28, 28, 1)) -> Split:
     """Ten noisy prototypes: enough structure for the activations to be correlated."""
     rng = np.random.default_rng(0)
-    prototypes = rng.random((10, 28, 28, 1), np.float32)
+    prototypes = rng.random((10, *shape), np.float32)
     y = rng.integers(0, 10, examples).astype(np.int32)
-    noise = rng.random((examples, 28, 28, 1), np.float32)
+    noise = rng.random((examples, *shape), np.float32)
     return Split((prototypes[y] + noise) / 2, y)
 
 
