@@ -4,6 +4,8 @@ import jax
 import numpy as np
 import pytest
 
+from persist_jax.kernels import correlation_edges
+
 # Small enough that a rounding error does not grow: where two neurons are all but collinear, it
 # decides which of them an edge of the tree, and so the gradient, goes to.
 WEIGHTS = [1e-5, 1e-4, 1e-3, 1e-2]
@@ -87,6 +89,20 @@ def test_a_reused_term_over_four_devices_is_one_term(convolutional, train):
     one, _ = train(convolutional, "t2", [0.5], **sizes)
     four, _ = train(convolutional, "t2", [0.5], parallel="batch", devices=4, **sizes)
     _assert_same(_lane(four, 0), _lane(one, 0), 2e-4)
+
+
+@pytest.mark.slow
+def test_a_shared_batch_shares_the_search_for_the_tree(perceptron, build, train, monkeypatch):
+    """Each device keeps the bounds of its own rows only: 16 of the 64 that 30 neurons fill."""
+    monkeypatch.setattr(correlation_edges, "_LARGEST_MATRIX", 0)
+    sizes = {"batch_size": 28, "sampling": 1.0}
+    on_four = {"parallel": "batch", "devices": 4, **sizes}
+    one, _ = train(perceptron, "t2", [0.5], **sizes)
+    four, _ = train(perceptron, "t2", [0.5], **on_four)
+    _assert_same(_lane(four, 0), _lane(one, 0), 2e-4)
+    programs, *_ = build(perceptron, "t2", [0.5], **on_four)
+    text = programs._train.lower(*programs._shapes(1)).as_text()
+    assert "tensor<16x4xf32>" in text and "tensor<64x4xf32>" not in text
 
 
 def test_seeds_are_lanes_with_other_orders_and_masks(perceptron, build):
