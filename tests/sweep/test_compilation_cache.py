@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from persist_jax.sweep.compilation_cache import use_compilation_cache
 
 ROOT = Path(__file__).parents[2]
@@ -43,6 +45,7 @@ def _train(cache):
     return int(hits), int(misses), bits
 
 
+@pytest.mark.slow
 def test_the_second_process_compiles_nothing_and_trains_the_same(tmp_path):
     hits, misses, bits = _train(tmp_path)
     assert misses > 10
