@@ -10,11 +10,9 @@ from jaxtyping import Bool, Float, Int
 from persist_jax.kernels.arguments import as_points
 from persist_jax.kernels.batching import in_sequence
 from persist_jax.kernels.distances import standardise
+from persist_jax.kernels.looks import Bounds, Candidates, Tiling
 from persist_jax.kernels.neighbours import (
-    Bounds,
-    Candidates,
     Edges,
-    Tiling,
     component_best,
     looks_left,
     renew,
@@ -23,8 +21,9 @@ from persist_jax.kernels.neighbours import (
 )
 from persist_jax.kernels.sharding import on_mesh_of, same_on_all, varying_as
 
-# (tile, chunk): on a CPU a tile, and the groups gathered for a chunk, stay in the cache. Elsewhere
-# the number of launches counts. The second pair has not been measured.
+# (tile, chunk): rows and columns of a product in a pass, and rows that look at one group together.
+# On a CPU a tile stays in the cache, and but in the first rounds few rows look at the same group.
+# Elsewhere the number of launches counts. The second pair has not been measured.
 _CPU_CUT = 1024, 32
 _ACCELERATOR_CUT = 4096, 2048
 
