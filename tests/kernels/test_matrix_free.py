@@ -13,6 +13,7 @@ from jax.sharding import PartitionSpec
 from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import squareform
 
+from persist_jax.kernels import looks
 from persist_jax.kernels.deaths import correlation_deaths
 from persist_jax.kernels.distances import correlation_distance, standardise
 from persist_jax.kernels.matrix_free import grow, matrix_free_spanning_tree
@@ -113,6 +114,17 @@ def test_same_edges_as_dense(name):
     edges = _tree(points)
     _assert_is_tree(edges, len(points))
     assert _as_set(edges) == _as_set(_dense_tree(points))
+
+
+@pytest.mark.parametrize("name", ["relu", "clusters", "small clusters", "constant rows"])
+def test_rows_that_look_at_one_group_together(name, monkeypatch):
+    """As those of large groups do, and as often: the same looks, in another order."""
+    monkeypatch.setattr(looks, "_SHARED", 1)
+    points = CLOUDS[name]
+    edges = jax.jit(functools.partial(matrix_free_spanning_tree, tile=_TILE))(points)
+    assert _as_set(edges) == _as_set(_dense_tree(points))
+    together = jax.jit(lambda points: grow(standardise(points), tile=_TILE))(points)
+    assert int(together.looked) == int(_grow(points).looked) > len(points)
 
 
 @pytest.mark.parametrize("name", ["exact ties", "exact duplicates", "all constant"])
