@@ -44,7 +44,12 @@ def _curves(axes, rows: dict, title: str) -> None:
             markersize=5,
             label=name,
         )
-    axes.set_xticks([int(n) for n in rows])
+    ticks: list[int] = []
+    for n in map(int, rows):
+        # Labels of sizes that are closer would lie over each other.
+        if not ticks or n >= 1.6 * ticks[-1]:
+            ticks.append(n)
+    axes.set_xticks(ticks)
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda n, _: f"{n:.0f}"))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda ms, _: f"{ms:g}"))
