@@ -53,7 +53,8 @@ def redundancy(
         ValueError: one line that names the argument, or the neuron that is not finite.
 
     Example:
-        >>> hidden = np.array([[0.0, 1.0, 0.0, 5.0], [1.0, 0.0, 2.0, 5.0], [3.0, 1.0, 6.0, 5.0]])
+        >>> import jax.numpy as jnp
+        >>> hidden = jnp.array([[0.0, 1.0, 0.0, 5.0], [1.0, 0.0, 2.0, 5.0], [3.0, 1.0, 6.0, 5.0]])
         >>> found = redundancy({"hidden": hidden, "logits": hidden[:, :1] ** 2}, top=1)
         >>> [tuple(neuron) for neuron in found.constant]
         [('hidden', 3)]
