@@ -172,4 +172,3 @@ def correlation_tree(
     edges = jnp.stack([edges.min(1), edges.max(1)], 1)
     deaths, edges = in_order(deaths, jnp.where(comparable, edges, star(points.shape[0])))
     return Tree(edges, deaths)
-

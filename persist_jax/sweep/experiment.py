@@ -65,8 +65,8 @@ class Experiment:
     def programs(self, network: str, regulariser: str) -> Programs:
         """What trains a network under a regulariser; another thread may ask for it too.
 
-        Compiled as they are, the programs of two networks are kept: of the one that is trained,
-        and of the one that is trained next.
+        Compiled as they are, the programs of three networks are kept: of the one that is trained,
+        and of those that the next two groups may train.
         """
         with self._lock:
             own = self._programs.setdefault(network, {})
@@ -78,7 +78,7 @@ class Experiment:
                     self.options(network),
                     evaluation or self._evaluation(network),
                 )
-            for oldest in list(self._programs)[:-2]:
+            for oldest in list(self._programs)[:-3]:
                 del self._programs[oldest]
             return own[regulariser]
 
