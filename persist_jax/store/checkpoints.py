@@ -9,9 +9,17 @@ import numpy as np
 import orbax.checkpoint
 from jaxtyping import PyTree
 
+from persist_jax.checksums import first_damaged, stamps
+from persist_jax.store.files import read_json, replace_json
 from persist_jax.store.run import CHECKPOINT_FOLDER
+from persist_jax.validation import Count, Fields
 
 BEST = "best"
+_STAMPS = "checksums.json"
+
+
+class _Stamps(Fields):
+    files: dict[str, tuple[Count, Count]]
 
 
 class Checkpoints:
@@ -32,25 +40,60 @@ class Checkpoints:
 
     def save(self, name: int | str, tree: PyTree) -> None:
         """Write a state under an epoch, or weights under `BEST`; whole or not at all."""
+        folder = self.folder / str(name)
         self.folder.mkdir(parents=True, exist_ok=True)
         checkpointer = orbax.checkpoint.Checkpointer(orbax.checkpoint.StandardCheckpointHandler())
         arguments = orbax.checkpoint.args.StandardSave(_plain(tree))
-        checkpointer.save(self.folder / str(name), args=arguments, force=True)
+        checkpointer.save(folder, args=arguments, force=True)
+        replace_json(folder / _STAMPS, {"files": stamps(folder)})
+
+    def check(self, name: int | str) -> None:
+        """Refuse what is not there as it was written.
+
+        Raises:
+            ValueError: one line that names the damaged file.
+        """
+        folder = self.folder / str(name)
+        if not folder.is_dir():
+            raise ValueError(f"{folder}: missing")
+        if (folder / _STAMPS).exists():
+            written = _Stamps.read(read_json(folder / _STAMPS), str(folder / _STAMPS))
+            if (file := first_damaged(folder, written.files)) is not None:
+                raise ValueError(f"{folder / file}: damaged or missing")
 
     def load(self, name: int | str, like: PyTree) -> PyTree:
-        """What was saved, in the structure, shapes and dtypes of `like`, on the host."""
+        """What was saved, in the structure, shapes and dtypes of `like`, on the host.
+
+        Raises:
+            ValueError: one line that names the file or folder that does not hold.
+        """
+        self.check(name)
         checkpointer = orbax.checkpoint.Checkpointer(orbax.checkpoint.StandardCheckpointHandler())
         arguments = orbax.checkpoint.args.StandardRestore(_plain(like))
-        plain = checkpointer.restore(self.folder / str(name), args=arguments)
+        try:
+            plain = checkpointer.restore(self.folder / str(name), args=arguments)
+        except Exception as error:  # of TensorStore, of the JSON that describes it, of the shapes
+            reason = " ".join(str(error).split())[:200]
+            raise ValueError(f"{self.folder / str(name)}: cannot be read ({reason})") from None
         return flax.serialization.from_state_dict(like, jax.tree.map(np.asarray, plain))
 
-    def prune(self, best_epoch: int, *, newest: bool) -> None:
-        """Keep the last state before the best weights and, if asked, the newest; drop the rest."""
+    def prune(self, best_epoch: int, *, since: int | None = None) -> None:
+        """Drop what nobody goes back to.
+
+        Args:
+            best_epoch: epochs that the best weights have behind them; the last state before them
+                is kept.
+            since: states of this epoch and later ones are kept too; none if not given.
+        """
         epochs = self.epochs()
-        kept = {epoch for epoch in epochs[-1:] if newest}
-        kept |= {epoch for epoch in [e for e in epochs if e < best_epoch][-1:]}
+        kept = {epoch for epoch in epochs if since is not None and epoch >= since}
+        kept |= set([epoch for epoch in epochs if epoch < best_epoch][-1:])
         for epoch in set(epochs) - kept:
-            shutil.rmtree(self.folder / str(epoch))
+            # Under its own name there is only ever a whole one.
+            (self.folder / str(epoch)).rename(self.folder / f".{epoch}")
+        if self.folder.is_dir():
+            for unfinished in (*self.folder.glob(".*"), *self.folder.glob("*.orbax-checkpoint-*")):
+                shutil.rmtree(unfinished) if unfinished.is_dir() else unfinished.unlink()
 
 
 def _plain(tree: PyTree) -> PyTree:

@@ -3,8 +3,12 @@
 import json
 import os
 import tempfile
+import zlib
 from pathlib import Path
 from typing import Any
+
+# The field of a JSON file that holds the checksum of the others.
+CHECKSUM = "crc32"
 
 
 def replace_file(path: Path, content: bytes) -> Path:
@@ -24,18 +28,37 @@ def replace_file(path: Path, content: bytes) -> Path:
     return path
 
 
-def replace_json(path: Path, fields: Any) -> Path:
-    """Put plain values at `path` as JSON, in one step."""
+def replace_json(path: Path, fields: dict[str, Any], *, checksum: bool = True) -> Path:
+    """Put named plain values at `path` as JSON, in one step.
+
+    Args:
+        path: of the file.
+        fields: the values.
+        checksum: whether to add one, which a person who changes the file has to delete.
+    """
+    fields = fields | ({CHECKSUM: _checksum(fields)} if checksum else {})
     return replace_file(path, (json.dumps(fields, indent=1, allow_nan=False) + "\n").encode())
 
 
 def read_json(path: Path) -> Any:
-    """The plain values of a JSON file.
+    """The plain values of a JSON file; the checksum, which a file may lack, has to be theirs.
 
     Raises:
         ValueError: one line that names the file and what is wrong with it.
     """
     try:
-        return json.loads(path.read_bytes())
+        fields = json.loads(path.read_bytes())
+        if isinstance(fields, dict) and CHECKSUM in fields:
+            checksum = fields.pop(CHECKSUM)
+            if checksum != _checksum(fields):
+                raise ValueError(
+                    f"damaged, or changed by hand; if that was meant, delete its {CHECKSUM!r}"
+                )
+        return fields
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def _checksum(fields: dict[str, Any]) -> str:
+    """Of the values, in whatever order and layout they are written."""
+    return f"{zlib.crc32(json.dumps(fields, sort_keys=True).encode()):08x}"

@@ -2,7 +2,6 @@
 
 import io
 import os
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -43,6 +42,27 @@ class GrowingHistory:
             if part.name > _PART.format(epoch):
                 part.unlink()
 
+    @classmethod
+    def check(cls, folder: str | os.PathLike[str], epoch: int, began: int) -> None:
+        """Refuse to go on where a part up to an epoch is damaged or missing; changes nothing.
+
+        Args:
+            folder: the run's folder.
+            epoch: epochs that the run has behind it.
+            began: epochs that it had behind it before its history began.
+
+        Raises:
+            ValueError: one line that names the part or the folder.
+        """
+        parts = [part for part in _parts(folder) if part.name <= _PART.format(epoch)]
+        rows = sum(len(_read(part)["validation_loss"]) for part in parts)
+        if rows != epoch - began:
+            where = Path(folder) / CHECKPOINT_FOLDER
+            raise ValueError(
+                f"{where}: a part of the history is missing, {len(parts)} parts have {rows} "
+                f"epochs of {epoch - began}"
+            )
+
     def append(self, rows: Rows) -> None:
         """Add the rows of an epoch, every array of which goes on where the last one ended."""
         self._rows.append(rows)
@@ -66,7 +86,7 @@ class GrowingHistory:
             part.unlink()
 
     def _parts(self) -> list[Path]:
-        return sorted((self._folder / CHECKPOINT_FOLDER).glob("history-*.npz"))
+        return _parts(self._folder)
 
 
 def write_history(folder: str | os.PathLike[str], arrays: Mapping[str, Any]) -> Path:
@@ -102,13 +122,18 @@ def read_history(folder: str | os.PathLike[str]) -> Rows:
     return _read(path) if path.exists() else {}
 
 
+def _parts(folder: str | os.PathLike[str]) -> list[Path]:
+    return sorted((Path(folder) / CHECKPOINT_FOLDER).glob("history-*.npz"))
+
+
 def _read(path: Path) -> Rows:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = dict(file)
         _check(arrays)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: {error}") from None
+    except Exception as error:  # of the archive, of an array's header, of the memory it asks for
+        reason = " ".join(f"{error}".split()) or type(error).__name__
+        raise ValueError(f"{path}: damaged ({reason})") from None
     return arrays
 
 

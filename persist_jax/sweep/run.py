@@ -12,6 +12,7 @@ from persist_jax.sweep.experiment import Experiment
 from persist_jax.sweep.grid import Group, continued_groups, grid, groups
 from persist_jax.sweep.group import compile_group, train_group
 from persist_jax.sweep.progress import show_progress
+from persist_jax.sweep.saved import read_saved
 from persist_jax.training.epoch import EpochPlan
 from persist_jax.training.layout import Layout
 
@@ -78,6 +79,9 @@ def describe_training(experiment: Experiment) -> Iterator[str]:
 def _train(
     found: list[Group], config: Configuration, workdir: Path, *, profile: bool, **how: Any
 ) -> bool:
+    for group in found:
+        # What cannot be gone on with is said now, not when its turn comes.
+        read_saved(group, workdir)
     following = iter(found[1:])
     with ThreadPoolExecutor(_AHEAD, "compile") as compilation:
         for number, group in enumerate(found, 1):
