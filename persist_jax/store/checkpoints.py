@@ -10,7 +10,7 @@ import orbax.checkpoint
 from jaxtyping import PyTree
 
 from persist_jax.checksums import first_damaged, stamps
-from persist_jax.store.files import read_json, replace_json
+from persist_jax.store.files import discard_unfinished, read_json, replace_json
 from persist_jax.store.run import CHECKPOINT_FOLDER
 from persist_jax.validation import Count, Fields
 
@@ -91,9 +91,10 @@ class Checkpoints:
         for epoch in set(epochs) - kept:
             # Under its own name there is only ever a whole one.
             (self.folder / str(epoch)).rename(self.folder / f".{epoch}")
-        if self.folder.is_dir():
-            for unfinished in (*self.folder.glob(".*"), *self.folder.glob("*.orbax-checkpoint-*")):
-                shutil.rmtree(unfinished) if unfinished.is_dir() else unfinished.unlink()
+        for pattern in (".*/", "*.orbax-checkpoint-*/"):
+            for unfinished in self.folder.glob(pattern):
+                shutil.rmtree(unfinished)
+        discard_unfinished(self.folder)
 
 
 def _plain(tree: PyTree) -> PyTree:

@@ -28,6 +28,17 @@ def replace_file(path: Path, content: bytes) -> Path:
     return path
 
 
+def discard_unfinished(folder: Path, of: str = "") -> None:
+    """Delete what a killed process was about to put at a path of this folder.
+
+    Args:
+        folder: the folder.
+        of: with what the name of the file begins.
+    """
+    for unfinished in folder.glob(f".{of}*"):
+        unfinished.unlink()
+
+
 def replace_json(path: Path, fields: dict[str, Any], *, checksum: bool = True) -> Path:
     """Put named plain values at `path` as JSON, in one step.
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from pydantic import model_validator
 
-from persist_jax.store.files import read_json, replace_file, replace_json
+from persist_jax.store.files import discard_unfinished, read_json, replace_file, replace_json
 from persist_jax.store.origin import Origin
 from persist_jax.store.record import Accuracy
-from persist_jax.store.run import Run
+from persist_jax.store.run import CONTINUED, Run, runs_folder
 from persist_jax.validation import Count, Fields
 
 
@@ -124,6 +124,12 @@ def delete_group(path: Path) -> None:
     """There is nothing to go on with."""
     path.unlink(missing_ok=True)
     _before(path).unlink(missing_ok=True)
+    discard_unfinished(path.parent, path.stem)
+
+
+def prefix_of(continued_at: int | None) -> str:
+    """With which the names of the files of groups begin that go on from that epoch of runs."""
+    return "group" if continued_at is None else f"{CONTINUED}-{continued_at}"
 
 
 def group_path(folder: Path, prefix: str, first: Run) -> Path:
@@ -134,6 +140,12 @@ def group_path(folder: Path, prefix: str, first: Run) -> Path:
 def group_paths(folder: Path, prefix: str) -> list[Path]:
     """The files of interrupted groups in a folder."""
     return sorted(folder.glob(f"{prefix}-*.json"))
+
+
+def all_group_paths(workdir: Path) -> list[Path]:
+    """The files of all interrupted groups of a sweep."""
+    root = runs_folder(workdir)
+    return sorted([*root.glob("*/*/group-*.json"), *root.glob(f"*/{CONTINUED}-*.json")])
 
 
 def _before(path: Path) -> Path:

@@ -38,7 +38,7 @@ class GrowingHistory:
     def __init__(self, folder: str | os.PathLike[str], epoch: int):
         self._folder = Path(folder)
         self._rows: list[Rows] = []
-        for part in self._parts():
+        for part in _parts(folder):
             if part.name > _PART.format(epoch):
                 part.unlink()
 
@@ -76,17 +76,15 @@ class GrowingHistory:
 
     def finish(self) -> Rows:
         """Write `history.npz` from all rows and return it."""
-        arrays = _join([_read(path) for path in self._parts()] + self._rows)
+        arrays = _join([_read(path) for path in _parts(self._folder)] + self._rows)
         write_history(self._folder, arrays)
         return arrays
 
-    def discard_parts(self) -> None:
-        """Delete the parts, once the run's result is on disk."""
-        for part in self._parts():
-            part.unlink()
 
-    def _parts(self) -> list[Path]:
-        return _parts(self._folder)
+def discard_parts(folder: str | os.PathLike[str]) -> None:
+    """Delete the parts of a run's history, once its result is on disk."""
+    for part in _parts(folder):
+        part.unlink()
 
 
 def write_history(folder: str | os.PathLike[str], arrays: Mapping[str, Any]) -> Path:

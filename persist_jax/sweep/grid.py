@@ -8,7 +8,7 @@ from pathlib import Path
 
 from persist_jax.store.checkpoints import Checkpoints
 from persist_jax.store.configuration import Configuration
-from persist_jax.store.group_file import group_path, group_paths, read_newest
+from persist_jax.store.group_file import group_path, group_paths, prefix_of, read_newest
 from persist_jax.store.record import has_result, read_result
 from persist_jax.store.run import CONTINUED, Run, runs_folder
 
@@ -48,7 +48,7 @@ class Group:
 
     def file_for(self, first: Run) -> str:
         """Where a group of some of its runs, of which this is the first, keeps its state."""
-        prefix = _prefix(self.continued_at)
+        prefix = prefix_of(self.continued_at)
         return group_path(Path(self.file).parent, prefix, first).as_posix()
 
     def path(self, workdir: Path) -> Path:
@@ -125,7 +125,7 @@ def _form(
 ) -> list[Group]:
     """Groups for runs without a result; files of interrupted groups lie in their place."""
     root, left, formed = runs_folder(workdir), list(open_runs), []
-    prefix = _prefix(continued_at)
+    prefix = prefix_of(continued_at)
 
     def add(runs: tuple[Run, ...], path: Path) -> None:
         formed.append(Group(runs, path.relative_to(root).as_posix(), continued_at))
@@ -140,8 +140,3 @@ def _form(
         members = tuple(left[start : start + size])
         add(members, group_path(root / place, prefix, members[0]))
     return formed
-
-
-def _prefix(continued_at: int | None) -> str:
-    """With which the names of groups' files begin."""
-    return "group" if continued_at is None else f"{CONTINUED}-{continued_at}"

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from persist_jax.store.checkpoints import BEST, Checkpoints
-from persist_jax.store.group_file import delete_group, write_group
-from persist_jax.store.history import GrowingHistory
+from persist_jax.store.ended import close_group
+from persist_jax.store.group_file import write_group
+from persist_jax.store.history import GrowingHistory, discard_parts
 from persist_jax.store.origin import Origin
-from persist_jax.store.record import Accuracy, has_result, read_result, write_result
+from persist_jax.store.record import Accuracy, has_result, write_result
 from persist_jax.sweep.diagnosis import Diagnosis
 from persist_jax.sweep.grid import Group
 from persist_jax.sweep.saved import Saved, read_saved
@@ -108,7 +109,8 @@ class GroupOnDisk:
             record |= {"redundancy": self._redundancy(run, state)}
             record |= {"origins": [origin.plain() for origin in self._origins]}
             write_result(folder, record)
-            self._history.pop(run).discard_parts()
+            del self._history[run]
+            discard_parts(folder)
             self._finished[run], self._best_epochs[run] = True, int(state.best.epoch)
 
     def save(self, cohort: Cohort) -> None:
@@ -120,13 +122,13 @@ class GroupOnDisk:
             if run in self._history:
                 self._history[run].flush(cohort.epoch)
         self._write(cohort)
-        self._prune(since=self._saved_at)
+        for run, best_epoch in self._best_epochs.items():
+            Checkpoints(self.folders[run]).prune(best_epoch, since=self._saved_at)
         self._saved_at = cohort.epoch
 
     def close(self) -> None:
         """Every run has ended: there is nothing to go on with."""
-        self._prune()
-        delete_group(self._file)
+        close_group(self._file, self.folders)
 
     def _go_on(self, saved: Saved) -> None:
         """Say what is not as it was."""
@@ -155,13 +157,6 @@ class GroupOnDisk:
             self._initial,
             self._origins,
         )
-
-    def _prune(self, since: int | None = None) -> None:
-        for run, folder in enumerate(self.folders):
-            best = self._best_epochs.get(run)
-            # Of a run that had ended when this process began.
-            best = read_result(folder).best_epoch if best is None else best
-            Checkpoints(folder).prune(best, since=since)
 
     def _redundancy(self, run: int, state: LaneState) -> dict[str, Any]:
         # A run that is continued began with weights that are known no more after a resumption.

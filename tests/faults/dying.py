@@ -1,14 +1,18 @@
-"""`launch.sweep`, killed at its n-th change of the disk: `DIES_AT=n python -m tests.faults.dying`.
+"""The training of the small sweep, killed at its n-th change of the disk.
 
-With `DIES_AT=0` it lives, and says on its last line how many changes there were.
+    python -m tests.faults.dying WORKDIR n
+
+With `n = 0` it lives, and says how many changes there were.
 """
 
 import os
 import signal
 import sys
+from pathlib import Path
 
-import launch.sweep
-from launch.command_line import run
+from persist_jax.data import cache_folder
+from persist_jax.sweep.compilation_cache import use_compilation_cache
+from tests.faults import small_sweep
 
 _CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "shutil.rmtree"}
 
@@ -20,27 +24,22 @@ def _changes_the_disk(event: str, arguments: tuple) -> bool:
     return event in _CHANGES
 
 
-def main() -> None:
-    dies_at, seen = int(os.environ["DIES_AT"]), 0
-    (workdir,) = (a.partition("=")[2] for a in sys.argv if a.startswith("--workdir="))
+def main(workdir: str, dies_at: int) -> None:
+    seen = 0
 
     def watch(event: str, arguments: tuple) -> None:
         nonlocal seen
-        if not arguments or not _changes_the_disk(event, arguments):
-            return
-        if not str(arguments[0]).startswith(workdir):
-            return
-        seen += 1
-        if seen == dies_at:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if arguments and _changes_the_disk(event, arguments):
+            seen += str(arguments[0]).startswith(workdir)
+            if seen == dies_at:
+                os.kill(os.getpid(), signal.SIGKILL)
 
+    use_compilation_cache(cache_folder())
+    config = small_sweep.configuration()
     sys.addaudithook(watch)
-    try:
-        run(launch.sweep.main)
-    finally:
-        if not dies_at:
-            print(f"changes: {seen}", flush=True)
+    small_sweep.train(config, Path(workdir))
+    print(seen)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1], int(sys.argv[2]))

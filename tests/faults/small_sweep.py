@@ -34,21 +34,23 @@ OVERRIDES = {
 }
 
 
-def command(workdir: Path, module: str = "launch.sweep") -> list[str]:
+def command(workdir: Path) -> list[str]:
     """The sweep as a person starts it."""
     overrides = [f"--config.{name}={value}" for name, value in OVERRIDES.items()]
-    start = [sys.executable, "-m", module, "--config=configs/mnist.py:digits"]
+    start = [sys.executable, "-m", "launch.sweep", "--config=configs/mnist.py:digits"]
     return [*start, *overrides, f"--workdir={workdir}"]
 
 
-def run(workdir: Path, module: str = "launch.sweep", **options) -> subprocess.CompletedProcess:
-    """The sweep in a process of its own; see `subprocess.run`."""
-    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-    environment |= options.pop("env", {})
+def environment() -> dict[str, str]:
+    """That of a process that computes as this one would by itself."""
+    return {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+
+
+def run(workdir: Path) -> subprocess.CompletedProcess:
+    """The sweep in a process of its own."""
     return subprocess.run(
-        command(workdir, module), cwd=ROOT, env=environment, capture_output=True, text=True,
-        timeout=600, **options,
-    )  # fmt: skip
+        command(workdir), cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=600
+    )
 
 
 def configuration() -> Configuration:
