@@ -1,5 +1,7 @@
 """A run's checkpoints: its whole state at some epochs, and its best weights."""
 
+import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -39,12 +41,22 @@ class Checkpoints:
         return (self.folder / str(name)).is_dir()
 
     def save(self, name: int | str, tree: PyTree) -> None:
-        """Write a state under an epoch, or weights under `BEST`; whole or not at all."""
+        """Write a state under an epoch, or weights under `BEST`; whole or not at all.
+
+        Raises:
+            OSError: it cannot be written; the error names the folder.
+        """
         folder = self.folder / str(name)
         self.folder.mkdir(parents=True, exist_ok=True)
         checkpointer = orbax.checkpoint.Checkpointer(orbax.checkpoint.StandardCheckpointHandler())
         arguments = orbax.checkpoint.args.StandardSave(_plain(tree))
-        checkpointer.save(folder, args=arguments, force=True)
+        try:
+            checkpointer.save(folder, args=arguments, force=True)
+        except Exception as error:  # TensorStore has no class for a full disk
+            full = "No space left" in str(error)
+            number = errno.ENOSPC if full else errno.EIO
+            reason = os.strerror(number) if full else " ".join(str(error).split())[:200]
+            raise OSError(number, reason, str(folder)) from None
         replace_json(folder / _STAMPS, {"files": stamps(folder)})
 
     def check(self, name: int | str) -> None:
