@@ -1,8 +1,15 @@
 """A run's checkpoints: its whole state at some epochs, and its best weights."""
 
 import errno
+import io
+import logging
 import os
+import re
 import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 
 import flax.serialization
@@ -51,12 +58,12 @@ class Checkpoints:
         checkpointer = orbax.checkpoint.Checkpointer(orbax.checkpoint.StandardCheckpointHandler())
         arguments = orbax.checkpoint.args.StandardSave(_plain(tree))
         try:
-            checkpointer.save(folder, args=arguments, force=True)
-        except Exception as error:  # TensorStore has no class for a full disk
-            full = "No space left" in str(error)
-            number = errno.ENOSPC if full else errno.EIO
-            reason = os.strerror(number) if full else " ".join(str(error).split())[:200]
-            raise OSError(number, reason, str(folder)) from None
+            with _quiet_on_failure():
+                checkpointer.save(folder, args=arguments, force=True)
+        except Exception as error:  # TensorStore has no classes for what a disk may refuse
+            found = re.search(r"os_error_code='(\d+)'", str(error))
+            number = int(found[1]) if found else errno.EIO
+            raise OSError(number, os.strerror(number), str(folder)) from None
         replace_json(folder / _STAMPS, {"files": stamps(folder)})
 
     def check(self, name: int | str) -> None:
@@ -107,6 +114,26 @@ class Checkpoints:
             for unfinished in self.folder.glob(pattern):
                 shutil.rmtree(unfinished)
         discard_unfinished(self.folder)
+
+
+@contextmanager
+def _quiet_on_failure() -> Iterator[None]:
+    """What is raised inside is all that is said of it.
+
+    Every thread that writes a part of a checkpoint prints a traceback of its own.
+    """
+    said, level = io.StringIO(), logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with redirect_stderr(said):
+            try:
+                yield
+            except Exception:
+                time.sleep(0.5)  # until the others have failed too
+                raise
+    finally:
+        logging.disable(level)
+    sys.stderr.write(said.getvalue())
 
 
 def _plain(tree: PyTree) -> PyTree:
