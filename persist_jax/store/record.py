@@ -14,6 +14,7 @@ from persist_jax.store.run import CONTINUED, Run, runs_folder
 from persist_jax.validation import Count, Fields, NotNegative, Share, Size
 
 RESULT_FILE = "result.json"
+_SINCE_0_2 = ("points", "chance", "redundancy")
 
 
 class Accuracy(Fields):
@@ -56,6 +57,13 @@ class RedundantCounts(Fields):
             raise ValueError(f"{list(deaths)} are not five numbers that ascend")
         return deaths
 
+    @model_validator(mode="after")
+    def _are_among_the_neurons(self) -> "RedundantCounts":
+        for name in ("constant", "clustered"):
+            if getattr(self, name) > self.neurons:
+                raise ValueError(f"{name}: {getattr(self, name)} of {self.neurons} neurons")
+        return self
+
 
 class Redundancies(Fields):
     """What is redundant before training and with the best weights; null where it is not known.
@@ -71,6 +79,18 @@ class Redundancies(Fields):
     examples: Size
     initial: RedundantCounts | None
     trained: RedundantCounts | None
+
+
+class Chance(Fields):
+    """What a network reaches on the validation examples without looking at them.
+
+    Attributes:
+        share: accuracy of the best constant guess: the share of the most common class.
+        examples: how many examples there are.
+    """
+
+    share: Share
+    examples: Size
 
 
 class Record(Fields):
@@ -89,8 +109,10 @@ class Record(Fields):
         validation_loss: of the best weights.
         accuracy: of the initial and of the best weights, fractions of 1.
         seconds: time of training.
-        redundancy: what is redundant in the initial and in the best weights; not in files of
-            before 0.2.
+        points: size of the point cloud, the number of sampled neurons.
+        chance: what guessing reaches on the validation examples.
+        redundancy: what is redundant in the initial and in the best weights. These three are not
+            in files of before 0.2.
         folder: where the record was read from; not in the file.
     """
 
@@ -106,6 +128,8 @@ class Record(Fields):
     validation_loss: float | None
     accuracy: Accuracies
     seconds: NotNegative
+    points: Size | None = None
+    chance: Chance | None = None
     redundancy: Redundancies | None = None
     folder: Path | None = Field(default=None, exclude=True)
 
@@ -122,7 +146,8 @@ class Record(Fields):
     def plain(self) -> dict[str, Any]:
         """The fields as JSON has them; without those that are not known."""
         fields = super().plain()
-        return fields if self.redundancy else {n: fields[n] for n in fields if n != "redundancy"}
+        unknown = {name for name in _SINCE_0_2 if fields[name] is None}
+        return {name: fields[name] for name in fields if name not in unknown}
 
     @property
     def run(self) -> Run:

@@ -176,7 +176,7 @@ class _GroupOnDisk:
             )
             accuracy = {"initial": self._initial[run].plain(), "trained": trained}
             record |= {"accuracy": accuracy, "seconds": float(rows["seconds"].sum())}
-            write_result(folder, record | {"redundancy": self._redundancy(run, state)})
+            write_result(folder, record | self._diagnosed(run, state))
             checkpoints.prune(int(state.best.epoch), newest=False)
             self._history[run].discard_parts()
 
@@ -196,7 +196,7 @@ class _GroupOnDisk:
         """Every run has ended: there is nothing to go on with."""
         self._file.unlink(missing_ok=True)
 
-    def _redundancy(self, run: int, state: LaneState) -> dict[str, Any]:
+    def _diagnosed(self, run: int, state: LaneState) -> dict[str, Any]:
         # A run that is continued began with weights that are known no more after a resumption.
         fresh = self._group.continued_at is None
         initial = self._initial_state(self._group.runs[run].seed).variables if fresh else None

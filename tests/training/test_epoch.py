@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 import persist_jax as pj
-from persist_jax.training.epoch import EpochPlan, _stop_early, evaluate
+from persist_jax import models
+from persist_jax.data.dataset import Split
+from persist_jax.training.epoch import EpochPlan, _stop_early, constant_neurons, evaluate
 from persist_jax.training.optimisers import make_optimiser
 from persist_jax.training.options import Options
 from persist_jax.training.state import VALIDATION, initial_state
@@ -21,6 +23,54 @@ def test_validation_is_the_mean_over_all_examples(perceptron, dataset):
     likelihood = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     np.testing.assert_allclose(loss, -likelihood[np.arange(len(y)), y].mean(), rtol=1e-5)
     np.testing.assert_allclose(accuracy, np.mean(logits.argmax(axis=1) == y), rtol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def planted():
+    """Three of eight hidden neurons are constant on the first 32 examples, two on all of them."""
+
+    def apply(params, x):
+        a, b, c = x.T
+        hidden = [a, b, 0 * a + 7, -0.1 * a, 0 * b, c, a * b, a + b]
+        return x[:, :2], [params["scale"] * jnp.stack(hidden, 1), x[:, :2]]
+
+    x = np.random.default_rng(0).normal(size=(50, 3)).astype("float32")
+    x[:32, 2] = 5.0
+    network = models.function(lambda key, x: {"scale": jnp.ones(())}, apply)
+    return network, Split(x, np.zeros(50, "int32"))
+
+
+# The most active half has the neurons that are 7 and 5; the least active one is 0.
+@pytest.mark.parametrize("sampling, batch, wanted", [(1.0, 32, 3), (0.5, 32, 2), (1.0, 50, 2)])
+def test_constant_neurons_are_counted_on_the_first_batch(
+    planted, options, sampling, batch, wanted
+):
+    network, split = planted
+    options = options.replace(sampling=sampling, batch_size=batch)
+    variables = network.init(jax.random.key(0), split.x)
+    count = jax.jit(lambda v: constant_neurons(network, v, split, options))(variables)
+    assert (int(count), count.dtype) == (wanted, jnp.int32)
+
+
+def test_what_is_not_finite_is_not_constant(planted, options):
+    network, split = planted
+    lost, options = {"params": {"scale": jnp.asarray(jnp.inf)}}, options.replace(batch_size=32)
+    assert jax.jit(lambda v: constant_neurons(network, v, split, options))(lost) == 0
+
+
+@pytest.mark.parametrize("examples", [32, 50])
+def test_constant_neurons_of_a_shared_batch_are_those_of_the_whole(planted, options, examples):
+    """32 divide over four devices; 50, fewer than a batch, do not."""
+    network, split = planted
+    options = options.replace(sampling=1.0, batch_size=examples if examples == 32 else 64)
+
+    def count(variables):
+        shared = network.sharing("devices")
+        return constant_neurons(shared, variables, split, options, "devices")
+
+    variables = {"params": {"scale": jnp.ones(4)}}
+    found = jax.pmap(count, axis_name="devices", devices=jax.devices()[:4])(variables)
+    assert found.tolist() == [3 if examples == 32 else 2] * 4
 
 
 def test_snapshots_are_the_deaths_before_the_step(perceptron, build, dataset, options):
