@@ -91,10 +91,7 @@ def _at_chance(record: Record) -> Iterator[str]:
     accuracy, chance = record.accuracy.trained.validation, record.chance
     # Accuracies are whole numbers of examples, stored as float32.
     if chance and round(accuracy * chance.examples) <= _quantile(chance.share, chance.examples):
-        yield (
-            f"accuracy at chance: {100 * accuracy:.2f} % of {chance.examples} validation examples, "
-            f"where guessing reaches {100 * highest_guess(chance):.2f} %"
-        )
+        yield f"accuracy at chance (up to {100 * highest_guess(chance):.2f} %)"
 
 
 def _dead(record: Record) -> Iterator[str]:
@@ -104,11 +101,11 @@ def _dead(record: Record) -> Iterator[str]:
     constant, neurons = found.trained.constant, found.trained.neurons
     before = 0 if found.initial is None else found.initial.constant
     if 2 * constant > neurons and constant > before:
-        began = "" if found.initial is None else f", {before} before training"
-        yield f"dead neurons: {constant} of {neurons} are constant{began}"
+        began = "" if found.initial is None else f"; untrained {before}"
+        yield f"dead neurons ({constant} of {neurons}{began})"
 
 
 def _below_untrained(record: Record) -> Iterator[str]:
     before, after = record.accuracy.initial.validation, record.accuracy.trained.validation
     if after < before and not record.continued:
-        yield f"validation accuracy {100 * after:.2f} %, untrained {100 * before:.2f} %"
+        yield f"accuracy below untrained ({100 * before:.2f} %)"

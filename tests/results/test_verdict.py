@@ -55,11 +55,12 @@ def test_chance_is_that_of_the_most_common_class():
     [
         ({"validation": 0.8}, "completed", ()),
         # 130 of 1000 is the 99.9 % quantile.
-        ({"validation": float(np.float32(0.13))}, "collapsed", ("accuracy at chance: 13.00 %",)),
+        ({"validation": 0.13}, "collapsed", ("accuracy at chance (up to 13.00 %)",)),
+        ({"validation": float(np.float32(0.13))}, "collapsed", ("accuracy at chance",)),
         ({"validation": float(np.float32(0.131))}, "completed", ()),
         ({"validation": 0.101, "chance": None}, "completed", ()),
-        ({"constant": (3, 51)}, "collapsed", ("dead neurons: 51 of 100 are constant, 3 before",)),
-        ({"constant": (None, 51)}, "collapsed", ("dead neurons: 51 of 100 are constant",)),
+        ({"constant": (3, 51)}, "collapsed", ("dead neurons (51 of 100; untrained 3)",)),
+        ({"constant": (None, 51)}, "collapsed", ("dead neurons (51 of 100)",)),
         ({"constant": (3, 50)}, "completed", ()),
         ({"constant": (60, 60)}, "completed", ()),
         ({"constant": (3, None)}, "completed", ()),
@@ -67,18 +68,18 @@ def test_chance_is_that_of_the_most_common_class():
         (
             {"validation": 0.1, "constant": (0, 90)},
             "collapsed",
-            ("accuracy at chance", "dead neurons: 90 of 100"),
+            ("accuracy at chance", "dead neurons (90 of 100; untrained 0)"),
         ),
         (
             {"validation": 0.5, "initial": 0.51},
             "worse than untrained",
-            ("validation accuracy 50.00 %, untrained 51.00 %",),
+            ("accuracy below untrained (51.00 %)",),
         ),
         ({"validation": 0.5, "initial": 0.5}, "completed", ()),
         (
             {"validation": 0.5, "initial": 0.6, "constant": (0, 99)},
             "collapsed",
-            ("dead neurons", "validation accuracy 50.00 %"),
+            ("dead neurons", "accuracy below untrained"),
         ),
         (
             {"validation": 0.1, "constant": (0, 99), "status": "diverged", "reason": "the loss"},
