@@ -56,7 +56,12 @@ def test_chance_is_that_of_the_most_common_class():
         ({"validation": 0.8}, "completed", ()),
         # 130 of 1000 is the 99.9 % quantile.
         ({"validation": 0.13}, "collapsed", ("accuracy at chance (up to 13.00 %)",)),
-        ({"validation": float(np.float32(0.13))}, "collapsed", ("accuracy at chance",)),
+        # 243 of 2000 is too, and above itself as a float32.
+        (
+            {"validation": float(np.float32(0.1215)), "chance": TENTH | {"examples": 2000}},
+            "collapsed",
+            ("accuracy at chance",),
+        ),
         ({"validation": float(np.float32(0.131))}, "completed", ()),
         ({"validation": 0.101, "chance": None}, "completed", ()),
         ({"constant": (3, 51)}, "collapsed", ("dead neurons (51 of 100; untrained 3)",)),
