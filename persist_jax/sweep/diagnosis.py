@@ -29,7 +29,7 @@ class Diagnosis:
         self._x = dataset.validation.x[: options.batch_size]
         labels = dataset.validation.y
         self._chance = {
-            "share": np.bincount(labels).max() / len(labels),
+            "share": float(np.bincount(labels).max() / len(labels)),
             "examples": len(labels),
         }
         # One program, which never gives more than the sampled neurons away.
