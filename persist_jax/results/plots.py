@@ -134,8 +134,12 @@ def _draw_loss_panel(
         _draw_losses(panel, history, {})
     else:
         _draw_losses(panel, history, histories.get((cell[0], "none"), {}))
-        weight = f"weight {table.choices[cell].weight:g}"
-        panel.text(1, 0.96, weight, size=7, color=MUTED, transform=panel.transAxes, **TOP)
+    choice = table.choices[cell]
+    words = [] if cell[1] == "none" else [f"weight {choice.weight:g}"]
+    words += [choice.verdict_in_words] if choice.suspect else []
+    if words:
+        text = "\n".join(words)
+        panel.text(1, 0.96, text, size=7, color=MUTED, transform=panel.transAxes, **TOP)
 
 
 def _loss_handles(table: Table) -> list[Line2D]:

@@ -5,6 +5,7 @@ import functools
 import io
 import json
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from persist_jax.results.tables import (
     percentages,
     statistics_json,
 )
+from persist_jax.results.verdict import COMPLETED, VERDICTS, judged, verdict
 from persist_jax.store import ReportOptions, SweepFolder, read_sweeps, report_folder
 from persist_jax.store.files import replace_file
 
@@ -117,6 +119,8 @@ def _page(
     wins = {name: won for name, won in everything.weight_wins().items() if won and name != "none"}
     runs = [(sweep, record) for sweep in sweeps for record in sweep.records]
     ended = [record for sweep in sweeps for record in sweep.grid_records]
+    rows = [(sweep, record, verdict(record)) for sweep, record in runs]
+    rows.sort(key=lambda row: VERDICTS.index(row[2].status))
     return _template().render(
         sweeps=sweeps,
         folder=folder,
@@ -125,13 +129,15 @@ def _page(
             _part(table, comparison) for table, comparison in zip(shown, comparisons, strict=True)
         ],
         ended=len(ended),
-        diverged=sum(record.status == "diverged" for record in ended),
+        counts=Counter(verdict(record).status for record in ended),
         time=_time(sum((record.seconds for _, record in runs), start=0.0)),
         wins=wins,
         won_weights=sorted({weight for won in wins.values() for weight in won}),
         redundant=redundant_rows(everything),
         threshold=threshold(everything),
-        runs=sorted(runs, key=lambda entry: entry[1].status != "diverged"),
+        suspect=[(c, choice) for c, choice in everything.choices.items() if choice.suspect],
+        runs=rows,
+        unjudged=sum(found.status == COMPLETED and not judged(run) for _, run, found in rows),
         pictures={name: _embedded(name, files[name]) for name in EMBEDDED},
     )
 
@@ -152,9 +158,21 @@ def _part(table: Table, comparison: Comparison) -> dict[str, Any]:
     return {
         "title": table.title,
         "networks": table.networks,
-        "rows": list(percentages(table)),
+        "rows": [(name, _marked(table, name, cells)) for name, cells in percentages(table)],
+        "suspect": any(choice.suspect for choice in table.choices.values()),
         "sentences": describe(comparison),
     }
+
+
+def _marked(
+    table: Table, regulariser: str, cells: list[tuple[str, bool]]
+) -> list[tuple[str, bool, bool]]:
+    """The cells of a row, each with whether the network behind it is suspect too."""
+    choices = [table.choices.get((network, regulariser)) for network in table.networks]
+    return [
+        (text, best, choice is not None and choice.suspect)
+        for (text, best), choice in zip(cells, choices, strict=True)
+    ]
 
 
 def _time(seconds: float) -> str:

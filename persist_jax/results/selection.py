@@ -3,25 +3,29 @@
 import math
 import statistics
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
+from persist_jax.results.verdict import COLLAPSED, COMPLETED, DIVERGED, VERDICTS, WORSE, verdict
 from persist_jax.store import Record, SweepFolder
 
 # Accuracies are multiples of 1 / examples, stored as float32 or averaged over seeds: what differs
 # by less than this is one accuracy, and one rank.
 ACCURACY_DECIMALS = 7
 
+Cell = tuple[str, str]  # network, regulariser
+
 
 class Choice(NamedTuple):
     """The weight that is best on the validation set, and what its runs reached.
 
     `validation`, `validation_loss`, `test`, `initial_test` and `best_iteration` are means over the
-    completed seeds of the weight; `best` is its seed with the best validation accuracy.
+    completed seeds of the weight; `best` is its seed with the best validation accuracy, and
+    `verdicts` says what became of each seed.
     """
 
     weight: float
@@ -32,6 +36,25 @@ class Choice(NamedTuple):
     best_iteration: float
     seeds: tuple[int, ...]
     best: Record
+    verdicts: tuple[str, ...] = (COMPLETED,)
+
+    @property
+    def verdict(self) -> str:
+        """The worst of its seeds' verdicts."""
+        return min(self.verdicts, key=VERDICTS.index)
+
+    @property
+    def suspect(self) -> bool:
+        """Whether a seed of it collapsed or is worse than untrained."""
+        return self.verdict in (COLLAPSED, WORSE)
+
+    @property
+    def verdict_in_words(self) -> str:
+        """The same with how many of several seeds it holds for; empty where nothing is wrong."""
+        if not self.suspect:
+            return ""
+        count, seeds = self.verdicts.count(self.verdict), len(self.seeds)
+        return self.verdict if seeds == 1 else f"{count} of {seeds} {self.verdict}"
 
 
 @dataclass(frozen=True)
@@ -44,13 +67,17 @@ class Table:
         networks: the columns.
         choices: the best weight by (network, regulariser); missing where no run completed.
         diverged: how many runs diverged, by (network, regulariser).
+        collapsed: how many runs collapsed, likewise.
+        worse: how many runs are worse than untrained, likewise.
     """
 
     title: str
     regularisers: tuple[str, ...]
     networks: tuple[str, ...]
-    choices: dict[tuple[str, str], Choice]
-    diverged: Counter[tuple[str, str]]
+    choices: dict[Cell, Choice]
+    diverged: Counter[Cell]
+    collapsed: Counter[Cell] = field(default_factory=Counter)
+    worse: Counter[Cell] = field(default_factory=Counter)
 
     def accuracies(self) -> Float[np.ndarray, "rows columns"]:
         """Test accuracies as fractions, NaN where no run completed."""
@@ -72,7 +99,8 @@ def choose(records: Sequence[Record]) -> Choice | None:
     """Choose among the runs of one network and regulariser.
 
     The weight with the best validation accuracy, averaged over its completed seeds; on a tie the
-    one with the smaller validation loss, then the smaller weight. Diverged runs never count.
+    one with the smaller validation loss, then the smaller weight. Diverged runs never count;
+    those that collapsed do, as in the paper.
 
     Args:
         records: runs that differ in weight and seed only.
@@ -90,36 +118,38 @@ def choose(records: Sequence[Record]) -> Choice | None:
 
 def tabulate(sweep: SweepFolder) -> Table:
     """The table of one sweep."""
-    groups: dict[tuple[str, str], list[Record]] = {}
+    groups: dict[Cell, list[Record]] = {}
     for record in sweep.grid_records:
         groups.setdefault((record.network, record.regulariser), []).append(record)
     choices = {cell: choose(group) for cell, group in groups.items()}
-    diverged = Counter(
-        cell for cell, group in groups.items() for record in group if record.status == "diverged"
-    )
+    counts: dict[str, Counter[Cell]] = {status: Counter() for status in VERDICTS}
+    for cell, group in groups.items():
+        for record in group:
+            counts[verdict(record).status][cell] += 1
     found = {cell: choice for cell, choice in choices.items() if choice is not None}
-    return Table(sweep.title, sweep.regularisers, sweep.networks, found, diverged)
+    wrong = (counts[status] for status in (DIVERGED, COLLAPSED, WORSE))
+    return Table(sweep.title, sweep.regularisers, sweep.networks, found, *wrong)
 
 
 def combine(tables: Sequence[Table]) -> Table:
     """The tables side by side; a column is named `table/network`, rows come as first met."""
     rows = dict.fromkeys(name for table in tables for name in table.regularisers)
+
+    def joined(parts: Iterable[dict[Cell, Any]]) -> dict[Cell, Any]:
+        return {
+            (f"{table.title}/{network}", regulariser): value
+            for table, part in zip(tables, parts, strict=True)
+            for (network, regulariser), value in part.items()
+        }
+
     return Table(
         " + ".join(table.title for table in tables),
         tuple(rows),
         tuple(f"{table.title}/{name}" for table in tables for name in table.networks),
-        {
-            (f"{table.title}/{network}", regulariser): choice
-            for table in tables
-            for (network, regulariser), choice in table.choices.items()
-        },
-        Counter(
-            {
-                (f"{table.title}/{network}", regulariser): count
-                for table in tables
-                for (network, regulariser), count in table.diverged.items()
-            }
-        ),
+        joined(table.choices for table in tables),
+        Counter(joined(table.diverged for table in tables)),
+        Counter(joined(table.collapsed for table in tables)),
+        Counter(joined(table.worse for table in tables)),
     )
 
 
@@ -137,6 +167,7 @@ def _summary(weight: float, records: list[Record]) -> Choice:
         best_iteration=mean([record.best_iteration for record in records]),
         seeds=tuple(record.seed for record in records),
         best=max(records, key=lambda record: record.accuracy.trained.validation),
+        verdicts=tuple(verdict(record).status for record in records),
     )
 
 

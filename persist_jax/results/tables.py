@@ -25,6 +25,9 @@ COLUMNS = (
     "best_iteration",
     "seeds",
     "diverged",
+    "collapsed",
+    "worse_than_untrained",
+    "verdict",
 )
 
 
@@ -39,8 +42,10 @@ def csv_text(tables: Sequence[Table]) -> str:
                 choice = table.choices.get((network, regulariser))
                 values = [None] * 6 if choice is None else list(_numbers(choice).values())
                 seeds = 0 if choice is None else len(choice.seeds)
-                diverged = table.diverged[network, regulariser]
-                writer.writerow([table.title, network, regulariser, *values, seeds, diverged])
+                counts = _counts(table, (network, regulariser)).values()
+                verdict = None if choice is None else choice.verdict
+                row = [table.title, network, regulariser, *values, seeds, *counts, verdict]
+                writer.writerow(row)
     return buffer.getvalue()
 
 
@@ -97,9 +102,11 @@ def _entry(table: Table, comparison: Comparison) -> dict[str, Any]:
     c = comparison
     best: dict[str, dict[str, Any]] = {name: {} for name in table.regularisers}
     for (network, regulariser), choice in table.choices.items():
-        best[regulariser][network] = _numbers(choice) | {
+        best[regulariser][network] = {
+            **_numbers(choice),
             "seeds": list(choice.seeds),
-            "diverged": table.diverged[network, regulariser],
+            **_counts(table, (network, regulariser)),
+            "verdict": choice.verdict,
         }
     return {
         "title": table.title,
@@ -111,6 +118,8 @@ def _entry(table: Table, comparison: Comparison) -> dict[str, Any]:
             for name, wins in table.weight_wins().items()
         },
         "diverged_runs": table.diverged.total(),
+        "collapsed_runs": table.collapsed.total(),
+        "worse_than_untrained_runs": table.worse.total(),
         "significance": c.options.significance,
         "test": c.options.test,
         "correction": c.options.correction if c.options.test == "wilcoxon" else None,
@@ -137,6 +146,15 @@ def _numbers(choice: Choice) -> dict[str, float | None]:
         "best_iteration": choice.best_iteration,
     }
     return {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+
+
+def _counts(table: Table, cell: tuple[str, str]) -> dict[str, int]:
+    """How many runs of a cell went wrong, by their columns' names."""
+    return {
+        "diverged": table.diverged[cell],
+        "collapsed": table.collapsed[cell],
+        "worse_than_untrained": table.worse[cell],
+    }
 
 
 def _named_matrix(names: Sequence[str], matrix: np.ndarray) -> dict[str, dict[str, float]]:

@@ -18,6 +18,7 @@ AXES = {
     "train_term": 1,
     "validation_loss": 1,
     "validation_accuracy": 1,
+    "constant_neurons": 1,
     "seconds": 1,
     "deaths": 2,
     "deaths_iteration": 1,
@@ -93,8 +94,9 @@ def write_history(folder: str | os.PathLike[str], arrays: Mapping[str, Any]) -> 
     Args:
         folder: the run's folder, made when it is not there.
         arrays: `validation_loss` and any of `train_loss` (with its term) and `train_term` (times
-            the weight) per iteration, `validation_accuracy`, `seconds` per epoch, `deaths`
-            (snapshots, n - 1) and `deaths_iteration` (snapshots,).
+            the weight) per iteration, `validation_accuracy`, `constant_neurons` among the sampled
+            ones and `seconds` per epoch, `deaths` (snapshots, n - 1) and `deaths_iteration`
+            (snapshots,).
 
     Returns:
         The path of the file.

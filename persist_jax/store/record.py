@@ -15,6 +15,7 @@ from persist_jax.store.run import CONTINUED, Run, runs_folder
 from persist_jax.validation import Count, Fields, NotNegative, Share, Size
 
 RESULT_FILE = "result.json"
+_SINCE_0_2 = ("points", "chance", "redundancy", "origins")
 
 
 class Accuracy(Fields):
@@ -57,6 +58,13 @@ class RedundantCounts(Fields):
             raise ValueError(f"{list(deaths)} are not five numbers that ascend")
         return deaths
 
+    @model_validator(mode="after")
+    def _are_among_the_neurons(self) -> "RedundantCounts":
+        for name in ("constant", "clustered"):
+            if getattr(self, name) > self.neurons:
+                raise ValueError(f"{name}: {getattr(self, name)} of {self.neurons} neurons")
+        return self
+
 
 class Redundancies(Fields):
     """What is redundant before training and with the best weights; null where it is not known.
@@ -72,6 +80,18 @@ class Redundancies(Fields):
     examples: Size
     initial: RedundantCounts | None
     trained: RedundantCounts | None
+
+
+class Chance(Fields):
+    """What a network reaches on the validation examples without looking at them.
+
+    Attributes:
+        share: accuracy of the best constant guess: the share of the most common class.
+        examples: how many examples there are.
+    """
+
+    share: Share
+    examples: Size
 
 
 class Record(Fields):
@@ -90,9 +110,11 @@ class Record(Fields):
         validation_loss: of the best weights.
         accuracy: of the initial and of the best weights, fractions of 1.
         seconds: time of training.
-        redundancy: what is redundant in the initial and in the best weights; not in files of
+        points: size of the point cloud, the number of sampled neurons.
+        chance: what guessing reaches on the validation examples.
+        redundancy: what is redundant in the initial and in the best weights.
+        origins: where and with what it was trained, in order. These four are not in files of
             before 0.2.
-        origins: where and with what it was trained, in order; likewise.
         folder: where the record was read from; not in the file.
     """
 
@@ -108,6 +130,8 @@ class Record(Fields):
     validation_loss: float | None
     accuracy: Accuracies
     seconds: NotNegative
+    points: Size | None = None
+    chance: Chance | None = None
     redundancy: Redundancies | None = None
     origins: tuple[Origin, ...] = ()
     folder: Path | None = Field(default=None, exclude=True)
@@ -125,7 +149,7 @@ class Record(Fields):
     def plain(self) -> dict[str, Any]:
         """The fields as JSON has them; without those that are not known."""
         fields = super().plain()
-        unknown = {name for name in ("redundancy", "origins") if not fields[name]}
+        unknown = {name for name in _SINCE_0_2 if not fields[name]}
         return {name: value for name, value in fields.items() if name not in unknown}
 
     @property

@@ -1,8 +1,9 @@
-"""What is redundant in a network of a sweep: counts for the record of a run."""
+"""What a network of a sweep is to be judged by: dead and redundant neurons, and mere guessing."""
 
 from typing import Any
 
 import jax
+import numpy as np
 
 from persist_jax.data.dataset import Dataset
 from persist_jax.models.model import Model, Variables
@@ -13,10 +14,10 @@ THRESHOLD = 0.9
 
 
 class Diagnosis:
-    """Counts of what is redundant under any weights of one network.
+    """Counts of what is redundant under any weights of one network, and what guessing reaches.
 
     Always on the same batch, the first validation examples, with neurons sampled as the runs
-    sample them.
+    sample them: the batch of `persist_jax.training.epoch.constant_neurons`.
 
     Args:
         model: the network.
@@ -26,6 +27,11 @@ class Diagnosis:
 
     def __init__(self, model: Model, options: Options, dataset: Dataset):
         self._x = dataset.validation.x[: options.batch_size]
+        labels = dataset.validation.y
+        self._chance = {
+            "share": float(np.bincount(labels).max() / len(labels)),
+            "examples": len(labels),
+        }
         # One program, which never gives more than the sampled neurons away.
         self._points = jax.jit(
             lambda variables, x: options.points(model.apply(variables, x, train=False)[1])
@@ -47,10 +53,12 @@ class Diagnosis:
         }
 
     def record(self, initial: Variables | None, trained: Variables) -> dict[str, Any]:
-        """The field `redundancy` of `result.json`."""
-        return {
+        """The fields `points`, `chance` and `redundancy` of `result.json`."""
+        redundancy = {
             "threshold": THRESHOLD,
             "examples": len(self._x),
             "initial": None if initial is None else self.of(initial),
             "trained": self.of(trained),
         }
+        points = jax.eval_shape(self._points, trained, self._x).shape[0]
+        return {"points": points, "chance": self._chance, "redundancy": redundancy}

@@ -106,9 +106,8 @@ class GroupOnDisk:
             )
             accuracy = {"initial": self._initial[run].plain(), "trained": trained}
             record |= {"accuracy": accuracy, "seconds": float(rows["seconds"].sum())}
-            record |= {"redundancy": self._redundancy(run, state)}
             record |= {"origins": [origin.plain() for origin in self._origins]}
-            write_result(folder, record)
+            write_result(folder, record | self._diagnosed(run, state))
             del self._history[run]
             discard_parts(folder)
             self._finished[run], self._best_epochs[run] = True, int(state.best.epoch)
@@ -158,7 +157,7 @@ class GroupOnDisk:
             self._origins,
         )
 
-    def _redundancy(self, run: int, state: LaneState) -> dict[str, Any]:
+    def _diagnosed(self, run: int, state: LaneState) -> dict[str, Any]:
         # A run that is continued began with weights that are known no more after a resumption.
         fresh = self._group.continued_at is None
         initial = self._initial_state(self._group.runs[run].seed).variables if fresh else None

@@ -11,6 +11,15 @@ import numpy as np
 from persist_jax.store.epoch_lines import EpochLines
 from persist_jax.training.cohort import Row
 
+NUMBERS = (
+    "train_loss",
+    "train_term",
+    "validation_loss",
+    "validation_accuracy",
+    "constant_neurons",
+    "seconds",
+)
+
 
 class Watcher:
     """Lines and, if wanted, event files of the runs of a group.
@@ -76,16 +85,21 @@ def summary(epoch: int, history: Mapping[str, np.ndarray]) -> dict[str, float | 
 
     Returns:
         `epoch`, the means of `train_loss` and `train_term`, and `validation_loss`,
-        `validation_accuracy` and `seconds`; None for what is not finite, or was not reached.
+        `validation_accuracy`, `constant_neurons` and `seconds`; None for what is not finite, or
+        was not reached.
 
     Example:
         >>> row = summary(3, {"train_loss": np.array([2.0, 1.0]), "validation_loss": np.ones(0)})
         >>> row["epoch"], row["train_loss"], row["validation_loss"]
         (3, 1.5, None)
     """
-    names = ("train_loss", "train_term", "validation_loss", "validation_accuracy", "seconds")
-    arrays = {name: history.get(name, np.empty(0)) for name in names}
-    # To the digits of float32.
-    means = {name: float(f"{array.mean():.7g}") for name, array in arrays.items() if array.size}
+    arrays = {name: history.get(name, np.empty(0)) for name in NUMBERS}
+    means = {name: _mean(array) for name, array in arrays.items() if array.size}
     finite = {name: value for name, value in means.items() if math.isfinite(value)}
-    return {"epoch": epoch} | {name: finite.get(name) for name in names}
+    return {"epoch": epoch} | {name: finite.get(name) for name in NUMBERS}
+
+
+def _mean(array: np.ndarray) -> float | int:
+    if array.dtype.kind == "i":
+        return int(array.mean())
+    return float(f"{array.mean():.7g}")  # to the digits of float32

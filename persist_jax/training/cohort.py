@@ -142,8 +142,8 @@ def history_rows(
         ended_at: the iteration at which the run diverged, after which nothing counts; else -1.
 
     Returns:
-        `train_loss` and `train_term` per iteration; `validation_loss`, `validation_accuracy` and
-        `seconds` per epoch; `deaths` and `deaths_iteration` per snapshot.
+        `train_loss` and `train_term` per iteration; `validation_loss`, `validation_accuracy`,
+        `constant_neurons` and `seconds` per epoch; `deaths` and `deaths_iteration` per snapshot.
     """
     first = epoch * plan.steps
     steps = plan.steps if ended_at < 0 else ended_at - first + 1
@@ -154,6 +154,7 @@ def history_rows(
         "train_term": metrics.term[:steps],
         "validation_loss": np.atleast_1d(metrics.validation_loss)[:whole],
         "validation_accuracy": np.atleast_1d(metrics.validation_accuracy)[:whole],
+        "constant_neurons": np.atleast_1d(metrics.constant_neurons)[:whole],
         "seconds": np.atleast_1d(np.float32(seconds)),
         "deaths": metrics.deaths[: len(taken)],
         "deaths_iteration": np.asarray(taken, np.int32),

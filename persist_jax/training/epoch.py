@@ -10,6 +10,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from persist_jax.data.dataset import Split
+from persist_jax.kernels import standardise
 from persist_jax.models.model import Model, Variables
 from persist_jax.regularisers import Regulariser
 from persist_jax.training.options import Options
@@ -25,6 +26,7 @@ class EpochMetrics(NamedTuple):
     deaths: Float[Array, "snapshots m"]  # the first snapshots_in(epoch) rows are filled
     validation_loss: Float[Array, ""]
     validation_accuracy: Float[Array, ""]
+    constant_neurons: Int[Array, ""]  # of the sampled ones; see `constant_neurons`
 
 
 class EpochPlan(NamedTuple):
@@ -120,8 +122,9 @@ def make_epoch(
         loss, accuracy = evaluate(
             shared, state.variables, data.validation, options.batch_size, axis_name
         )
+        constant = constant_neurons(shared, state.variables, data.validation, options, axis_name)
         state = _stop_early(state, loss, number + 1, plan.steps, options)
-        return state, EpochMetrics(metrics.loss, metrics.term, deaths, loss, accuracy)
+        return state, EpochMetrics(metrics.loss, metrics.term, deaths, loss, accuracy, constant)
 
     return epoch
 
@@ -156,6 +159,34 @@ def evaluate(
         sums = jax.lax.psum(sums, axis_name)
     loss, correct = sums
     return loss / examples, correct.astype(loss.dtype) / examples
+
+
+def constant_neurons(
+    model: Model,
+    variables: Variables,
+    split: Split,
+    options: Options,
+    axis_name: str | None = None,
+) -> Int[Array, ""]:
+    """How many of the sampled neurons have one value on a split's first batch, in inference mode.
+
+    They are those whose row `standardise` makes zero: their every correlation is 0, and their
+    deaths 1.
+
+    Args:
+        model: the network; with an axis, one that shares it.
+        variables: its weights.
+        split: the examples, of which the first `options.batch_size` count.
+        options: how neurons are sampled, as for the term.
+        axis_name: the mapped axis over which the batch is shared out, if it divides over it.
+    """
+    first = jnp.arange(min(options.batch_size, split.y.shape[0]))
+    if axis_name is not None and len(first) % jax.lax.axis_size(axis_name):
+        axis_name = None
+    batch = _take(split, _own_share(first, axis_name), None)
+    _, activations = model.apply(variables, batch.x, train=False)
+    unit = standardise(options.points(activations, axis_name))
+    return jnp.sum(jnp.all(unit == 0, axis=1), dtype=jnp.int32)
 
 
 def _order(seed, number, examples: int) -> Int[Array, "examples"]:

@@ -68,6 +68,17 @@ def test_panels_show_the_best_runs_and_say_why_others_are_empty(tmp_path, sweeps
     assert said[2:4] == [["no history"], ["no completed run,\n1 diverged"]]
 
 
+def test_panels_say_of_what_collapsed_that_it_did(tmp_path, sweeps):
+    sweeps.config(tmp_path)
+    for name in ("none", "t1"):
+        fields = sweeps.record("a", name, 0.1, chance={"share": 0.8, "examples": 100})
+        sweeps.run(tmp_path, fields, sweeps.history(np.random.default_rng(0)))
+    table = tabulate(read_sweep(tmp_path))
+    panels = plot_losses(table, read_histories(table)).axes
+    said = [[text.get_text() for text in axes.texts] for axes in panels]
+    assert said == [["collapsed"], ["weight 0.1\ncollapsed"]]
+
+
 def test_the_standard_regularisers_keep_their_lines():
     colours = ("#4d4d4d", "#0072b2", "#56b4e9", "#009e73", "#d55e00", "#cc79a7")
     found = lines(("none", "t1", "t2", "min_corr", "l1", "l2"))

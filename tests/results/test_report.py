@@ -84,7 +84,7 @@ def test_the_page_says_what_the_statistics_say(report):
     for sentence in entry["sentences"]:
         assert sentence in page.text
     assert "loss not finite at step 3" in page.text
-    assert "33 runs, 6 of them diverged" in page.text
+    assert "33 runs, 6 of them diverged, 0 collapsed; " in page.text
     assert entry["diverged_runs"] == 6
     assert sum(entry["average_ranks"].values()) == pytest.approx(6 * 7 / 2)
     assert entry["weight_wins"]["t1"] == {"0.01": 3}
@@ -110,7 +110,8 @@ def test_tables_agree_with_each_other(report):
     assert rows[1] == {
         "sweep": "mnist", "network": "mlp_0", "regulariser": "t1", "weight": "0.01",
         "validation_loss": "0.5", "initial_test_accuracy": "0.1", "best_iteration": "80.0",
-        "seeds": "1", "diverged": "0", "validation_accuracy": rows[1]["validation_accuracy"],
+        "seeds": "1", "diverged": "0", "collapsed": "0", "worse_than_untrained": "0",
+        "verdict": "completed", "validation_accuracy": rows[1]["validation_accuracy"],
         "test_accuracy": rows[1]["test_accuracy"],
     }  # fmt: skip
 

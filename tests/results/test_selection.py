@@ -70,6 +70,30 @@ def test_the_table_counts_what_won_and_what_diverged(tmp_path, sweeps):
     assert table.diverged.total() == 6
 
 
+def test_what_collapsed_is_counted_and_still_chosen_by_its_accuracy(tmp_path, sweeps):
+    """Of three seeds of the best weight one has more than half of its neurons dead."""
+    for folder in ("a", "b"):
+        sweeps.config(tmp_path / folder, folder)
+        for weight, seed, level, constant in (
+            (0.1, 0, 0.9, 0), (0.1, 1, 0.9, 6), (0.1, 2, 0.8, 0), (1.0, 0, 0.7, 6), (1.0, 1, 0.0, 0)
+        ):  # fmt: skip
+            counts = {"neurons": 10, "constant": constant, "clusters": 0, "clustered": 0}
+            found = {"threshold": 0.9, "examples": 9, "initial": None}
+            found |= {"trained": counts | {"deaths": []}}
+            fields = sweeps.record(weight=weight, seed=seed, validation=level, redundancy=found)
+            sweeps.run(tmp_path / folder, fields)
+    table = tabulate(read_sweep(tmp_path / "a"))
+    choice = table.choices["mlp_0", "t1"]
+    assert (choice.weight, choice.best.seed) == (0.1, 0)
+    assert choice.verdicts == ("completed", "collapsed", "completed")
+    assert (choice.verdict, choice.suspect) == ("collapsed", True)
+    assert choice.verdict_in_words == "1 of 3 collapsed"
+    assert (table.collapsed["mlp_0", "t1"], table.worse["mlp_0", "t1"]) == (2, 1)
+    both = combine([table, tabulate(read_sweep(tmp_path / "b"))])
+    assert (both.collapsed.total(), both.worse.total(), both.diverged.total()) == (4, 2, 0)
+    assert both.collapsed["b/mlp_0", "t1"] == 2
+
+
 def test_continued_runs_do_not_enter_the_table(tmp_path, sweeps):
     sweeps.config(tmp_path)
     folder = sweeps.run(tmp_path, sweeps.record(test=0.1))

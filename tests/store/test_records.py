@@ -77,6 +77,19 @@ def test_what_is_redundant_may_be_on_record(tmp_path):
     assert read_results(tmp_path)[0].redundancy is None
 
 
+def test_the_cloud_and_chance_may_be_on_record(tmp_path):
+    known = {"points": 9, "chance": {"share": 0.125, "examples": 43}}
+    folder = write(tmp_path, result(**known))
+    fields = json.loads((folder / "result.json").read_text())
+    assert {name: fields[name] for name in known} == known
+    (record,) = read_results(tmp_path)
+    assert (record.points, record.chance.share, record.chance.examples) == (9, 0.125, 43)
+    write(tmp_path, result())  # as before version 0.2
+    assert not known.keys() & json.loads((folder / "result.json").read_text()).keys()
+    (record,) = read_results(tmp_path)
+    assert (record.points, record.chance) == (None, None)
+
+
 def test_numpy_numbers_and_lost_losses_become_plain(tmp_path):
     nowhere = dict.fromkeys(PARTS, float("nan"))
     accuracy = {"initial": {part: np.float32(0.5) for part in nowhere}, "trained": nowhere}
@@ -120,6 +133,14 @@ def test_continued_runs_follow_the_one_they_continue(tmp_path):
             {"redundancy": FOUND | {"initial": COUNTS | {"deaths": [0.5, 0.1, 0.2, 0.3, 0.4]}}},
             "redundancy.initial.deaths: [0.5, 0.1, 0.2, 0.3, 0.4] are not five numbers",
         ),
+        (
+            {"redundancy": FOUND | {"trained": COUNTS | {"constant": 10}}},
+            "redundancy.trained: constant: 10 of 9 neurons",
+        ),
+        ({"points": 0}, "points: 0 must be at least 1"),
+        ({"chance": 0.1}, "chance: 0.1 is not an object"),
+        ({"chance": {"share": 1.5, "examples": 3}}, "chance.share: 1.5 must be at most 1"),
+        ({"chance": {"share": 0.5, "examples": 0}}, "chance.examples: 0 must be at least 1"),
         ({"speed": 1}, "speed: unknown field; known are network, regulariser"),
     ],
 )
@@ -165,6 +186,7 @@ def test_a_history_survives_the_disk(tmp_path):
     arrays = {
         "train_loss": np.linspace(2, 0, 6),
         "validation_loss": np.ones(3),
+        "constant_neurons": np.array([0, 2, 5], np.int32),
         "deaths": np.random.default_rng(0).random((2, 5)).astype(np.float32),
         "deaths_iteration": np.array([0, 4]),
     }
@@ -184,6 +206,7 @@ def test_a_history_survives_the_disk(tmp_path):
         ({"loss": np.zeros(1)}, "loss: not one of"),
         ({"train_loss": np.zeros((1, 1))}, "train_loss: float64"),
         ({"seconds": np.array([None])}, "seconds: object"),
+        ({"constant_neurons": np.int32(3)}, "constant_neurons: int32.. is not 1-d"),
         ({"deaths": np.zeros((2, 3))}, "deaths: comes with"),
         ({"deaths": np.zeros((2, 3)), "deaths_iteration": np.zeros(3)}, "deaths: .2, 3."),
     ],

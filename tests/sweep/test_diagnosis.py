@@ -21,7 +21,7 @@ def diagnosis():
 
     def split(seed, size):
         x = np.random.default_rng(seed).normal(size=(size, 4)).astype("float32")
-        return Split(x, np.zeros(size, "int32"))
+        return Split(x, np.arange(size, dtype="int32") ** 2 % 5)
 
     dataset = Dataset("normal", split(0, 40), split(1, 50), split(2, 30))
     options = Options(
@@ -36,11 +36,18 @@ def _scaled(scale):
 
 
 def test_planted_neurons_are_counted(diagnosis):
-    found = diagnosis.record(None, _scaled(1.0))
+    found = diagnosis.record(None, _scaled(1.0))["redundancy"]
     assert (found["examples"], found["threshold"], found["initial"]) == (32, 0.9, None)
     deaths = found["trained"].pop("deaths")
     assert found["trained"] == {"neurons": 7, "constant": 1, "clusters": 2, "clustered": 5}
     assert len(deaths) == 5 and deaths[0] < 0.01 and deaths[-1] == 1.0
+
+
+def test_guessing_is_that_of_the_validation_labels(diagnosis):
+    """Squares modulo 5 are 0, 1, 4, 4, 1: of 50 labels 20 are 1, and of no other more."""
+    found = diagnosis.record(None, _scaled(1.0))
+    assert found["points"] == 7
+    assert found["chance"] == {"share": 0.4, "examples": 50}
 
 
 def test_what_is_not_finite_is_not_counted(diagnosis):

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from persist_jax.store.checkpoints import BEST, Checkpoints
 from persist_jax.store.group_file import read_group
@@ -109,12 +110,25 @@ def test_a_record_is_what_its_history_says(uninterrupted):
     np.testing.assert_allclose(record.accuracy.trained.validation, best)
 
 
+def test_constant_neurons_are_those_that_are_redundant(uninterrupted):
+    for weight in (1e-3, 0.1):
+        record, history = _results(uninterrupted)[weight]
+        constant = history["constant_neurons"]
+        assert constant.shape == (5,) and constant.dtype == np.int32
+        assert constant[record.best_epoch - 1] == record.redundancy.trained.constant
+        assert record.points == record.redundancy.trained.neurons == 6 + 4 + 10
+    record, history = _results(uninterrupted)[1e38]
+    assert history["constant_neurons"].shape == (0,) and record.points == 20
+    labels = load_digits(return_X_y=True)[1][140:210]
+    assert record.chance.share == np.unique(labels, return_counts=True)[1].max() / 70
+
+
 def test_its_lines_are_what_its_history_says(uninterrupted):
     for weight in WEIGHTS:
         history = read_history(_run(weight).folder(uninterrupted))
         lines = _lines(uninterrupted, weight)
         assert [line.pop("epoch") for line in lines] == list(range(1, len(lines) + 1))
-        for name in ("validation_loss", "validation_accuracy"):
+        for name in ("validation_loss", "validation_accuracy", "constant_neurons"):
             found = [line[name] for line in lines if line[name] is not None]
             np.testing.assert_allclose(found, history[name], rtol=1e-6)
         if weight == 1e38:

@@ -41,7 +41,9 @@ def test_a_diverged_run_says_where_and_leaves_the_others_alone(uninterrupted):
     assert rows[0][1].ended and not rows[2][0].ended
     assert len(rows[0][1].history["train_loss"]) == 1
     assert len(rows[0][1].history["validation_loss"]) == 0
+    assert len(rows[0][1].history["constant_neurons"]) == 0
     assert len(rows[0][0].history["train_loss"]) == 2
+    assert len(rows[0][0].history["constant_neurons"]) == 1
     assert cohort.training == [0, 2]
 
 
@@ -96,7 +98,7 @@ def test_train_needs_no_folder(perceptron, dataset, options, uninterrupted):
     assert [run.outcome["status"] for run in runs] == ["completed"] * 2 + ["diverged"] * 2
     assert runs[2].outcome["reason"] == "the loss is not finite at iteration 0"
     assert seen == [(1, [0, 1, 2, 3]), (2, [0, 1]), (3, [0, 1])]
-    for name in ("train_loss", "deaths", "validation_loss"):
+    for name in ("train_loss", "deaths", "validation_loss", "constant_neurons"):
         expected = np.concatenate([row[2].history[name] for row in uninterrupted[0]])
         np.testing.assert_array_equal(runs[0].history[name], expected)
     assert not np.array_equal(runs[0].history["train_loss"], runs[1].history["train_loss"])

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 import persist_jax as pj
-from persist_jax.training.epoch import EpochPlan, _stop_early, evaluate
+from persist_jax import models
+from persist_jax.data.dataset import Split
+from persist_jax.training.epoch import EpochPlan, _stop_early, constant_neurons, evaluate
 from persist_jax.training.optimisers import make_optimiser
 from persist_jax.training.options import Options
-from persist_jax.training.state import VALIDATION, initial_state
+from persist_jax.training.state import VALIDATION, Lane, initial_state
 
 
 def test_validation_is_the_mean_over_all_examples(perceptron, dataset):
@@ -23,8 +25,89 @@ def test_validation_is_the_mean_over_all_examples(perceptron, dataset):
     np.testing.assert_allclose(accuracy, np.mean(logits.argmax(axis=1) == y), rtol=1e-6)
 
 
-def test_snapshots_are_the_deaths_before_the_step(perceptron, build, dataset, options):
-    programs, lanes, wanted = build(perceptron, "l2", [0.1], batch_size=32, snapshot_every=3)
+@pytest.fixture(scope="module")
+def planted():
+    """Four of ten hidden neurons are constant on the first 32 examples, two on all 50."""
+
+    def apply(params, x):
+        a, b, c, d, e = x.T
+        hidden = [a, b, 0 * a + 7, -0.1 * a, 0 * b, c, a * b, a + b, d, e]
+        return x[:, :2], [params["scale"] * jnp.stack(hidden, 1), x[:, :2]]
+
+    x = np.random.default_rng(0).normal(size=(50, 5)).astype("float32")
+    x[:, 0] = [-1, 0, 1, 0] * 8 + [-1, 1] * 9  # its mean is one of its values
+    x[:32, 2] = 5.0
+    x[:, 3] = np.arange(50) // 8  # constant on the share of each of four devices
+    x[:48, 4] = 0.0
+    network = models.function(lambda key, x: {"scale": jnp.ones(())}, apply)
+    return network, Split(x, np.zeros(50, "int32"))
+
+
+# The most active half has the neurons that are 7 and 5; those that are 0 are the least active.
+@pytest.mark.parametrize("sampling, batch, wanted", [(1.0, 32, 4), (0.5, 32, 2), (1.0, 50, 2)])
+def test_constant_neurons_are_counted_on_the_first_batch(
+    planted, options, sampling, batch, wanted
+):
+    network, split = planted
+    options = options.replace(sampling=sampling, batch_size=batch)
+    variables = network.init(jax.random.key(0), split.x)
+    count = jax.jit(lambda v: constant_neurons(network, v, split, options))(variables)
+    assert (int(count), count.dtype) == (wanted, jnp.int32)
+
+
+def test_what_is_not_finite_is_not_constant(planted, options):
+    network, split = planted
+    lost, options = {"params": {"scale": jnp.asarray(jnp.inf)}}, options.replace(batch_size=32)
+    assert jax.jit(lambda v: constant_neurons(network, v, split, options))(lost) == 0
+
+
+@pytest.mark.parametrize("examples", [32, 50])
+def test_constant_neurons_of_a_shared_batch_are_those_of_the_whole(planted, options, examples):
+    """32 divide over four devices; 50, fewer than a batch, do not."""
+    network, split = planted
+    options = options.replace(sampling=1.0, batch_size=examples if examples == 32 else 64)
+
+    def count(variables):
+        shared = network.sharing("devices")
+        return constant_neurons(shared, variables, split, options, "devices")
+
+    variables = {"params": {"scale": jnp.ones(4)}}
+    found = jax.pmap(count, axis_name="devices", devices=jax.devices()[:4])(variables)
+    assert found.tolist() == [4 if examples == 32 else 2] * 4
+
+
+@pytest.fixture(scope="module")
+def programs(perceptron, build):
+    """An epoch has five steps; from the second one on they change next to nothing."""
+    schedule = {"name": "staircase", "decay_rate": 1e-9, "decay_steps": 5}
+    optimiser = {"name": "sgd", "learning_rate": 0.05, "schedule": schedule}
+    sizes = {"batch_size": 32, "snapshot_every": 3}
+    return build(perceptron, "l2", [0.1], optimiser=optimiser, **sizes)[0]
+
+
+def _lanes(programs, state):
+    return programs.layout.place([Lane(state, np.float32(0.1))]), np.array([True])
+
+
+def test_an_epoch_counts_the_constant_neurons_of_its_validation_examples(
+    programs, perceptron, dataset, options
+):
+    lanes, wanted = _lanes(programs, programs.start(0))
+    lanes, _ = programs.train_epoch(lanes, wanted, 0)()
+    state = programs.layout.fetch_lane(lanes.state, 0)
+    first, x = dict(state.params["layer_01"]), dataset.validation.x[:32].reshape(32, -1)
+    # On these examples nothing reaches the second layer.
+    first["bias"] = -(x @ first["kernel"]).max(0) - np.float32(1e-3)
+    state = state._replace(params=state.params | {"layer_01": first})
+    lanes, metrics = programs.train_epoch(*_lanes(programs, state), 1)()
+    assert metrics.constant_neurons.tolist() == [6 + 4 + 10]
+    options = options.replace(batch_size=32)
+    count = jax.jit(lambda v: constant_neurons(perceptron, v, dataset.test, options))
+    assert count(programs.layout.fetch_lane(lanes.state, 0).variables) < 20
+
+
+def test_snapshots_are_the_deaths_before_the_step(perceptron, programs, dataset, options):
+    lanes, wanted = _lanes(programs, programs.start(0))
     start = programs.layout.fetch_lane(lanes.state, 0)
     lanes, first = programs.train_epoch(lanes, wanted, 0)()
     assert first.deaths.shape[1] == 2  # iterations 0 and 3 of 0..4

@@ -82,6 +82,7 @@ def test_a_batch_shared_by_four_devices_is_one_batch(convolutional, train, regul
     np.testing.assert_allclose(shared[1].term, rows[1].term, rtol=1e-4)
     np.testing.assert_allclose(shared[1].deaths, rows[1].deaths, atol=1e-4)
     np.testing.assert_allclose(shared[1].validation_accuracy, rows[1].validation_accuracy)
+    assert shared[1].constant_neurons == rows[1].constant_neurons
 
 
 def test_a_reused_term_over_four_devices_is_one_term(convolutional, train):

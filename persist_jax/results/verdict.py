@@ -1,0 +1,111 @@
+"""What a run's record says of the network that it left: sound, dead, or no better than before."""
+
+import functools
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from scipy import stats
+
+from persist_jax.store import Record
+from persist_jax.store.record import Chance
+
+DIVERGED, COLLAPSED, WORSE, COMPLETED = (
+    "diverged",
+    "collapsed",
+    "worse than untrained",
+    "completed",
+)
+VERDICTS = (DIVERGED, COLLAPSED, WORSE, COMPLETED)  # the worst first
+# Of networks that only guess, the share whose accuracy is no higher than what counts as chance.
+CONFIDENCE = 0.999
+
+
+class Verdict(NamedTuple):
+    """What became of a run.
+
+    Attributes:
+        status: one of `VERDICTS`.
+        reasons: why, in words; none of a run that completed.
+    """
+
+    status: str
+    reasons: tuple[str, ...]
+
+
+def verdict(record: Record) -> Verdict:
+    """Judge a run by its record alone; what the record does not say is not held against it.
+
+    A run that completed has collapsed if the accuracy of its best weights on the validation
+    examples is at most chance (see `highest_guess`), or if under them more than half of the
+    sampled neurons are constant, and more than before training. It is worse than untrained if
+    that accuracy is below the one of the initial weights.
+
+    Args:
+        record: of the run. A continued run began with trained weights, so that it is never worse
+            than untrained.
+
+    Returns:
+        The worst of the verdicts that hold, with the reasons of all.
+    """
+    if record.status == "diverged":
+        return Verdict(DIVERGED, (record.reason,) if record.reason else ())
+    collapsed = (*_at_chance(record), *_dead(record))
+    worse = tuple(_below_untrained(record))
+    status = COLLAPSED if collapsed else WORSE if worse else COMPLETED
+    return Verdict(status, collapsed + worse)
+
+
+def highest_guess(chance: Chance) -> float:
+    """The accuracy that a network which does not look at the examples hardly exceeds.
+
+    A guess that is right with the share of the most common class is right on a binomial number of
+    the examples; this is that number's 99.9 % quantile, over the number of examples.
+
+    Example:
+        >>> round(highest_guess(Chance(share=0.1, examples=12000)), 4)
+        0.1086
+    """
+    return _quantile(chance.share, chance.examples) / chance.examples
+
+
+def judged(record: Record) -> bool:
+    """Whether the record, which before version 0.2 could not, says all that a verdict needs."""
+    return record.chance is not None and record.redundancy is not None
+
+
+def notice(records: Iterable[Record]) -> str | None:
+    """A line that says how many runs of the grid collapsed or are worse than untrained, if any."""
+    found = [verdict(record).status for record in records if not record.continued]
+    bad = sum(status in (COLLAPSED, WORSE) for status in found)
+    if not bad:
+        return None
+    return f"{bad} of {len(found)} runs collapsed or did worse than untrained: see the report"
+
+
+@functools.cache
+def _quantile(share: float, examples: int) -> int:
+    return int(stats.binom.ppf(CONFIDENCE, examples, share))
+
+
+def _at_chance(record: Record) -> Iterator[str]:
+    accuracy, chance = record.accuracy.trained.validation, record.chance
+    # Accuracies are whole numbers of examples, stored as float32.
+    if chance and round(accuracy * chance.examples) <= _quantile(chance.share, chance.examples):
+        yield f"accuracy at chance (up to {100 * highest_guess(chance):.2f} %)"
+
+
+def _dead(record: Record) -> Iterator[str]:
+    found = record.redundancy
+    if found is None or found.trained is None:
+        return
+    constant, neurons = found.trained.constant, found.trained.neurons
+    before = 0 if found.initial is None else found.initial.constant
+    if 2 * constant > neurons and constant > before:
+        began = "" if found.initial is None else f"; untrained {before}"
+        yield f"dead neurons ({constant} of {neurons}{began})"
+
+
+def _below_untrained(record: Record) -> Iterator[str]:
+    before, after = record.accuracy.initial.validation, record.accuracy.trained.validation
+    if after < before and not record.continued:
+        yield f"accuracy below untrained ({100 * before:.2f} %)"
