@@ -159,6 +159,20 @@ def test_a_broken_result_is_named(tmp_path, content):
         read_results(tmp_path)
 
 
+def test_a_number_that_changed_is_not_believed(tmp_path):
+    path = write(tmp_path, result()) / "result.json"
+    text = path.read_text()
+    path.write_text(text.replace("0.75", "0.85", 1))
+    with pytest.raises(ValueError, match=f"^{path}: damaged, or changed by hand; if that was meant"):
+        read_results(tmp_path)
+    fields = json.loads(path.read_text())
+    del fields["crc32"]
+    path.write_text(json.dumps(fields))
+    assert read_results(tmp_path)[0].accuracy.trained.train == 0.85
+    path.write_text(text)
+    assert read_results(tmp_path)[0].accuracy.trained.train == 0.75
+
+
 def test_a_result_in_the_wrong_folder_is_named(tmp_path):
     write_result(tmp_path / "runs/mlp_0/t1/0.001/seed5", result(seed=0))
     with pytest.raises(ValueError, match=r"seed5/result\.json: .* belongs in .*seed0"):
