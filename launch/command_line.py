@@ -1,18 +1,27 @@
 """What every command has in common: bad input is one line and exit status 2."""
 
+import errno
+import os
 import sys
 from collections.abc import Callable, Sequence
+
+from launch.interruption import INTERRUPTION
+
+if getattr(sys.modules["__main__"].__spec__, "parent", None) == "launch":
+    INTERRUPTION.watch()  # what follows takes long to import
 
 try:
     from absl import app, flags, logging
     from ml_collections import config_flags
+    from ml_collections.config_flags import config_path
 except ModuleNotFoundError as error:
     # Before anything else can be said in the usual way.
     print(f'{error.name}: not installed; pip install -e ".[experiment,prepare]"', file=sys.stderr)
     sys.exit(2)
 
-__all__ = ["config_flags", "fail", "flags", "run"]
+__all__ = ["INTERRUPTION", "config_flags", "fail", "flags", "run"]
 
+_LONGEST = 2000  # characters of a line
 _HELP = {"--help", "-help", "-h", "--helpshort", "--helpfull"}
 # Fields of a configuration by the names they had.
 _FORMER = {
@@ -29,20 +38,48 @@ _FORMER = {
 
 def run(main: Callable[[], int | None]) -> None:
     """Parse the flags, call `main` and exit with the status it returns."""
+    INTERRUPTION.watch()
     app.run(lambda _: sys.exit(_guarded(main)), flags_parser=_parse)
 
 
 def fail(message: object) -> int:
     """Say in one line what is wrong; returns the exit status of bad input."""
-    print(" ".join(str(message).split()), file=sys.stderr)
+    line = " ".join(str(message).split())
+    print(line if len(line) <= _LONGEST else f"{line[:_LONGEST]}...", file=sys.stderr)
     return 2
 
 
 def _guarded(main: Callable[[], int | None]) -> int:
+    """What a person's input or machine is at fault for is one line; all else is a bug of ours."""
     try:
         return main() or 0
-    except (ValueError, OSError, ImportError) as error:
+    except BrokenPipeError:
+        # Whoever read our words has gone; Python would try to write the rest at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return fail("the output's reader has ended; the same command goes on from what is on disk")
+    except OSError as error:
+        return fail(_of_the_system(error))
+    except (ValueError, ImportError) as error:
         return fail(error)
+    except (MemoryError, RuntimeError) as error:
+        # A device's lack of memory is a RuntimeError of JAX.
+        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        said = str(error).partition("\n")[0]
+        return fail(
+            f"out of memory{': ' if said else ''}{said}; lower config.max_lanes, "
+            "config.train.batch_size or config.train.sampling"
+        )
+
+
+def _of_the_system(error: OSError) -> str:
+    place = f"{error.filename}: " if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            f"{place}no space left on the disk; make room, and the same command goes on from "
+            "what is on disk"
+        )
+    return f"{place}{error.strerror}" if error.strerror else str(error)
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
@@ -54,18 +91,34 @@ def _parse(argv: Sequence[str]) -> list[str]:
     sys.argv[:] = argv = [_current(argument) for argument in argv]
     try:
         rest = flags.FLAGS(argv)
-    except KeyError as error:
-        # Of a section that is not there: a field of it can only be given in the file.
-        section = str(error.args[0]).splitlines()[0].strip("'\"")
-        given = [a for a in argv if "config." in a and section in a.partition("=")[0].split(".")]
-        sys.exit(fail(f"{(given or argv)[-1]}: the configuration has no section {section!r}"))
-    except (flags.Error, ValueError, TypeError, AttributeError, OSError) as error:
-        # A configuration's own error comes wrapped in a traceback; its last line says it.
+    except flags.Error as error:
+        # absl's own words end with the reason.
         sys.exit(fail(str(error).strip().splitlines()[-1]))
+    except Exception as error:  # of a configuration file, or of a field that is set over it
+        sys.exit(fail(_wrong_override(argv, error)))
     if len(rest) > 1:
         sys.exit(fail(f"unexpected argument {rest[1]!r}; options look like --name=value"))
     logging.set_verbosity(logging.WARNING)
     return rest
+
+
+def _wrong_override(argv: Sequence[str], error: Exception) -> str:
+    """Which argument sets a field that a configuration cannot have, or cannot be read."""
+    config = flags.FLAGS["config"].parser.config if "config" in flags.FLAGS else None
+    if config is None:
+        return str(error)
+    overrides = [a for a in argv if a.lstrip("-").removeprefix("no").startswith("config.")]
+    for argument in overrides:
+        path = argument.partition("=")[0].partition("config.")[2]
+        try:
+            config_path.get_type(path, config, default_type=object)
+        except KeyError as wrong:
+            section = str(wrong.args[0]).splitlines()[0].strip("'\"")
+            return f"{argument}: the configuration has no section {section!r}"
+        except Exception:
+            return f"{argument}: {path!r} is not a field of the configuration"
+    longest = max(overrides, key=len, default="--config")
+    return f"{longest[:80]}: {type(error).__name__}: {error}"
 
 
 def _current(argument: str) -> str:

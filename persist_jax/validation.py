@@ -147,8 +147,8 @@ def plain(value: Any, where: str = "", depth: int = 0) -> Any:
     if not named and not isinstance(value, list | tuple):
         kind = type(value).__name__
         raise ValueError(
-            f"{_colon(where)}{_shown(value)} is a {kind}, not text, a number, true, false, a list or "
-            "fields"
+            f"{_colon(where)}{_shown(value)} is a {kind}, not text, a number, true, false, a list "
+            "or fields"
         )
     if depth == _MOST_DEEP:
         raise ValueError(f"{_colon(where)}nested more than {_MOST_DEEP} deep")
