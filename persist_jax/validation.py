@@ -51,6 +51,8 @@ _WORDS = {
     "model_type": "is not an object",
     "model_attributes_type": "is not an object",
     "literal_error": "is not one of {expected}",
+    "string_pattern_mismatch": "is not a name",
+    "string_too_long": "is longer than {max_length} characters",
     "too_long": "may have at most {max_length}, has {actual_length}",
     "too_short": "needs at least {min_length}, has {actual_length}",
     "value_error": "{error}",
