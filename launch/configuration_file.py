@@ -76,7 +76,7 @@ def load_config(path: str, *given: str) -> ConfigDict:
                 f"{path}: get_config returns a {kind}, must return a ConfigDict or a dict"
             )
         return fields if isinstance(fields, ConfigDict) else ConfigDict(fields)
-    except (KeyboardInterrupt, ConfigurationError):
+    except ConfigurationError:
         raise
     except BaseException as error:  # it is somebody's program: it may even exit
         raise ConfigurationError(_line(path, error)) from None

@@ -78,15 +78,16 @@ def _sweep(config, workdir: Path) -> int:
 
     if COMPILATION_CACHE.value:
         use_compilation_cache(cache_folder(config.dataset.get("cache")))
-    with INTERRUPTION.deferred() as stop:
-        experiment = load_experiment(config)
-        settle(experiment.config, workdir, places(config), defaults(config))
-        for line in describe_training(experiment):
-            print(line, flush=True)
-        how = {"tensorboard": TENSORBOARD.value, "profile": PROFILE.value}
-        if not run_sweep(experiment.config, workdir, stop, **how):
-            print(f"Saved. The same command goes on from here: {workdir}")
-            return stop.exit_status
+    experiment = load_experiment(config)
+    settle(experiment.config, workdir, places(config), defaults(config))
+    for line in describe_training(experiment):
+        print(line, flush=True)
+    how = {"tensorboard": TENSORBOARD.value, "profile": PROFILE.value}
+    with INTERRUPTION.deferred() as must_stop:
+        finished = run_sweep(experiment.config, workdir, must_stop, **how)
+    if not finished:
+        print(f"Saved. The same command goes on from here: {workdir}")
+        INTERRUPTION.end()
     print(f"Report: {write_report([workdir], options=config.report)}")
     return 0
 
