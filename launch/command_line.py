@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 
@@ -57,29 +58,34 @@ def _guarded(main: Callable[[], int | None]) -> int:
         # Whoever read our words has gone; Python would try to write the rest at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return fail("the output's reader has ended; the same command goes on from what is on disk")
-    except OSError as error:
-        return fail(_of_the_system(error))
-    except (ValueError, ImportError) as error:
-        return fail(error)
-    except (MemoryError, RuntimeError) as error:
-        # A device's lack of memory is a RuntimeError of JAX.
-        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
+    except (ValueError, OSError, ImportError, MemoryError, RuntimeError) as error:
+        line = _in_words(error)
+        if line is None:
             raise
-        said = str(error).partition("\n")[0]
-        return fail(
-            f"out of memory{': ' if said else ''}{said}; lower config.max_lanes, "
+        return fail(line)
+
+
+def _in_words(error: Exception) -> str | None:
+    """The one line of an error that input or machine can cause; `None` for another one."""
+    said = " ".join(str(error).split())
+    place = getattr(error, "filename", None)
+    # The writer of checkpoints says it in words only.
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in said:
+        quoted = re.search(r'"(/[^"]*)"', said)
+        place = place or (quoted and quoted[1])
+        return (
+            f"{f'{place}: ' if place else ''}no space left on the disk; make room, and the same "
+            "command goes on from what is on disk"
+        )
+    if isinstance(error, OSError) and error.strerror and place:
+        return f"{place}: {error.strerror}"
+    # A device's lack of memory is a RuntimeError of JAX.
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in said:
+        return (
+            f"out of memory{': ' if said else ''}{said[:300]}; lower config.max_lanes, "
             "config.train.batch_size or config.train.sampling"
         )
-
-
-def _of_the_system(error: OSError) -> str:
-    place = f"{error.filename}: " if error.filename else ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return (
-            f"{place}no space left on the disk; make room, and the same command goes on from "
-            "what is on disk"
-        )
-    return f"{place}{error.strerror}" if error.strerror else str(error)
+    return None if isinstance(error, RuntimeError) else said
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
@@ -98,7 +104,8 @@ def _parse(argv: Sequence[str]) -> list[str]:
         sys.exit(fail(_wrong_override(argv, error)))
     if len(rest) > 1:
         sys.exit(fail(f"unexpected argument {rest[1]!r}; options look like --name=value"))
-    logging.set_verbosity(logging.WARNING)
+    # What the writer of checkpoints logs, it raises as well: a full disk would be 200 lines.
+    logging.set_verbosity(logging.FATAL)
     return rest
 
 
