@@ -4,6 +4,8 @@ import errno
 import os
 import re
 import sys
+import threading
+import warnings
 from collections.abc import Callable, Sequence
 
 from launch.interruption import INTERRUPTION
@@ -40,7 +42,16 @@ _FORMER = {
 def run(main: Callable[[], int | None]) -> None:
     """Parse the flags, call `main` and exit with the status it returns."""
     INTERRUPTION.watch()
+    sys.excepthook = _of_the_main_thread
+    # A cache of programs that cannot be written or read only costs time.
+    warnings.filterwarnings("ignore", "Error (writing|reading) persistent compilation cache")
     app.run(lambda _: sys.exit(_guarded(main)), flags_parser=_parse)
+
+
+def _of_the_main_thread(kind: type, error: BaseException, trace: object) -> None:
+    """Threads of the checkpoints' writer tell Python as well what they raise in the main thread."""
+    if threading.current_thread() is threading.main_thread():
+        sys.__excepthook__(kind, error, trace)
 
 
 def fail(message: object) -> int:
