@@ -4,7 +4,6 @@ import errno
 import os
 import re
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Sequence
 
@@ -42,16 +41,25 @@ _FORMER = {
 def run(main: Callable[[], int | None]) -> None:
     """Parse the flags, call `main` and exit with the status it returns."""
     INTERRUPTION.watch()
-    sys.excepthook = _of_the_main_thread
+    sys.unraisablehook = _unraisable
     # A cache of programs that cannot be written or read only costs time.
     warnings.filterwarnings("ignore", "Error (writing|reading) persistent compilation cache")
-    app.run(lambda _: sys.exit(_guarded(main)), flags_parser=_parse)
+    app.run(lambda _: _leave(_guarded(main)), flags_parser=_parse)
 
 
-def _of_the_main_thread(kind: type, error: BaseException, trace: object) -> None:
-    """Threads of the checkpoints' writer tell Python as well what they raise in the main thread."""
-    if threading.current_thread() is threading.main_thread():
-        sys.__excepthook__(kind, error, trace)
+def _unraisable(what: "sys.UnraisableHookArgs") -> None:
+    """Of nothing in Python: the checkpoints' writer on what it has already raised."""
+    if what.object is not None:
+        sys.__unraisablehook__(what)
+
+
+def _leave(status: int) -> None:
+    if status == 0:
+        sys.exit(0)
+    # Not waiting for threads that compile or write, which would have more to say.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def fail(message: object) -> int:
