@@ -14,14 +14,13 @@ if getattr(sys.modules["__main__"].__spec__, "parent", None) == "launch":
 
 try:
     from absl import app, flags, logging
-    from ml_collections import config_flags
     from ml_collections.config_flags import config_path
 except ModuleNotFoundError as error:
     # Before anything else can be said in the usual way.
     print(f'{error.name}: not installed; pip install -e ".[experiment,prepare]"', file=sys.stderr)
     sys.exit(2)
 
-__all__ = ["INTERRUPTION", "config_flags", "fail", "flags", "run"]
+__all__ = ["INTERRUPTION", "fail", "flags", "parse_flags", "run"]
 
 _LONGEST = 2000  # characters of a line
 _HELP = {"--help", "-help", "-h", "--helpshort", "--helpfull"}
@@ -112,25 +111,46 @@ def _parse(argv: Sequence[str]) -> list[str]:
         print(sys.modules["__main__"].__doc__.strip())
         print(flags.FLAGS.main_module_help())
         sys.exit(0)
-    # The overrides of a configuration are read from here, whatever is parsed.
-    sys.argv[:] = argv = [_current(argument) for argument in argv]
     try:
-        rest = flags.FLAGS(argv)
-    except flags.Error as error:
-        # absl's own words end with the reason.
-        sys.exit(fail(str(error).strip().splitlines()[-1]))
-    except Exception as error:  # of a configuration file, or of a field that is set over it
-        sys.exit(fail(_wrong_override(argv, error)))
-    if len(rest) > 1:
-        sys.exit(fail(f"unexpected argument {rest[1]!r}; options look like --name=value"))
+        rest = parse_flags(argv)
+    except ValueError as error:
+        sys.exit(fail(error))
     # What the writer of checkpoints logs, it raises as well: a full disk would be 200 lines.
     logging.set_verbosity(logging.FATAL)
     return rest
 
 
-def _wrong_override(argv: Sequence[str], error: Exception) -> str:
+def parse_flags(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:
+    """Set the flags, and fields of a configuration, that a command line gives.
+
+    Args:
+        argv: the command and its arguments.
+        values: the flags.
+
+    Returns:
+        The command.
+
+    Raises:
+        ValueError: one line that names the argument.
+    """
+    # The overrides of a configuration are read from here, whatever is parsed.
+    sys.argv[:] = argv = [_current(argument) for argument in argv]
+    try:
+        rest = values(argv)
+    except flags.Error as error:
+        # absl's own words end with the reason, and have the value before it.
+        line = str(error).strip().splitlines()[-1]
+        raise ValueError(line if len(line) < 400 else f"{line[:150]} ... {line[-150:]}") from None
+    except Exception as error:  # of a configuration file, or of a field that is set over it
+        raise ValueError(_wrong_override(argv, error, values)) from None
+    if len(rest) > 1:
+        raise ValueError(f"unexpected argument {rest[1]!r}; options look like --name=value")
+    return rest
+
+
+def _wrong_override(argv: Sequence[str], error: Exception, values: flags.FlagValues) -> str:
     """Which argument sets a field that a configuration cannot have, or cannot be read."""
-    config = flags.FLAGS["config"].parser.config if "config" in flags.FLAGS else None
+    config = values["config"].parser.config if "config" in values else None
     if config is None:
         return str(error)
     overrides = [a for a in argv if a.lstrip("-").removeprefix("no").startswith("config.")]
@@ -140,9 +160,9 @@ def _wrong_override(argv: Sequence[str], error: Exception) -> str:
             config_path.get_type(path, config, default_type=object)
         except KeyError as wrong:
             section = str(wrong.args[0]).splitlines()[0].strip("'\"")
-            return f"{argument}: the configuration has no section {section!r}"
+            return f"{argument[:150]}: the configuration has no section {section[:150]!r}"
         except Exception:
-            return f"{argument}: {path!r} is not a field of the configuration"
+            return f"{argument[:150]}: {path[:150]!r} is not a field of the configuration"
     longest = max(overrides, key=len, default="--config")
     return f"{longest[:80]}: {type(error).__name__}: {error}"
 

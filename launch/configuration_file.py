@@ -4,7 +4,6 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Collection
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
@@ -30,25 +29,27 @@ class _Parser(flags.ArgumentParser):
         return self.config
 
 
-def define_config(words: str, **options: Any) -> flags.FlagHolder:
+def define_config(
+    words: str, values: flags.FlagValues = flags.FLAGS, **options: Any
+) -> flags.FlagHolder:
     """The flag --config; options are those of `config_flags.DEFINE_config_file`."""
-    holder = config_flags.DEFINE_config_file("config", None, words, **options)
-    flags.FLAGS["config"].parser = _Parser()
+    holder = config_flags.DEFINE_config_file("config", None, words, values, **options)
+    values["config"].parser = _Parser()
     return holder
 
 
-def overridden_fields() -> Collection[str]:
-    """Dotted names of the fields that the command line sets."""
-    return config_flags.get_override_values(flags.FLAGS["config"])
+def read_given(values: flags.FlagValues = flags.FLAGS):
+    """`read_configuration` of the flag --config and of the fields that are set over its file.
 
-
-def read_given(fields: Any, overridden: Collection[str], file: str | None = None):
-    """`read_configuration`, whose errors say where the field was set: here or in the file."""
+    Raises:
+        ValueError: one line that says where the wrong field was set as well.
+    """
     from persist_jax.sweep.reading import read_configuration
 
-    file = file or config_flags.get_config_filename(flags.FLAGS["config"])
+    file = config_flags.get_config_filename(values["config"])
+    overridden = config_flags.get_override_values(values["config"])
     try:
-        return read_configuration(fields, overridden)
+        return read_configuration(values["config"].value, overridden)
     except ValueError as error:
         set_here = any(str(error).startswith(name) for name in overridden)
         raise ValueError(f"--config.{error}" if set_here else f"{file}: {error}") from None

@@ -6,9 +6,9 @@
 from pathlib import Path
 
 from launch.command_line import INTERRUPTION, fail, flags, run
-from launch.configuration_file import define_config, overridden_fields, read_given
+from launch.configuration_file import define_config, read_given
 
-CONFIG = define_config("A file of configs/.", lock_config=False, accept_new_attributes=True)
+define_config("A file of configs/.", lock_config=False, accept_new_attributes=True)
 WORKDIR = flags.DEFINE_string("workdir", None, "Where results go; default runs/<config name>.")
 DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the plan and stop.")
 COMPILATION_CACHE = flags.DEFINE_bool(
@@ -33,7 +33,7 @@ def main() -> int:
 
     if TENSORBOARD.value:
         from persist_jax.store import event_files  # noqa: F401  # says what is missing, before all
-    config, notices = read_given(CONFIG.value, overridden_fields())
+    config, notices = read_given()
     use_cores(config)
     workdir = Path(WORKDIR.value or f"runs/{config.name}")
     for line in (*notices, *describe(config, workdir)):

@@ -75,6 +75,8 @@ def read_configuration(
             _drop_leftovers(fields, section, chooser, registry, overridden)
     kind, parameters = choose_dataset(fields["dataset"])
     if embedded and kind.properties.embedded(**parameters):
+        # What is replaced now counts with other data.
+        Options.read(Configuration.read(fields).train)
         fields = _with_embedded(fields, embedded, overridden)
         kind, parameters = choose_dataset(fields["dataset"])
     for field in ("networks", "regularisers"):
@@ -224,6 +226,9 @@ def _with_embedded(
                 target = target.setdefault(room, {})
                 if not isinstance(target, dict):
                     raise ValueError(f"embedded.{name}: {room} is not a section of fields")
+            if isinstance(target.get(field), dict) and not isinstance(value, dict):
+                shown = shortened(repr(value))
+                raise ValueError(f"embedded.{name}: {shown} is not a section of fields")
             target[field] = value
     return result
 
