@@ -12,6 +12,8 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+flags.disclaim_key_flags()  # the flag is that of the command which asks for it
+
 
 class ConfigurationError(Exception):
     """One line on what is wrong with a configuration file, or with a field that was set over it.
