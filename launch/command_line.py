@@ -164,7 +164,8 @@ def _wrong_override(argv: Sequence[str], error: Exception, values: flags.FlagVal
         except Exception:
             return f"{argument[:150]}: {path[:150]!r} is not a field of the configuration"
     longest = max(overrides, key=len, default="--config")
-    return f"{longest[:80]}: {type(error).__name__}: {error}"
+    said = " ".join(str(error).split())
+    return f"{longest[:80]}: {type(error).__name__}: {said[:300]}"
 
 
 def _current(argument: str) -> str:

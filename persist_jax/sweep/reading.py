@@ -243,6 +243,7 @@ def _choose_networks(
     models = brought | models
     for name, section in models.items():
         _model(name, section)
+        Sampling.read(section.get("sampling", {}), f"models.{name}.sampling")
     wanted = [f"model_{name}" if f"model_{name}" in models else name for name in wanted]
     missing = [name for name in wanted if name not in models]
     if missing and (named or not brought or len(missing) == len(wanted)):
