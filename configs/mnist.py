@@ -54,7 +54,7 @@ TRAIN = dict(
 
 def get_config(dataset: str = "mnist") -> config_dict.ConfigDict:
     if dataset not in DATASETS:
-        raise ValueError(f"configs/mnist.py:{dataset}: choose one of {', '.join(DATASETS)}")
+        raise ValueError(f"{dataset!r} is not one of {', '.join(DATASETS)}")
     config = config_dict.create(
         name=dataset,
         dataset=dict(

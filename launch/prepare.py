@@ -9,9 +9,10 @@ python -m launch.prepare --config=configs/mnist.py            # what that config
 
 from typing import Any
 
-from launch.command_line import config_flags, flags, run
+from launch.command_line import flags, run
+from launch.configuration_file import define_config
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, or use --dataset.")
+_CONFIG = define_config("A file of configs/, or use --dataset.")
 _DATASET = flags.DEFINE_string(
     "dataset", None, "A registered kind, an image set of tfds, digits or pgdl_sample."
 )

@@ -5,13 +5,10 @@
 
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from launch.command_line import INTERRUPTION, fail, flags, run
+from launch.configuration_file import define_config, read_given
 
-from launch.command_line import config_flags, fail, flags, run
-
-CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "A file of configs/.", lock_config=False, accept_new_attributes=True
-)
+define_config("A file of configs/.", lock_config=False, accept_new_attributes=True)
 WORKDIR = flags.DEFINE_string("workdir", None, "Where results go; default runs/<config name>.")
 DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the plan and stop.")
 COMPILATION_CACHE = flags.DEFINE_bool(
@@ -28,15 +25,15 @@ flags.mark_flag_as_required("config")
 
 def main() -> int:
     # After the flags, so that --help and a mistyped one answer at once.
+    from filelock import FileLock, Timeout
+
     from persist_jax.store.sweep_folder import lock_path
     from persist_jax.sweep.host_devices import use_cores
-    from persist_jax.sweep.reading import read_configuration
     from persist_jax.sweep.run import describe
 
     if TENSORBOARD.value:
         from persist_jax.store import event_files  # noqa: F401  # says what is missing, before all
-    overridden = config_flags.get_override_values(flags.FLAGS["config"])
-    config, notices = read_configuration(CONFIG.value, overridden)
+    config, notices = read_given()
     use_cores(config)
     workdir = Path(WORKDIR.value or f"runs/{config.name}")
     for line in (*notices, *describe(config, workdir)):
@@ -76,21 +73,21 @@ def _sweep(config, workdir: Path) -> int:
     from persist_jax.store.configuration import settle
     from persist_jax.sweep.compilation_cache import use_compilation_cache
     from persist_jax.sweep.experiment import load_experiment, places
-    from persist_jax.sweep.interruption import stop_on_signals
     from persist_jax.sweep.reading import defaults
     from persist_jax.sweep.run import describe_training, run_sweep
 
     if COMPILATION_CACHE.value:
         use_compilation_cache(cache_folder(config.dataset.get("cache")))
-    with stop_on_signals() as stop:
-        experiment = load_experiment(config)
-        settle(experiment.config, workdir, places(config), defaults(config))
-        for line in describe_training(experiment):
-            print(line, flush=True)
-        how = {"tensorboard": TENSORBOARD.value, "profile": PROFILE.value}
-        if not run_sweep(experiment.config, workdir, stop, **how):
-            print(f"Saved. The same command goes on from here: {workdir}")
-            return stop.exit_status
+    experiment = load_experiment(config)
+    settle(experiment.config, workdir, places(config), defaults(config))
+    for line in describe_training(experiment):
+        print(line, flush=True)
+    how = {"tensorboard": TENSORBOARD.value, "profile": PROFILE.value}
+    with INTERRUPTION.deferred() as must_stop:
+        finished = run_sweep(experiment.config, workdir, must_stop, **how)
+    if not finished:
+        print(f"Saved. The same command goes on from here: {workdir}")
+        INTERRUPTION.end()
     print(f"Report: {write_report([workdir], options=config.report)}")
     return 0
 

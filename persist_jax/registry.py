@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import create_model
 
-from persist_jax.validation import Fields
+from persist_jax.validation import Fields, Given, shortened
 
 Properties = TypeVar("Properties")
 
@@ -42,7 +42,7 @@ class Entry(Generic[Properties]):
             name: (hints.get(name, Any), ... if default is inspect.Parameter.empty else default)
             for name, default in self.defaults().items()
         }
-        checked = create_model(self.name, __base__=Fields, **fields).read(dict(given), where)
+        checked = create_model(self.name, __base__=Given, **fields).read(dict(given), where)
         return {name: getattr(checked, name) for name in fields}
 
     def defaults(self) -> dict[str, Any]:
@@ -119,7 +119,8 @@ class Registry(Mapping[str, Entry[Properties]]):
             ValueError: one line that names the field, its value and the choices.
         """
         if not isinstance(name, str) or name not in self._entries:
-            raise ValueError(f"{field}: {name!r} is not one of {', '.join(self._entries)}")
+            choices = ", ".join(self._entries)
+            raise ValueError(f"{field}: {shortened(repr(name))} is not one of {choices}")
         return self._entries[name]
 
     def __contains__(self, name: object) -> bool:

@@ -12,7 +12,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 from persist_jax.kernels import mean_absolute_product, standardise
 from persist_jax.living import living_deaths
 from persist_jax.registry import Registry
-from persist_jax.validation import Share
+from persist_jax.validation import Rate, Share
 
 REDUCTIONS = ("sum", "mean")
 
@@ -229,13 +229,13 @@ def _l2(params):
 
 
 @register("t1_living", takes="points")
-def _t1_living(points, *, active: Share = 0.2, reduce: Reduction = "mean"):
+def _t1_living(points, *, active: Rate = 0.2, reduce: Reduction = "mean"):
     deaths, where = living_deaths(points, active)
     return t1(deaths, reduce=reduce, where=where)
 
 
 @register("t2_living", takes="points")
-def _t2_living(points, *, active: Share = 0.2, alpha: Share = 0.5):
+def _t2_living(points, *, active: Rate = 0.2, alpha: Share = 0.5):
     deaths, where = living_deaths(points, active)
     return t2(deaths, alpha, where=where)
 

@@ -1,19 +1,36 @@
 """What comes from outside is checked field by field; what does not hold is one line."""
 
 import json
+import math
+import numbers
+import struct
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 Read = TypeVar("Read", bound="Fields")
 
+INT32_MAX = 2**31 - 1  # what a device counts with
+FLOAT32_MIN, FLOAT32_MAX = 2.0**-126, (2 - 2.0**-23) * 2.0**127  # what it calculates with
+
+# No configuration comes near these; what does would keep the checks themselves busy.
+_MOST_DEEP, _MOST_ENTRIES, _MOST_TEXT = 20, 10_000, 10_000
+
+
+def _not_one(value: float) -> float:
+    if struct.unpack("f", struct.pack("f", value))[0] == 1:
+        raise ValueError(f"{value!r} is 1 in float32, must be below")
+    return value
+
+
 # Numbers with their bounds.
-Size = Annotated[int, Field(ge=1)]  # a count of something that must be there
-Count = Annotated[int, Field(ge=0)]
+Size = Annotated[int, Field(ge=1, le=INT32_MAX)]  # a count of something that must be there
+Count = Annotated[int, Field(ge=0, le=INT32_MAX)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Rate = Annotated[float, Field(ge=0, lt=1)]
+Part = Annotated[float, Field(gt=0, le=1)]  # a share that is not nothing
+Rate = Annotated[float, Field(ge=0, lt=1), AfterValidator(_not_one)]
 
 # Of pydantic's errors those that a person meets, with what their context names.
 _WORDS = {
@@ -34,6 +51,9 @@ _WORDS = {
     "model_type": "is not an object",
     "model_attributes_type": "is not an object",
     "literal_error": "is not one of {expected}",
+    "string_pattern_mismatch": "is not a name",
+    "string_too_long": "is longer than {max_length} characters",
+    "too_long": "may have at most {max_length}, has {actual_length}",
     "too_short": "needs at least {min_length}, has {actual_length}",
     "value_error": "{error}",
 }
@@ -83,6 +103,97 @@ class Fields(BaseModel):
         return self.model_dump(mode="json")
 
 
+class Given(Fields):
+    """Fields that a person gives, who may give anything; see `plain`.
+
+    Example:
+        >>> class Step(Given):
+        ...     length: float
+        >>> Step.read({"length": 1e-60}, "step")
+        Traceback (most recent call last):
+        ValueError: step.length: 1e-60 is 0 in float32, whose least number is 1.17549e-38
+    """
+
+    @classmethod
+    def read(cls, fields: Any, where: str = "") -> "Given":
+        """As `Fields.read`, of anything; numbers that float32 does not have are refused too."""
+        return super().read(plain(fields, where), where)
+
+
+def plain(value: Any, where: str = "", depth: int = 0) -> Any:
+    """Nested dicts, lists, text and numbers, as JSON has them and a device can take them.
+
+    Args:
+        value: mappings by text, lists and tuples of such values, and single ones.
+        where: what they are, for errors.
+        depth: how many others they are in.
+
+    Raises:
+        ValueError: one line that names the entry that is none of these, is nested too deep, has
+            too many entries or too much text, is not finite, or is too large or small a number.
+
+    Example:
+        >>> plain({"sizes": (3, 4)})
+        {'sizes': [3, 4]}
+        >>> plain({"sizes": (3, {4})}, "image")
+        Traceback (most recent call last):
+        ValueError: image.sizes[1]: {4} is a set, not text, a number, true, false, a list or fields
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return _text(value, where)
+    if isinstance(value, numbers.Real):
+        return _number(value, where)
+    named = hasattr(value, "keys")  # a mapping, as dict() sees it
+    if not named and not isinstance(value, list | tuple):
+        kind = type(value).__name__
+        raise ValueError(
+            f"{_colon(where)}{_shown(value)} is a {kind}, not text, a number, true, false, a list "
+            "or fields"
+        )
+    if depth == _MOST_DEEP:
+        raise ValueError(f"{_colon(where)}nested more than {_MOST_DEEP} deep")
+    if len(value) > _MOST_ENTRIES:
+        raise ValueError(f"{_colon(where)}{len(value)} entries are more than {_MOST_ENTRIES}")
+    if not named:
+        entries = enumerate(value)
+        return [plain(entry, dotted((i,), where), depth + 1) for i, entry in entries]
+    for name in value:
+        if not isinstance(name, str):
+            raise ValueError(f"{_colon(where)}{_shown(name)} is not text, as a field's name is")
+        _text(name, where)
+    return {name: plain(value[name], dotted((name,), where), depth + 1) for name in value}
+
+
+def _text(text: str, where: str) -> str:
+    if len(text) > _MOST_TEXT:
+        raise ValueError(
+            f"{_colon(where)}{_shown(text)} is text of {len(text)} characters, more than "
+            f"{_MOST_TEXT}"
+        )
+    if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise ValueError(f"{_colon(where)}{_shown(text)} has a letter that no file can hold")
+    return text
+
+
+def _number(number: numbers.Real, where: str) -> int | float:
+    size = abs(number)
+    if isinstance(number, float) and not math.isfinite(number):
+        raise ValueError(f"{_colon(where)}{number!r} is not finite")
+    if size > FLOAT32_MAX:
+        raise ValueError(
+            f"{_colon(where)}{_shown(number)} is beyond float32, whose largest number is "
+            f"{FLOAT32_MAX:g}"
+        )
+    if 0 < size < FLOAT32_MIN:
+        raise ValueError(
+            f"{_colon(where)}{number!r} is 0 in float32, whose least number is {FLOAT32_MIN:g}"
+        )
+    # As Python's own, not NumPy's.
+    return int(number) if isinstance(number, numbers.Integral) else float(number)
+
+
 def one_line(model: type[BaseModel], error: ValidationError, where: str = "") -> str:
     """The first problem of a validation, in one line that names the field and the value."""
     problem = error.errors(include_url=False)[0]
@@ -95,7 +206,7 @@ def one_line(model: type[BaseModel], error: ValidationError, where: str = "") ->
     words = words.format(**context)
     if problem["type"] in ("missing", "value_error"):
         return f"{path}: {words}" if path else words
-    value = _shortened(repr(problem["input"]))
+    value = _shown(problem["input"])
     return f"{path}: {value} {words}" if path else f"{value} {words}"
 
 
@@ -111,7 +222,8 @@ def dotted(location: tuple[int | str, ...], where: str = "") -> str:
         if isinstance(part, int):
             path += f"[{part}]"
         else:
-            path += f".{part}" if path else part
+            name = shortened(part if part.isprintable() else repr(part))
+            path += f".{name}" if path else name
     return path
 
 
@@ -131,5 +243,17 @@ def _plain(value: Any) -> Any:
     return f"{value:g}" if isinstance(value, float) else value
 
 
-def _shortened(text: str, length: int = 120) -> str:
+def shortened(text: str, length: int = 120) -> str:
+    """The beginning of a long text."""
     return text if len(text) <= length else f"{text[:length]}..."
+
+
+def _shown(value: Any) -> str:
+    """A value for a person; numbers of thousands of digits have no text in Python."""
+    if isinstance(value, numbers.Integral) and abs(value) > 10**100:
+        return f"a whole number of about {int(value).bit_length() * 0.30103:.0f} digits"
+    return shortened(repr(value))
+
+
+def _colon(where: str) -> str:
+    return f"{where}: " if where else ""

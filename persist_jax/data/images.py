@@ -12,6 +12,8 @@ from persist_jax.data.digits import digits
 from persist_jax.data.registry import DATASETS
 
 InnerShare = Annotated[float, Field(gt=0, lt=1)]
+# As tfds has them: name/config:version.
+Name = Annotated[str, Field(pattern=r"^\w+([/:]\w[\w.*+-]*)*$", max_length=100)]
 _ARRAYS = ("train_x", "train_y", "test_x", "test_y")
 
 
@@ -79,6 +81,11 @@ def load_images(
     x = _scaled(arrays["train_x"], top, double_division)
     y = np.array(arrays["train_y"])
     cut = len(y) - round(validation_fraction * len(y))
+    if not 0 < cut < len(y):
+        raise ValueError(
+            f"validation_fraction: {validation_fraction} of {len(y)} examples leaves none to "
+            f"{'validate' if cut else 'train'} on"
+        )
     test = Split(_scaled(arrays["test_x"], top, double_division), np.array(arrays["test_y"]))
     return Dataset(name, Split(x[:cut], y[:cut]), Split(x[cut:], y[cut:]), test)
 
@@ -90,7 +97,7 @@ def _at_hand(*, name: str, cache: str | None, **others: object) -> bool:
 @DATASETS.register("images", places=("data_dir", "manual_dir", "cache"), at_hand=_at_hand)
 def _images(
     *,
-    name: str,
+    name: Name,
     validation_fraction: InnerShare = 0.2,
     double_division: bool = False,
     data_dir: str | None = None,

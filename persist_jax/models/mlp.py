@@ -1,9 +1,17 @@
 """The multilayer perceptron."""
 
+from typing import Annotated
+
+from pydantic import Field
+
 from persist_jax.models.layers import Dense, Dropout, Flatten, Layer
 from persist_jax.models.network import Network
 from persist_jax.models.registry import MODELS
-from persist_jax.validation import Rate, Size
+from persist_jax.validation import Rate
+
+# Beyond these a network takes hours to compile, or more memory than any machine has.
+Width = Annotated[int, Field(ge=1, le=10_000_000)]
+Widths = Annotated[tuple[Width, ...], Field(max_length=1000)]
 
 
 @MODELS.register("mlp")
@@ -11,7 +19,7 @@ def mlp(
     input_shape: tuple[int, ...],
     classes: int = 10,
     *,
-    hidden: tuple[Size, ...],
+    hidden: Widths,
     dropout: Rate = 0.0,
 ) -> Network:
     """Multilayer perceptron with ReLU hidden layers and logits at the end.

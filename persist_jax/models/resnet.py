@@ -1,16 +1,21 @@
 """The residual network for small images."""
 
 from collections import OrderedDict
+from typing import Annotated
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+from pydantic import Field
 
 from persist_jax.models.adapters import LinenModel, linen
 from persist_jax.models.convolution import convolution
 from persist_jax.models.layers import BatchNormalization, Mode
 from persist_jax.models.registry import MODELS
-from persist_jax.validation import Size
+
+# Beyond these a network takes hours to compile, or more memory than any machine has.
+Blocks = Annotated[int, Field(ge=1, le=200)]
+Width = Annotated[int, Field(ge=1, le=100_000)]
 
 
 class ResNet(nn.Module):
@@ -72,7 +77,7 @@ def _shortcut(x: Array, channels: int, stride: int) -> Array:
 
 @MODELS.register("resnet")
 def resnet(
-    input_shape: tuple[int, ...], classes: int = 10, *, blocks: Size = 3, width: Size = 16
+    input_shape: tuple[int, ...], classes: int = 10, *, blocks: Blocks = 3, width: Width = 16
 ) -> LinenModel:
     r"""Residual network for small images with $6 \cdot \mathrm{blocks} + 2$ layers of weights.
 

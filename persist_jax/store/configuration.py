@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,7 +13,7 @@ from pydantic import Field, field_validator
 
 from persist_jax.store.files import read_json, replace_json
 from persist_jax.store.run import is_folder_name, runs_folder
-from persist_jax.validation import Count, Fields, Positive, Size
+from persist_jax.validation import Count, Given, Positive, Size, shortened
 
 CONFIG_FILE = "config.json"
 # Fields that decide what is run, where, and how it is shown, but not what a run's result is.
@@ -28,7 +29,7 @@ Section = dict[str, Any]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
-class ReportOptions(Fields):
+class ReportOptions(Given):
     """How the report compares regularisers.
 
     Attributes:
@@ -42,7 +43,7 @@ class ReportOptions(Fields):
     correction: Literal["holm", "bonferroni"] = "holm"
 
 
-class Configuration(Fields):
+class Configuration(Given):
     """Every field of a sweep, as `configs/*.py` gives them and `config.json` keeps them.
 
     Attributes:
@@ -89,15 +90,16 @@ class Configuration(Fields):
     @classmethod
     def _is_a_folder(cls, name: str) -> str:
         if not is_folder_name(name):
-            raise ValueError(f"{name!r} cannot name a folder")
+            raise ValueError(f"{shortened(repr(name))} cannot name a folder")
         return name
 
     @field_validator("models")
     @classmethod
     def _are_names(cls, models: dict[str, Section]) -> dict[str, Section]:
         for name in models:
-            if not re.fullmatch(r"[\w-]{1,100}", name):
-                raise ValueError(f"{name!r} is not a name of letters, digits, _ and -")
+            if not re.fullmatch(r"[\w-]{1,100}", name) or not is_folder_name(name):
+                name = shortened(repr(name))
+                raise ValueError(f"{name} is not a name of letters, digits, _ and -")
         return models
 
     @field_validator("networks", "regularisers", "seeds", "weights")
@@ -105,9 +107,9 @@ class Configuration(Fields):
     def _differ(cls, values: tuple) -> tuple:
         # As a folder's name, which is what two runs would share.
         names = [f"{value:g}" if isinstance(value, float) else str(value) for value in values]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"{name} is there more than once")
+        for name, count in Counter(names).items():
+            if count > 1:
+                raise ValueError(f"{shortened(name)} is there more than once")
         return values
 
 
@@ -149,14 +151,14 @@ def check_settled(
     file = Path(workdir) / CONFIG_FILE
     if not file.exists():
         raise ValueError(f"{file}: missing, but {workdir} holds runs; choose another --workdir")
-    before = read_json(file)
-    if not isinstance(before, dict):
-        raise ValueError(f"{file}: not an object of named fields")
+    before = _plain_config(file)
     if "models" not in before:
         raise ValueError(
             f"{file}: written by a version before 0.2, which this one reports but cannot go on "
             "with; choose another --workdir"
         )
+    # As it is on disk, not as it is read: what it leaves out may have had other defaults.
+    read_config(workdir)
     # What the runs were made of stays on record, whether or not it is named or known now.
     for section in _BY_NAME:
         now[section] = _of(before.get(section), trained) | now[section]
@@ -168,9 +170,9 @@ def check_settled(
     # Of what differs, a field says more than the checksum that differs with it.
     for name in sorted(ours.keys() | theirs.keys(), key=lambda name: ("checksum" in name, name)):
         if ours.get(name) != theirs.get(name):
+            mine, other = (shortened(repr(fields.get(name))) for fields in (ours, theirs))
             raise ValueError(
-                f"{name}: {ours.get(name)!r}, but {workdir} holds runs with "
-                f"{theirs.get(name)!r}; choose another --workdir"
+                f"{name}: {mine}, but {workdir} holds runs with {other}; choose another --workdir"
             )
     return now
 
@@ -189,11 +191,18 @@ def read_config(workdir: str | os.PathLike[str]) -> Configuration:
         ValueError: one line that names the file and what is wrong with it.
     """
     path = Path(workdir) / CONFIG_FILE
-    fields = read_json(path)
+    fields = _plain_config(path)
     try:
         return Configuration.read(fields)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def _plain_config(path: Path) -> dict[str, Any]:
+    fields = read_json(path)
+    if not isinstance(fields, dict):
+        raise ValueError(f"{path}: not an object of named fields")
+    return fields
 
 
 def flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -59,5 +59,12 @@ def runs_folder(workdir: str | os.PathLike[str]) -> Path:
 
 
 def is_folder_name(name: str) -> bool:
-    """Whether a name is that of one folder."""
-    return name not in ("", ".", "..") and not set(name) & set("/\\\0") and len(name) <= 100
+    """Whether a name is that of one folder, on one line."""
+    return (
+        name not in ("", ".", "..")
+        and name.isprintable()
+        and name == name.strip()
+        and not set(name) & set("/\\")
+        and len(name) <= 100
+        and len(name.encode()) <= 255  # what file systems have room for
+    )

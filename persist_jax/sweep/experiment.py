@@ -170,6 +170,7 @@ def _load(text: str) -> Experiment:
     dataset = entry.function(**parameters)
     models, checksums = {}, {}
     for name in config.networks:
+        options_of(config, name).check_iterations(len(dataset.train.y))
         section, where = model_section(config, name), f"models.{name}"
         models[name] = build_model(section, dataset.input_shape, dataset.num_classes, where)
         checksums[name] = _checksum(models[name], dataset, where)

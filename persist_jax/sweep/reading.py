@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import math
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
@@ -13,10 +14,11 @@ from persist_jax.regularisers import REGULARISERS, regulariser
 from persist_jax.store.configuration import Configuration, flatten
 from persist_jax.training.optimisers import OPTIMISERS, SCHEDULES
 from persist_jax.training.options import Options
-from persist_jax.validation import Fields, Share
+from persist_jax.validation import Given, Part, plain, shortened
 
 with needed_by("persist_jax.sweep", "experiment"):
     from ml_collections import ConfigDict
+    from ml_collections.config_dict import RequiredValueError
 
 # Fields of a section that choose its entry, and the registry that they choose from.
 _CHOICES: tuple[tuple[str, str, Registry], ...] = (
@@ -25,8 +27,10 @@ _CHOICES: tuple[tuple[str, str, Registry], ...] = (
     ("train.optimiser.schedule", "name", SCHEDULES),
 )
 
+_MOST_RUNS = 1_000_000  # each has a folder
 
-class Sampling(Fields):
+
+class Sampling(Given):
     """How one network's neurons are sampled, where it is not as all others' are.
 
     Attributes:
@@ -34,7 +38,7 @@ class Sampling(Fields):
         neurons: what a neuron is; see `persist_jax.sample_neurons`.
     """
 
-    fraction: Share | None = None
+    fraction: Part | None = None
     neurons: Literal["positions", "channels"] | None = None
 
 
@@ -59,15 +63,20 @@ def read_configuration(
     Raises:
         ValueError: one line that names the field, its value and the choices.
     """
-    fields = _plain(fields)
+    fields = _given(fields)
     embedded = fields.pop("embedded", None)
-    if not isinstance(fields.get("dataset"), dict):
+    if fields.get("dataset") is None:
         raise ValueError("dataset: missing; it has a kind and that kind's own fields")
+    for section, value in (("dataset", fields["dataset"]), ("embedded", embedded)):
+        if value is not None and not isinstance(value, dict):
+            raise ValueError(f"{section}: {shortened(repr(value))} is not a section of fields")
     for section, chooser, registry in [*_CHOICES, *_model_choices(fields)]:
         if f"{section}.{chooser}" in overridden:
             _drop_leftovers(fields, section, chooser, registry, overridden)
     kind, parameters = choose_dataset(fields["dataset"])
     if embedded and kind.properties.embedded(**parameters):
+        # What is replaced now counts with other data.
+        Options.read(Configuration.read(fields).train)
         fields = _with_embedded(fields, embedded, overridden)
         kind, parameters = choose_dataset(fields["dataset"])
     for field in ("networks", "regularisers"):
@@ -80,6 +89,17 @@ def read_configuration(
     check(config)
     config = _with_defaults(config)
     return config, tuple(filter(None, [config.notice, *notices]))
+
+
+def _given(fields: Any) -> dict[str, Any]:
+    if not hasattr(fields, "keys"):
+        raise ValueError(f"{shortened(repr(fields))} is not a configuration of named fields")
+    try:
+        return plain(fields)
+    except RequiredValueError:
+        raise ValueError(
+            "a placeholder that is required has no value; give it as --config.FIELD=VALUE"
+        ) from None
 
 
 def check(config: Configuration) -> None:
@@ -96,6 +116,12 @@ def check(config: Configuration) -> None:
         regulariser(name, parameters)
     for name in config.networks:
         options_of(config, name)
+    runs = math.prod(map(len, (config.networks, config.regularisers, config.weights, config.seeds)))
+    if runs > _MOST_RUNS:
+        raise ValueError(
+            f"weights: the grid of networks, regularisers, weights and seeds has {runs} runs, at "
+            f"most {_MOST_RUNS} are possible"
+        )
 
 
 def _with_defaults(config: Configuration) -> Configuration:
@@ -112,7 +138,7 @@ def _with_defaults(config: Configuration) -> Configuration:
         for name in config.regularisers
     }
     terms = {name: parameters for name, parameters in terms.items() if parameters}
-    return config.replace(dataset=_plain(dataset), models=_plain(models), terms=_plain(terms))
+    return config.replace(dataset=plain(dataset), models=plain(models), terms=plain(terms))
 
 
 def defaults(config: Configuration) -> dict[str, Any]:
@@ -122,7 +148,7 @@ def defaults(config: Configuration) -> dict[str, Any]:
         chosen[f"models.{name}"] = _model(name, section)[0]
     chosen |= {f"terms.{name}": REGULARISERS[name] for name in config.regularisers}
     return {
-        f"{section}.{name}": _plain(default)
+        f"{section}.{name}": plain(default)
         for section, entry in chosen.items()
         for name, default in entry.defaults().items()
         if default is not inspect.Parameter.empty
@@ -132,7 +158,7 @@ def defaults(config: Configuration) -> dict[str, Any]:
 def _model(name: str, section: Any) -> tuple[Entry, dict[str, Any]]:
     """The kind of a network, and its parameters."""
     if not isinstance(section, dict):
-        raise ValueError(f"models.{name}: {section!r} is not a section of fields")
+        raise ValueError(f"models.{name}: {shortened(repr(section))} is not a section of fields")
     given = _of_the_kind(section)
     entry = MODELS.find(given.pop("kind", None), f"models.{name}.kind")
     return entry, entry.parameters(given, f"models.{name}")
@@ -198,6 +224,11 @@ def _with_embedded(
             target = result
             for room in rooms:
                 target = target.setdefault(room, {})
+                if not isinstance(target, dict):
+                    raise ValueError(f"embedded.{name}: {room} is not a section of fields")
+            if isinstance(target.get(field), dict) and not isinstance(value, dict):
+                shown = shortened(repr(value))
+                raise ValueError(f"embedded.{name}: {shown} is not a section of fields")
             target[field] = value
     return result
 
@@ -212,22 +243,13 @@ def _choose_networks(
     models = brought | models
     for name, section in models.items():
         _model(name, section)
+        Sampling.read(section.get("sampling", {}), f"models.{name}.sampling")
     wanted = [f"model_{name}" if f"model_{name}" in models else name for name in wanted]
     missing = [name for name in wanted if name not in models]
     if missing and (named or not brought or len(missing) == len(wanted)):
-        raise ValueError(f"networks: {missing[0]!r} is not one of {', '.join(models)}")
+        name, names = shortened(repr(missing[0])), ", ".join(models)
+        raise ValueError(f"networks: {name} is not one of {names}")
     notices = [f"The data has no {', '.join(missing)}: left out."] if missing else []
     fields["networks"] = [name for name in wanted if name in models]
     fields["models"] = {name: models[name] for name in fields["networks"]}
     return notices
-
-
-def _plain(config: Any) -> Any:
-    """Nested dicts and lists of plain values, as JSON has them."""
-    if isinstance(config, ConfigDict):
-        return _plain(config.to_dict())
-    if isinstance(config, Mapping):
-        return {name: _plain(value) for name, value in config.items()}
-    if isinstance(config, tuple | list):
-        return [_plain(value) for value in config]
-    return config

@@ -85,7 +85,8 @@ def _train(
         # What cannot be gone on with is said now, not when its turn comes.
         read_saved(group, workdir)
     following = iter(found[1:])
-    with ThreadPoolExecutor(_AHEAD, "compile") as compilation:
+    compilation = ThreadPoolExecutor(_AHEAD, "compile")
+    try:
         for number, group in enumerate(found, 1):
             for later in itertools.islice(following, _AHEAD if number == 1 else 1):
                 compilation.submit(compile_group, config, later, workdir)
@@ -93,6 +94,9 @@ def _train(
                 how |= {"report": report, "profile": profile and number == 1}
                 if not train_group(config, group, workdir, **how):
                     return False
+    finally:
+        # Whoever has stopped need not wait for what the next groups would have taken.
+        compilation.shutdown(wait=False, cancel_futures=True)
     return True
 
 

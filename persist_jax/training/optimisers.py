@@ -6,7 +6,7 @@ from typing import Any
 import optax
 
 from persist_jax.registry import Registry
-from persist_jax.validation import Count, NotNegative, Positive, Rate, Share, Size
+from persist_jax.validation import Count, Given, NotNegative, Positive, Rate, Share, Size, shortened
 
 # An optimiser is `function(learning_rate, *, parameters) -> optax.GradientTransformation`, where
 # the learning rate is a number or a schedule; a schedule is `function(learning_rate, *,
@@ -48,18 +48,22 @@ def make_optimiser(
     return entry.function(rate, **entry.parameters(given, where))
 
 
+class _First(Given):
+    learning_rate: Positive
+
+
 def _schedule(rate: Any, fields: Any, where: str) -> float | optax.Schedule:
-    number = isinstance(rate, int | float) and not isinstance(rate, bool)
-    if not number or not 0 < rate < float("inf"):
-        raise ValueError(f"{where}.learning_rate: {rate!r} must be above 0 and finite")
+    rate = _First.read({"learning_rate": rate}, where).learning_rate
     if fields is None:
-        return float(rate)
+        return rate
     where = f"{where}.schedule"
-    if not isinstance(fields, Mapping) or "name" not in fields:
+    if not isinstance(fields, Mapping):
+        raise ValueError(f"{where}: {shortened(repr(fields))} is not a section of fields")
+    if "name" not in fields:
         raise ValueError(f"{where}.name: missing; it is one of {', '.join(SCHEDULES)}")
     given = dict(fields)
     entry = SCHEDULES.find(given.pop("name"), f"{where}.name")
-    return entry.function(float(rate), **entry.parameters(given, where))
+    return entry.function(rate, **entry.parameters(given, where))
 
 
 @OPTIMISERS.register("sgd")

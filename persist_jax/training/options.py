@@ -1,15 +1,16 @@
 """What a training is told: the fields of `config.train`, checked once."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from persist_jax.activations import Layers
 from persist_jax.sampling import sample_neurons
 from persist_jax.training.optimisers import make_optimiser
-from persist_jax.validation import Count, Fields, NotNegative, Share, Size
+from persist_jax.validation import INT32_MAX, Count, Given, NotNegative, Part, Size
 
 
-class Options(Fields):
+class Options(Given):
     """Hyperparameters of a training; `Options.read` also checks the optimiser's.
 
     Attributes:
@@ -38,7 +39,7 @@ class Options(Fields):
     patience: Count | None = None
     min_delta: NotNegative = 0.0
     optimiser: dict[str, Any]
-    sampling: Share = 1.0
+    sampling: Part = 1.0
     neurons: Literal["positions", "channels"] = "positions"
     term_every: Size = 1
     term_epochs: Count | None = None
@@ -54,6 +55,23 @@ class Options(Fields):
         options = super().read(fields, where)
         make_optimiser(options.optimiser, f"{where}.optimiser")
         return options
+
+    def check_iterations(self, examples: int, where: str = "train") -> None:
+        """Refuse more iterations than a device can count.
+
+        Args:
+            examples: how many there are to train on.
+            where: the section, for errors.
+
+        Raises:
+            ValueError: one line that names the field.
+        """
+        steps = math.ceil(examples / self.batch_size)
+        if steps * self.epochs > INT32_MAX:
+            raise ValueError(
+                f"{where}.epochs: {self.epochs} of {steps} steps are {steps * self.epochs} "
+                f"iterations, must be at most {INT32_MAX}"
+            )
 
     def points(self, activations: Layers, axis_name: str | None = None):
         """The sampled neurons of a network's activations, `(n, b)`."""

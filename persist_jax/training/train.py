@@ -76,6 +76,7 @@ def assemble(
     Raises:
         ValueError: one line that names the argument that does not hold.
     """
+    options.check_iterations(len(dataset.train.y))
     layout = layout_of(
         model, dataset, options, parallel=parallel, lane_strategy=lane_strategy, devices=devices
     )

@@ -104,12 +104,24 @@ def test_runs_without_a_configuration_are_refused(workdir):
         check_settled(_config(), workdir, PLACES)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{", '{"name": "x"}'])
+_DEEP = json.dumps(FIELDS).replace('"cache": null', '"cache": ' + "[" * 50 + "]" * 50)
+_BROKEN = {
+    "empty": b"", "list": b"[]", "number": b"3", "null": b"null", "cut": b"{",
+    "other": b'{"name": "x"}', "deep": b"[" * 10**5, "no text": b"\xff\xfe",
+    "digits": b'{"name": ' + b"9" * 5000 + b"}", "not a number": b'{"name": NaN}',
+    "of another type": json.dumps(FIELDS | {"train": 5}).encode(),
+    "beyond float32": json.dumps(FIELDS | {"weights": [10**400]}).encode(),
+    "deep in a field": _DEEP.encode(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("content", _BROKEN.values(), ids=list(_BROKEN))
 def test_a_broken_configuration_is_named(workdir, content):
-    (workdir / "config.json").write_text(content)
-    with pytest.raises(ValueError, match="^[^\n]+$"):
+    (workdir / "config.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"^[^\n]*config\.json: [^\n]+$") as error:
         settle(_config(), workdir, PLACES)
-    assert (workdir / "config.json").read_text() == content
+    assert len(str(error.value)) < 500
+    assert (workdir / "config.json").read_bytes() == content
     with pytest.raises(ValueError, match=r"^[^\n]*config\.json: [^\n]+$"):
         read_config(workdir)
 

@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 
 from configs import mnist, pgdl
 from persist_jax.store.configuration import read_config, settle
+from persist_jax.sweep.experiment import load_experiment
 from persist_jax.sweep.reading import defaults, options_of, read_configuration
 
 
@@ -127,6 +128,15 @@ def test_names_of_a_command_line_are_split(small):
         ({"models.mlp.hidden": [4, 0]}, "models.mlp.hidden[1]: 0 must be at least 1"),
         ({"models.mlp.dropout": 1.5}, "models.mlp.dropout: 1.5 must be below 1"),
         ({"models.mlp.sampling": {"share": 1}}, "models.mlp.sampling.share: unknown field"),
+        ({"models.other.sampling": {"fraction": 0}}, "models.other.sampling.fraction: 0 must be"),
+        ({"train.sampling": 0.0}, "train.sampling: 0.0 must be above 0"),
+        ({"models.mlp.hidden": [1] * 1001}, "models.mlp.hidden: [1, 1, 1"),
+        ({"models.mlp.dropout": 1 - 1e-12}, "models.mlp.dropout: 0.999999999999 is 1 in float32"),
+        ({"weights": [1e-60]}, "weights[0]: 1e-60 is 0 in float32"),
+        ({"weights": [1e39]}, "weights[0]: 1e+39 is beyond float32"),
+        ({"train.epochs": 10**12}, "train.epochs: 1000000000000 must be at most 2147483647"),
+        ({"seeds": [10**400]}, "seeds[0]: a whole number of about 400 digits is beyond"),
+        ({"name": "x" * 20000}, "name: 'xxx"),
         ({"models.mlp.sampling": {"fraction": 2}}, "models.mlp.sampling.fraction: 2 must be"),
         ({"regularisers": ["dropout"]}, "regularisers: 'dropout' is not one of none, t1"),
         ({"terms": {"t9": {}}}, "terms: 't9' is not one of none, t1"),
@@ -142,6 +152,23 @@ def test_wrong_fields_are_named_in_one_line(small, change, words):
     with pytest.raises(ValueError, match="^[^\n]*$") as error:
         read_configuration(ConfigDict(small.fields(**change)))
     assert str(error.value).startswith(words)
+
+
+def test_more_iterations_than_a_device_counts(small):
+    config = small(**{"train.epochs": 2**30})
+    options = options_of(config, "mlp")
+    with pytest.raises(ValueError, match="^train.epochs: 1073741824 of 2 steps are 2147483648"):
+        options.check_iterations(140)
+    with pytest.raises(ValueError, match="^train.epochs: "):
+        load_experiment(config)
+    options.check_iterations(70)
+
+
+def test_a_grid_that_no_disk_has_room_for(small):
+    numbers = list(range(9000))
+    fields = small.fields(weights=[1.0 + i for i in numbers], seeds=numbers)
+    with pytest.raises(ValueError, match="^weights: the grid .* has 81000000 runs"):
+        read_configuration(fields)
 
 
 @pytest.mark.parametrize("field", ["weights", "seeds", "networks", "train", "models", "report"])

@@ -66,8 +66,8 @@ def test_schedules_are_their_formulas(schedule, rates):
     [
         ({"name": "sdg"}, "optimiser.name: 'sdg' is not one of sgd, adam, adamw"),
         ({"learning_rate": 0}, "optimiser.learning_rate: 0 must be above 0"),
-        ({"learning_rate": float("inf")}, "optimiser.learning_rate: inf must be above 0"),
-        ({"learning_rate": None}, "optimiser.learning_rate: None must be above 0"),
+        ({"learning_rate": float("inf")}, "optimiser.learning_rate: inf is not finite"),
+        ({"learning_rate": None}, "optimiser.learning_rate: None is not a number"),
         ({"momentum": 1.0}, "optimiser.momentum: 1.0 must be below 1"),
         ({"nesterov": "false"}, "optimiser.nesterov: 'false' is not true or false"),
         ({"b1": 0.9}, "optimiser.b1: unknown field; known are momentum, nesterov"),
