@@ -98,6 +98,8 @@ def _in_words(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.strerror and place:
         return f"{place}: {error.strerror}"
     # A device's lack of memory is a RuntimeError of JAX.
+    if said.startswith("out of memory: "):
+        return said
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in said:
         return (
             f"out of memory{': ' if said else ''}{said[:300]}; lower config.max_lanes, "

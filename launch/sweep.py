@@ -70,6 +70,8 @@ def _dry_run(config, workdir: Path) -> int:
 def _sweep(config, workdir: Path) -> int:
     from persist_jax.data import cache_folder
     from persist_jax.results.report import write_report
+    from persist_jax.results.verdict import notice
+    from persist_jax.store import read_results
     from persist_jax.store.configuration import settle
     from persist_jax.sweep.compilation_cache import use_compilation_cache
     from persist_jax.sweep.experiment import load_experiment, places
@@ -89,6 +91,8 @@ def _sweep(config, workdir: Path) -> int:
         print(f"Saved. The same command goes on from here: {workdir}")
         INTERRUPTION.end()
     print(f"Report: {write_report([workdir], options=config.report)}")
+    if line := notice(read_results(workdir)):
+        print(line)
     return 0
 
 
