@@ -21,14 +21,14 @@ from jaxtyping import PyTree
 from persist_jax.checksums import first_damaged, stamps
 from persist_jax.store.files import discard_unfinished, read_json, replace_json
 from persist_jax.store.run import CHECKPOINT_FOLDER
-from persist_jax.validation import Count, Fields
+from persist_jax.validation import Fields
 
 BEST = "best"
 _STAMPS = "checksums.json"
 
 
 class _Stamps(Fields):
-    files: dict[str, tuple[Count, Count]]
+    files: dict[str, tuple[int, int]]
 
 
 class Checkpoints:
@@ -76,8 +76,8 @@ class Checkpoints:
         if not folder.is_dir():
             raise ValueError(f"{folder}: missing")
         if (folder / _STAMPS).exists():
-            written = _Stamps.read(read_json(folder / _STAMPS), str(folder / _STAMPS))
-            if (file := first_damaged(folder, written.files)) is not None:
+            written = _read_stamps(folder / _STAMPS)
+            if (file := first_damaged(folder, written)) is not None:
                 raise ValueError(f"{folder / file}: damaged or missing")
 
     def load(self, name: int | str, like: PyTree) -> PyTree:
@@ -114,6 +114,14 @@ class Checkpoints:
             for unfinished in self.folder.glob(pattern):
                 shutil.rmtree(unfinished)
         discard_unfinished(self.folder)
+
+
+def _read_stamps(path: Path) -> dict[str, tuple[int, int]]:
+    fields = read_json(path)
+    try:
+        return _Stamps.read(fields).files
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 @contextmanager
