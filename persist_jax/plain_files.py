@@ -6,6 +6,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 LARGEST_JSON = 1 << 24
 _DEEPEST = 100
 _DIGITS = 20
@@ -84,3 +86,22 @@ def _check_nesting(path: Path, values: Any) -> None:
         if not level:
             return
     raise ValueError(f"{path}: nested more than {_DEEPEST} deep")
+
+
+def read_arrays(path: Path) -> np.ndarray | dict[str, np.ndarray]:
+    """The array of a `.npy` file, mapped from disk, or those of a `.npz` file by name.
+
+    Raises:
+        ValueError: not a regular file, or damaged; one line that names the file.
+    """
+    check_regular(path)
+    try:
+        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        with loaded:
+            return dict(loaded)
+    # Of damaged headers NumPy says what its parsers say: TokenError, zlib.error, struct.error, ...
+    except Exception as error:
+        reason = " ".join(f"{error}".split())[:200]
+        raise ValueError(f"{path}: damaged ({type(error).__name__}: {reason})") from None

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from persist_jax.plain_files import check_regular, read_json
+from persist_jax import plain_files
 
 _RECORD = "entry.json"
 
@@ -79,7 +79,7 @@ class Conversion:
         """Whether the entry is there with every file as it was written."""
         folder = self.folder(cache)
         try:
-            record = read_json(folder / _RECORD)
+            record = plain_files.read_json(folder / _RECORD)
             return record["key"] == self.full_key and all(
                 _stamp(folder / name) == stamp for name, stamp in record["files"].items()
             )
@@ -126,16 +126,7 @@ def read_arrays(folder: Path, names: tuple[str, ...]) -> tuple[np.ndarray, ...]:
     Raises:
         ValueError: an array is missing or damaged; the line names its file.
     """
-    return tuple(_read_array(folder / f"{name}.npy") for name in names)
-
-
-def _read_array(path: Path) -> np.ndarray:
-    check_regular(path)
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path}: {reason}; delete its folder to convert it again") from None
+    return tuple(plain_files.read_arrays(folder / f"{name}.npy") for name in names)
 
 
 def _convert(conversion: Conversion, folder: Path) -> None:
@@ -203,7 +194,7 @@ def _converse(child: subprocess.Popen, arguments: str) -> str:
 
 def _stamp(path: Path) -> list[int]:
     """Size and checksum of a file."""
-    check_regular(path)
+    plain_files.check_regular(path)
     checksum = 0
     with path.open("rb") as file:
         while block := file.read(1 << 24):

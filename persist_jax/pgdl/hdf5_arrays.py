@@ -1,5 +1,6 @@
 """Named arrays of an HDF5 file that somebody else wrote: looked at by their headers, then read."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,7 +59,8 @@ def names(group: Any, attribute: str) -> list[str]:
     header = group.attrs.get_id(attribute)
     if header.shape == (0,):
         return []  # as Keras writes it, an array of numbers
-    if len(header.shape) != 1 or h5py.check_string_dtype(header.dtype) is None:
+    listed = header.shape is not None and len(header.shape) == 1
+    if not listed or h5py.check_string_dtype(header.dtype) is None:
         raise ValueError(f"not a Keras weight file ({attribute} is not a list of names)")
     if header.shape[0] > _NAMES or header.get_storage_size() > _BYTES:
         raise ValueError(
@@ -121,14 +123,25 @@ def read(group: Any, name: str) -> np.ndarray:
         ValueError: not all of them were written, or one is not finite in float32.
     """
     array = member(group, name)
-    stored = array.id.get_storage_size()
-    if array.chunks is None and stored < array.nbytes or not stored and array.nbytes:
-        raise ValueError(f"{shown(name)}: {stored} bytes of {array.nbytes} were written")
+    stored, wanted = _written(array)
+    if stored < wanted:
+        what = "chunks" if array.chunks else "bytes"
+        raise ValueError(f"{shown(name)}: {stored} of {wanted} {what} were written")
     numbers = array[()]
-    if numbers.size and not -_LARGEST <= numbers.min() <= numbers.max() <= _LARGEST:
-        wrong = numbers[~(np.abs(numbers) <= _LARGEST)].flat[0]
-        raise ValueError(f"{shown(name)} holds {wrong}, which is not finite in float32")
+    with np.errstate(over="ignore"):  # of what is wider than float64
+        holds = not numbers.size or -_LARGEST <= numbers.min() <= numbers.max() <= _LARGEST
+        wrong = () if holds else numbers[~(np.abs(numbers) <= _LARGEST)]
+    if not holds:
+        raise ValueError(f"{shown(name)} holds {wrong[0]}, which is not finite in float32")
     return numbers
+
+
+def _written(array: Any) -> tuple[int, int]:
+    """How many chunks or bytes of an array are in the file, and how many it has."""
+    if array.chunks is None:
+        return array.id.get_storage_size(), array.nbytes
+    along = zip(array.shape, array.chunks, strict=True)
+    return array.id.get_num_chunks(), math.prod(-(-size // chunk) for size, chunk in along)
 
 
 def _line(error: Exception) -> str:

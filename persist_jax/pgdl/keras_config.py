@@ -18,6 +18,7 @@ from persist_jax.plain_files import read_json
 
 # Tracing takes milliseconds for each; the deepest networks of the competition have some twenty.
 _LAYERS = 500
+_AXES = 8
 
 _activation = values.choice(*ACTIVATIONS)
 _padding = values.choice("valid", "same")
@@ -202,6 +203,8 @@ def network_from_config(config: dict[str, Any]) -> Network:
     except ValueError as error:
         given = values.shown(config["input_shape"])
         raise ValueError(f"input_shape = {given}, not each {error}") from None
+    if len(input_shape) > _AXES:
+        raise ValueError(f"input_shape has {len(input_shape)} axes, at most {_AXES} are read")
     entries = config["model_config"]
     if not 0 < len(entries) <= _LAYERS:
         count = f"{len(entries)} layers, at most {_LAYERS} are read" if entries else "no layer"

@@ -158,7 +158,7 @@ def read_task(
                 f"{path / _TRAIN}: {count} examples of label {label}; a fifth of each label "
                 "validates, so that it takes 5"
             )
-    return Task(dataset.name, path, networks, dataset, _model_configs(path.resolve()))
+    return Task(dataset.name, path, networks, dataset, read_model_configs(path.resolve()))
 
 
 def network_ids(path: Path) -> tuple[str, ...]:
@@ -195,7 +195,7 @@ def examples(path: Path) -> Conversion:
     )
 
 
-def _model_configs(path: Path) -> dict[str, Any]:
+def read_model_configs(path: Path) -> dict[str, Any]:
     """Hyperparameters by id, from the task's folder or from `reference_data`, if they are there."""
     beside = path.parents[1] / "reference_data" / path.name
     for file in (path / "model_configs.json", beside / "model_configs.json"):

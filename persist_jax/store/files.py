@@ -6,6 +6,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from persist_jax import plain_files
+
 
 def replace_file(path: Path, content: bytes) -> Path:
     """Put `content` at `path` in one step: a reader sees the old file or the new one."""
@@ -35,7 +37,4 @@ def read_json(path: Path) -> Any:
     Raises:
         ValueError: one line that names the file and what is wrong with it.
     """
-    try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: {error}") from None
+    return plain_files.read_json(path)

@@ -2,13 +2,13 @@
 
 import io
 import os
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from persist_jax.plain_files import read_arrays
 from persist_jax.store.files import replace_file
 from persist_jax.store.run import CHECKPOINT_FOLDER
 
@@ -103,11 +103,10 @@ def read_history(folder: str | os.PathLike[str]) -> Rows:
 
 
 def _read(path: Path) -> Rows:
+    arrays = read_arrays(path)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
         _check(arrays)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return arrays
 
