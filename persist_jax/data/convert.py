@@ -58,6 +58,8 @@ def write_images(
     for part in PARTS:
         stored = builder.as_dataset(split=part, batch_size=-1, read_config=one_by_one)
         arrays = tfds.as_numpy(stored)
+        if arrays["image"].dtype != np.uint8:
+            raise ValueError(f"its images are {arrays['image'].dtype}, not of 8 bits")
         save_part(folder, part, arrays["image"], arrays["label"])
 
 

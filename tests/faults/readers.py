@@ -24,6 +24,7 @@ from typing import Any
 
 from tests.faults.subjects import SUBJECTS, Subject
 
+WORKER = "tests.faults.readers"
 LONGEST, LARGEST = 10.0, 1 << 30
 _LINE = 1000
 
@@ -98,7 +99,7 @@ def attack(name: str, first: int, count: int) -> Tally:
 
 def _worker(name: str, first: int, count: int, tally: Tally) -> tuple[int, str | None]:
     """Rows of one process: the seed after the last one, and why it ended before its time."""
-    command = [sys.executable, "-m", "tests.faults.readers", "--worker", name]
+    command = [sys.executable, "-m", WORKER, "--worker", name]
     command += ["--first", str(first), "--inputs", str(count)]
     quiet = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu"}
     with tempfile.TemporaryFile() as errors:
