@@ -26,6 +26,8 @@ _ORDER = (
     ("batch_stats", "mean"),
     ("batch_stats", "var"),
 )
+# Far more than a network of as many layers as are read can have.
+_ARRAYS = 10_000
 _KERAS_NAMES = {"scale": "gamma", "mean": "moving_mean", "var": "moving_variance"}
 
 
@@ -115,10 +117,13 @@ def _root(file: Any) -> Any:
 
 def _headers(root: Any) -> list[_Stored]:
     """The layers with weights, as the file's headers have them; no array is read."""
-    layers = []
+    layers, count = [], 0
     for layer in hdf5_arrays.names(root, "layer_names"):
         group = hdf5_arrays.member(root, layer)
         weights = hdf5_arrays.names(group, "weight_names")
+        count += len(weights)
+        if count > _ARRAYS:
+            raise ValueError(f"not a Keras weight file (more than {_ARRAYS} arrays)")
         layers.append(_Stored(layer, [hdf5_arrays.header(group, name) for name in weights]))
     return [layer for layer in layers if layer.weights]
 

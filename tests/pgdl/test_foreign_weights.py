@@ -150,6 +150,16 @@ def test_a_million_names_are_not_read(tmp_path, network):
         check_weights(network, path)
 
 
+def test_one_layer_many_times_is_not_followed(weights, network):
+    with h5py.File(weights, "a") as file:
+        layer = file.attrs["layer_names"][7]
+        name = file[layer].attrs["weight_names"][1]
+        file.attrs["layer_names"] = [layer] * 300
+        file[layer].attrs["weight_names"] = [name] * 300
+    with pytest.raises(ValueError, match=f"^{weights}: .*more than 10000 arrays"):
+        check_weights(network, weights)
+
+
 def test_what_is_no_file_is_not_opened(tmp_path, network):
     pipe = tmp_path / "weights.hdf5"
     os.mkfifo(pipe)
