@@ -12,7 +12,7 @@ from persist_jax.extras import needed_by
 from persist_jax.pgdl.keras_values import shown
 from persist_jax.plain_files import check_regular
 
-_NAMES, _BYTES, _LENGTH = 10_000, 1 << 20, 1000
+_NAMES, _BYTES, _LENGTH = 2_000, 1 << 20, 1000
 _LARGEST = float(np.finfo(np.float32).max)
 
 

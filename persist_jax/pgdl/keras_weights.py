@@ -27,7 +27,7 @@ _ORDER = (
     ("batch_stats", "var"),
 )
 # Far more than a network of as many layers as are read can have.
-_ARRAYS = 10_000
+_ARRAYS = 2_000
 _KERAS_NAMES = {"scale": "gamma", "mean": "moving_mean", "var": "moving_variance"}
 
 
