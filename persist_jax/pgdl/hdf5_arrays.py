@@ -1,6 +1,7 @@
 """Named arrays of an HDF5 file that somebody else wrote: looked at by their headers, then read."""
 
 import math
+import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from persist_jax.pgdl.keras_values import shown
 from persist_jax.plain_files import check_regular
 
 _NAMES, _BYTES, _LENGTH = 2_000, 1 << 20, 1000
+_HEAP = b"GCOL\1\0\0\0"
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -35,6 +37,7 @@ def opened(path: Path) -> Iterator[Any]:
 
     check_regular(path)
     try:
+        _check_heaps(path)
         with h5py.File(path, "r") as file:
             yield file
     except ValueError as error:
@@ -142,6 +145,34 @@ def _written(array: Any) -> tuple[int, int]:
         return array.id.get_storage_size(), array.nbytes
     along = zip(array.shape, array.chunks, strict=True)
     return array.id.get_num_chunks(), math.prod(-(-size // chunk) for size, chunk in along)
+
+
+def _check_heaps(path: Path) -> None:
+    """Refuse a damaged heap of texts, which HDF5 1.14 would read for ever.
+
+    A heap is a header of 16 bytes, with its size in the last 8, and objects up to that size; an
+    object is 16 bytes, with its length in the last 8, and that many more; the object 0 is what is
+    left, and its length that of all of it.
+    """
+    if not path.stat().st_size:
+        return  # nothing that could be mapped
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        _check_mapped_heaps(content)
+
+
+def _check_mapped_heaps(content: mmap.mmap) -> None:
+    start = content.find(_HEAP)
+    while start >= 0:
+        end = start + int.from_bytes(content[start + 8 : start + 16], "little")
+        position = start + 16
+        while position + 16 <= end:
+            length = int.from_bytes(content[position + 8 : position + 16], "little")
+            object_zero = content[position : position + 2] == bytes(2)
+            step = length if object_zero else 16 + -(-length // 8) * 8
+            if step < 16 or position + step > min(end, len(content)):
+                raise ValueError("not a Keras weight file (a damaged heap)")
+            position += step
+        start = content.find(_HEAP, start + 1)
 
 
 def _line(error: Exception) -> str:

@@ -160,6 +160,16 @@ def test_one_layer_many_times_is_not_followed(weights, network):
         check_weights(network, weights)
 
 
+def test_a_heap_that_hdf5_would_read_for_ever_is_refused(weights, network):
+    content = bytearray(weights.read_bytes())
+    first = content.index(b"GCOL") + 16
+    for size in (0, 2**64 - 8, 5000):
+        content[first : first + 16] = bytes(8) + size.to_bytes(8, "little")
+        weights.write_bytes(content)
+        with pytest.raises(ValueError, match=f"^{weights}: .*a damaged heap"):
+            check_weights(network, weights)
+
+
 def test_what_is_no_file_is_not_opened(tmp_path, network):
     pipe = tmp_path / "weights.hdf5"
     os.mkfifo(pipe)
