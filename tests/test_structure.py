@@ -15,6 +15,7 @@ CODE = [
 BELOW = {
     "kernels": set(),
     "extras": set(),
+    "checksums": set(),
     "plain_files": set(),
     "validation": set(),
     "activations": set(),
@@ -25,9 +26,9 @@ BELOW = {
     "regularisers": {"kernels", "living", "registry", "validation"},
     "term": {"activations", "kernels", "regularisers", "sampling"},
     "models": {"activations", "registry", "validation"},
-    "data": {"extras", "plain_files", "registry", "validation"},
+    "data": {"checksums", "extras", "plain_files", "registry", "validation"},
     "pgdl": {"data", "extras", "models", "plain_files", "validation"},
-    "store": {"extras", "plain_files", "validation"},
+    "store": {"checksums", "extras", "plain_files", "validation"},
     "training": {
         "activations", "data", "kernels", "models", "registry", "regularisers", "sampling",
         "validation",

@@ -11,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import zlib
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from persist_jax import plain_files
+from persist_jax import checksums, plain_files
 
 _RECORD = "entry.json"
 
@@ -80,9 +79,10 @@ class Conversion:
         folder = self.folder(cache)
         try:
             record = plain_files.read_json(folder / _RECORD)
-            return record["key"] == self.full_key and all(
-                _stamp(folder / name) == stamp for name, stamp in record["files"].items()
-            )
+            for name in record["files"]:
+                plain_files.check_regular(folder / name)
+            damaged = checksums.first_damaged(folder, record["files"])
+            return record["key"] == self.full_key and damaged is None
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return False
 
@@ -140,9 +140,7 @@ def _convert(conversion: Conversion, folder: Path) -> None:
     unfinished.mkdir()
     try:
         _run(conversion, unfinished)
-        written = (path for path in sorted(unfinished.rglob("*")) if path.is_file())
-        files = {path.relative_to(unfinished).as_posix(): _stamp(path) for path in written}
-        record = {"key": conversion.full_key, "files": files}
+        record = {"key": conversion.full_key, "files": checksums.stamps(unfinished)}
         (unfinished / _RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
         unfinished.rename(folder)
     finally:
@@ -190,13 +188,3 @@ def _converse(child: subprocess.Popen, arguments: str) -> str:
     with suppress(BrokenPipeError):
         child.stdin.close()
     return said
-
-
-def _stamp(path: Path) -> list[int]:
-    """Size and checksum of a file."""
-    plain_files.check_regular(path)
-    checksum = 0
-    with path.open("rb") as file:
-        while block := file.read(1 << 24):
-            checksum = zlib.crc32(block, checksum)
-    return [path.stat().st_size, checksum]

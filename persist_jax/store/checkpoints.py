@@ -1,6 +1,15 @@
 """A run's checkpoints: its whole state at some epochs, and its best weights."""
 
+import errno
+import io
+import logging
+import os
+import re
 import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 
 import flax.serialization
@@ -9,9 +18,17 @@ import numpy as np
 import orbax.checkpoint
 from jaxtyping import PyTree
 
+from persist_jax.checksums import first_damaged, stamps
+from persist_jax.store.files import discard_unfinished, read_json, replace_json
 from persist_jax.store.run import CHECKPOINT_FOLDER
+from persist_jax.validation import Count, Fields
 
 BEST = "best"
+_STAMPS = "checksums.json"
+
+
+class _Stamps(Fields):
+    files: dict[str, tuple[Count, Count]]
 
 
 class Checkpoints:
@@ -31,26 +48,92 @@ class Checkpoints:
         return (self.folder / str(name)).is_dir()
 
     def save(self, name: int | str, tree: PyTree) -> None:
-        """Write a state under an epoch, or weights under `BEST`; whole or not at all."""
+        """Write a state under an epoch, or weights under `BEST`; whole or not at all.
+
+        Raises:
+            OSError: it cannot be written; the error names the folder.
+        """
+        folder = self.folder / str(name)
         self.folder.mkdir(parents=True, exist_ok=True)
         checkpointer = orbax.checkpoint.Checkpointer(orbax.checkpoint.StandardCheckpointHandler())
         arguments = orbax.checkpoint.args.StandardSave(_plain(tree))
-        checkpointer.save(self.folder / str(name), args=arguments, force=True)
+        try:
+            with _quiet_on_failure():
+                checkpointer.save(folder, args=arguments, force=True)
+        except Exception as error:  # TensorStore has no classes for what a disk may refuse
+            found = re.search(r"os_error_code='(\d+)'", str(error))
+            number = int(found[1]) if found else errno.EIO
+            raise OSError(number, os.strerror(number), str(folder)) from None
+        replace_json(folder / _STAMPS, {"files": stamps(folder)})
+
+    def check(self, name: int | str) -> None:
+        """Refuse what is not there as it was written.
+
+        Raises:
+            ValueError: one line that names the damaged file.
+        """
+        folder = self.folder / str(name)
+        if not folder.is_dir():
+            raise ValueError(f"{folder}: missing")
+        if (folder / _STAMPS).exists():
+            written = _Stamps.read(read_json(folder / _STAMPS), str(folder / _STAMPS))
+            if (file := first_damaged(folder, written.files)) is not None:
+                raise ValueError(f"{folder / file}: damaged or missing")
 
     def load(self, name: int | str, like: PyTree) -> PyTree:
-        """What was saved, in the structure, shapes and dtypes of `like`, on the host."""
+        """What was saved, in the structure, shapes and dtypes of `like`, on the host.
+
+        Raises:
+            ValueError: one line that names the file or folder that does not hold.
+        """
+        self.check(name)
         checkpointer = orbax.checkpoint.Checkpointer(orbax.checkpoint.StandardCheckpointHandler())
         arguments = orbax.checkpoint.args.StandardRestore(_plain(like))
-        plain = checkpointer.restore(self.folder / str(name), args=arguments)
+        try:
+            plain = checkpointer.restore(self.folder / str(name), args=arguments)
+        except Exception as error:  # of TensorStore, of the JSON that describes it, of the shapes
+            reason = " ".join(str(error).split())[:200]
+            raise ValueError(f"{self.folder / str(name)}: cannot be read ({reason})") from None
         return flax.serialization.from_state_dict(like, jax.tree.map(np.asarray, plain))
 
-    def prune(self, best_epoch: int, *, newest: bool) -> None:
-        """Keep the last state before the best weights and, if asked, the newest; drop the rest."""
+    def prune(self, best_epoch: int, *, since: int | None = None) -> None:
+        """Drop what nobody goes back to.
+
+        Args:
+            best_epoch: epochs that the best weights have behind them; the last state before them
+                is kept.
+            since: states of this epoch and later ones are kept too; none if not given.
+        """
         epochs = self.epochs()
-        kept = {epoch for epoch in epochs[-1:] if newest}
-        kept |= {epoch for epoch in [e for e in epochs if e < best_epoch][-1:]}
+        kept = {epoch for epoch in epochs if since is not None and epoch >= since}
+        kept |= set([epoch for epoch in epochs if epoch < best_epoch][-1:])
         for epoch in set(epochs) - kept:
-            shutil.rmtree(self.folder / str(epoch))
+            # Under its own name there is only ever a whole one.
+            (self.folder / str(epoch)).rename(self.folder / f".{epoch}")
+        for pattern in (".*/", "*.orbax-checkpoint-*/"):
+            for unfinished in self.folder.glob(pattern):
+                shutil.rmtree(unfinished)
+        discard_unfinished(self.folder)
+
+
+@contextmanager
+def _quiet_on_failure() -> Iterator[None]:
+    """What is raised inside is all that is said of it.
+
+    Every thread that writes a part of a checkpoint prints a traceback of its own.
+    """
+    said, level = io.StringIO(), logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with redirect_stderr(said):
+            try:
+                yield
+            except Exception:
+                time.sleep(0.5)  # until the others have failed too
+                raise
+    finally:
+        logging.disable(level)
+    sys.stderr.write(said.getvalue())
 
 
 def _plain(tree: PyTree) -> PyTree:

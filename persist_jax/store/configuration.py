@@ -1,5 +1,7 @@
 """The configuration of a sweep: its fields, its file, and what a folder's runs keep to."""
 
+import hashlib
+import json
 import os
 import re
 from collections.abc import Collection, Mapping
@@ -131,7 +133,7 @@ def settle(
         ValueError: naming the first field that differs and both values.
     """
     fields = check_settled(config, workdir, places, defaults)
-    replace_json(Path(workdir) / CONFIG_FILE, fields)
+    replace_json(Path(workdir) / CONFIG_FILE, fields, checksum=False)
 
 
 def check_settled(
@@ -171,6 +173,13 @@ def check_settled(
                 f"{theirs.get(name)!r}; choose another --workdir"
             )
     return now
+
+
+def fixed_checksum(config: Configuration, places: Collection[str], network: str, term: str) -> str:
+    """Of every field that the result of a network's runs under a regulariser depends on."""
+    fields = _fixed(config.plain(), places, {network, term})
+    text = json.dumps(fields, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def read_config(workdir: str | os.PathLike[str]) -> Configuration:

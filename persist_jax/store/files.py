@@ -3,38 +3,79 @@
 import json
 import os
 import tempfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 from persist_jax import plain_files
 
+# The field of a JSON file that holds the checksum of the others.
+CHECKSUM = "crc32"
+
 
 def replace_file(path: Path, content: bytes) -> Path:
-    """Put `content` at `path` in one step: a reader sees the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    """Put `content` at `path` in one step: a reader sees the old file or the new one.
+
+    Raises:
+        OSError: it cannot be written; the error names the file.
+    """
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
     return path
 
 
-def replace_json(path: Path, fields: Any) -> Path:
-    """Put plain values at `path` as JSON, in one step."""
+def discard_unfinished(folder: Path, of: str = "") -> None:
+    """Delete what a killed process was about to put at a path of this folder.
+
+    Args:
+        folder: the folder.
+        of: with what the name of the file begins.
+    """
+    for unfinished in folder.glob(f".{of}*"):
+        unfinished.unlink()
+
+
+def replace_json(path: Path, fields: dict[str, Any], *, checksum: bool = True) -> Path:
+    """Put named plain values at `path` as JSON, in one step.
+
+    Args:
+        path: of the file.
+        fields: the values.
+        checksum: whether to add one, which a person who changes the file has to delete.
+    """
+    fields = fields | ({CHECKSUM: _checksum(fields)} if checksum else {})
     return replace_file(path, (json.dumps(fields, indent=1, allow_nan=False) + "\n").encode())
 
 
 def read_json(path: Path) -> Any:
-    """The plain values of a JSON file.
+    """The plain values of a JSON file; the checksum, which a file may lack, has to be theirs.
 
     Raises:
         ValueError: one line that names the file and what is wrong with it.
     """
-    return plain_files.read_json(path)
+    fields = plain_files.read_json(path)
+    if isinstance(fields, dict) and CHECKSUM in fields:
+        checksum = fields.pop(CHECKSUM)
+        if checksum != _checksum(fields):
+            raise ValueError(
+                f"{path}: damaged, or changed by hand; if that was meant, delete its {CHECKSUM!r}"
+            )
+    return fields
+
+
+def _checksum(fields: dict[str, Any]) -> str:
+    """Of the values, in whatever order and layout they are written."""
+    return f"{zlib.crc32(json.dumps(fields, sort_keys=True).encode()):08x}"

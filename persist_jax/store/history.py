@@ -39,9 +39,30 @@ class GrowingHistory:
     def __init__(self, folder: str | os.PathLike[str], epoch: int):
         self._folder = Path(folder)
         self._rows: list[Rows] = []
-        for part in self._parts():
+        for part in _parts(folder):
             if part.name > _PART.format(epoch):
                 part.unlink()
+
+    @classmethod
+    def check(cls, folder: str | os.PathLike[str], epoch: int, began: int) -> None:
+        """Refuse to go on where a part up to an epoch is damaged or missing; changes nothing.
+
+        Args:
+            folder: the run's folder.
+            epoch: epochs that the run has behind it.
+            began: epochs that it had behind it before its history began.
+
+        Raises:
+            ValueError: one line that names the part or the folder.
+        """
+        parts = [part for part in _parts(folder) if part.name <= _PART.format(epoch)]
+        rows = sum(len(_read(part)["validation_loss"]) for part in parts)
+        if rows != epoch - began:
+            where = Path(folder) / CHECKPOINT_FOLDER
+            raise ValueError(
+                f"{where}: a part of the history is missing, {len(parts)} parts have {rows} "
+                f"epochs of {epoch - began}"
+            )
 
     def append(self, rows: Rows) -> None:
         """Add the rows of an epoch, every array of which goes on where the last one ended."""
@@ -56,17 +77,15 @@ class GrowingHistory:
 
     def finish(self) -> Rows:
         """Write `history.npz` from all rows and return it."""
-        arrays = _join([_read(path) for path in self._parts()] + self._rows)
+        arrays = _join([_read(path) for path in _parts(self._folder)] + self._rows)
         write_history(self._folder, arrays)
         return arrays
 
-    def discard_parts(self) -> None:
-        """Delete the parts, once the run's result is on disk."""
-        for part in self._parts():
-            part.unlink()
 
-    def _parts(self) -> list[Path]:
-        return sorted((self._folder / CHECKPOINT_FOLDER).glob("history-*.npz"))
+def discard_parts(folder: str | os.PathLike[str]) -> None:
+    """Delete the parts of a run's history, once its result is on disk."""
+    for part in _parts(folder):
+        part.unlink()
 
 
 def write_history(folder: str | os.PathLike[str], arrays: Mapping[str, Any]) -> Path:
@@ -102,12 +121,16 @@ def read_history(folder: str | os.PathLike[str]) -> Rows:
     return _read(path) if path.exists() else {}
 
 
+def _parts(folder: str | os.PathLike[str]) -> list[Path]:
+    return sorted((Path(folder) / CHECKPOINT_FOLDER).glob("history-*.npz"))
+
+
 def _read(path: Path) -> Rows:
     arrays = read_arrays(path)
     try:
         _check(arrays)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise ValueError(f"{path}: damaged ({error})") from None
     return arrays
 
 

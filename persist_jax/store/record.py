@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from persist_jax.store.files import read_json, replace_json
+from persist_jax.store.origin import Origin
 from persist_jax.store.run import CONTINUED, Run, runs_folder
 from persist_jax.validation import Count, Fields, NotNegative, Share, Size
 
@@ -91,6 +92,7 @@ class Record(Fields):
         seconds: time of training.
         redundancy: what is redundant in the initial and in the best weights; not in files of
             before 0.2.
+        origins: where and with what it was trained, in order; likewise.
         folder: where the record was read from; not in the file.
     """
 
@@ -107,6 +109,7 @@ class Record(Fields):
     accuracy: Accuracies
     seconds: NotNegative
     redundancy: Redundancies | None = None
+    origins: tuple[Origin, ...] = ()
     folder: Path | None = Field(default=None, exclude=True)
 
     @model_validator(mode="after")
@@ -122,7 +125,8 @@ class Record(Fields):
     def plain(self) -> dict[str, Any]:
         """The fields as JSON has them; without those that are not known."""
         fields = super().plain()
-        return fields if self.redundancy else {n: fields[n] for n in fields if n != "redundancy"}
+        unknown = {name for name in ("redundancy", "origins") if not fields[name]}
+        return {name: value for name, value in fields.items() if name not in unknown}
 
     @property
     def run(self) -> Run:

@@ -20,7 +20,7 @@ def use_compilation_cache(cache: Path) -> Path:
     Returns:
         The folder of the programs of this jaxlib on this machine.
     """
-    folder = cache / "programs" / f"jaxlib-{jaxlib.__version__}-{_processor()}"
+    folder = cache / "programs" / f"jaxlib-{jaxlib.__version__}-{processor()}"
     jax.config.update("jax_compilation_cache_dir", str(folder))
     # Small programs too: there are hundreds, and each takes as long to compile as a step to run.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
@@ -28,7 +28,7 @@ def use_compilation_cache(cache: Path) -> Path:
     return folder
 
 
-def _processor() -> str:
+def processor() -> str:
     """Kind and instruction sets of the processor, in a few characters."""
     description = [platform.machine(), platform.processor()]
     cpuinfo = Path("/proc/cpuinfo")

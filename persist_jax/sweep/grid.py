@@ -8,7 +8,7 @@ from pathlib import Path
 
 from persist_jax.store.checkpoints import Checkpoints
 from persist_jax.store.configuration import Configuration
-from persist_jax.store.group_file import group_path, group_paths, read_group
+from persist_jax.store.group_file import group_path, group_paths, prefix_of, read_newest
 from persist_jax.store.record import has_result, read_result
 from persist_jax.store.run import CONTINUED, Run, runs_folder
 
@@ -45,6 +45,11 @@ class Group:
         if self.continued_at is not None:
             return f"{self.network} {CONTINUED} from epoch {self.continued_at}"
         return f"{self.network} {self.regulariser}"
+
+    def file_for(self, first: Run) -> str:
+        """Where a group of some of its runs, of which this is the first, keeps its state."""
+        prefix = prefix_of(self.continued_at)
+        return group_path(Path(self.file).parent, prefix, first).as_posix()
 
     def path(self, workdir: Path) -> Path:
         """Where the group keeps its state in a sweep's folder."""
@@ -86,7 +91,7 @@ def groups(config: Configuration, workdir: Path) -> list[Group]:
     return [
         group
         for (network, regulariser), runs in together.items()
-        for group in _form(runs, workdir, f"{network}/{regulariser}", "group", config.max_lanes)
+        for group in _form(runs, workdir, f"{network}/{regulariser}", config.max_lanes)
     ]
 
 
@@ -107,9 +112,7 @@ def continued_groups(config: Configuration, workdir: Path) -> list[Group]:
     return [
         group
         for (network, epoch), runs in together.items()
-        for group in _form(
-            runs, workdir, network, f"{CONTINUED}-{epoch}", config.max_lanes, continued_at=epoch
-        )
+        for group in _form(runs, workdir, network, config.max_lanes, continued_at=epoch)
     ]
 
 
@@ -117,18 +120,18 @@ def _form(
     open_runs: Sequence[Run],
     workdir: Path,
     place: str,
-    prefix: str,
     max_lanes: int,
     continued_at: int | None = None,
 ) -> list[Group]:
     """Groups for runs without a result; files of interrupted groups lie in their place."""
     root, left, formed = runs_folder(workdir), list(open_runs), []
+    prefix = prefix_of(continued_at)
 
     def add(runs: tuple[Run, ...], path: Path) -> None:
         formed.append(Group(runs, path.relative_to(root).as_posix(), continued_at))
 
     for path in group_paths(root / place, prefix):
-        members = tuple(member.run for member in read_group(path).runs)
+        members = tuple(member.run for member in read_newest(path)[0].runs)
         if set(members) & set(left):
             add(members, path)
             left = [run for run in left if run not in members]

@@ -1,28 +1,23 @@
 """One group of runs from its start to its results; any process that sees the folder can do it."""
 
-import functools
 import math
 import os
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from persist_jax.store.checkpoints import BEST, Checkpoints
 from persist_jax.store.configuration import Configuration
-from persist_jax.store.group_file import GroupFile, read_group, write_group
-from persist_jax.store.history import GrowingHistory
-from persist_jax.store.record import Accuracy, has_result, write_result
 from persist_jax.store.sweep_folder import profile_folder
-from persist_jax.sweep.diagnosis import Diagnosis
 from persist_jax.sweep.experiment import load_experiment
 from persist_jax.sweep.grid import Group
+from persist_jax.sweep.group_on_disk import GroupOnDisk
+from persist_jax.sweep.memory import FAILED, halve, ran_out, too_large
+from persist_jax.sweep.origin import origin_of
 from persist_jax.sweep.profiling import profiled
+from persist_jax.sweep.saved import read_saved
 from persist_jax.sweep.watching import Watcher
-from persist_jax.training.cohort import Cohort, Row, outcome
-from persist_jax.training.programs import Programs
-from persist_jax.training.state import Best, LaneState
 
 
 class Progress(NamedTuple):
@@ -60,11 +55,40 @@ def train_group(
 
     Raises:
         ValueError: one line that names what cannot be read.
+        MemoryError: one line, where not even one run at a time fits.
     """
+    how = {"report": report, "must_stop": must_stop, "tensorboard": tensorboard}
+    try:
+        return _train(config, group, workdir, profile=profile, **how)
+    except FAILED as error:
+        if not ran_out(error):
+            raise
+    # Outside of the handler, which would keep the arrays of that attempt alive.
+    halves = halve(group, workdir)
+    if not halves:
+        raise MemoryError(too_large(load_experiment(config), group))
+    lanes = max(len(half.runs) for half in halves)
+    print(f"{group.label}: out of memory; going on with {lanes} lanes", file=sys.stderr, flush=True)
+    return all(train_group(config, half, workdir, **how) for half in halves)
+
+
+def _train(
+    config: Configuration,
+    group: Group,
+    workdir: str | os.PathLike[str],
+    *,
+    report: Callable[[Progress], None],
+    must_stop: Callable[[], bool],
+    tensorboard: bool,
+    profile: bool,
+) -> bool:
     experiment = load_experiment(config)
     options = experiment.options(group.network)
     programs = experiment.programs(group.network, group.regulariser)
-    disk = _GroupOnDisk(programs, experiment.diagnosis(group.network), group, workdir)
+    origin = origin_of(experiment, group.network, group.regulariser)
+    disk = GroupOnDisk(
+        programs, experiment.diagnosis(group.network), group, workdir, origin
+    )
     cohort = disk.start(lambda run: experiment.programs(run.network, run.regulariser))
     folders = {run: disk.folders[run] for run in cohort.training}
     second = cohort.epoch + 1
@@ -105,126 +129,8 @@ def compile_group(
 
     What cannot be compiled or read is left for that to say.
     """
-    file = group.path(Path(workdir))
-    saved = read_group(file) if file.exists() else None
-    epoch = saved.epoch if saved else group.continued_at or 0
+    saved = read_saved(group, workdir)
+    epoch = saved.state.epoch if saved else group.continued_at or 0
     programs = load_experiment(config).programs(group.network, group.regulariser)
-    slots = len(saved.slots) if saved else len(group.runs)
+    slots = len(saved.state.slots) if saved else len(group.runs)
     programs.compile(programs.layout.lanes_for(slots), epoch)
-
-
-class _GroupOnDisk:
-    """A group's runs in the store.
-
-    The group's file holds everything that decides which programs it takes: the epoch and which
-    lane is where. It is written after the checkpoints of its runs, so it never names one that is
-    not whole.
-    """
-
-    def __init__(
-        self,
-        programs: Programs,
-        diagnosis: Diagnosis,
-        group: Group,
-        workdir: str | os.PathLike[str],
-    ):
-        self._programs = programs
-        self._diagnosis = diagnosis
-        self._group = group
-        self._workdir = Path(workdir)
-        self._file = group.path(self._workdir)
-        self.folders = [group.folder(run, self._workdir) for run in group.runs]
-        # Runs of one seed start alike, whatever their weight.
-        self._initial_state = functools.cache(programs.start)
-
-    def start(self, regularised: Callable) -> Cohort:
-        """The cohort as it was left, or before its first epoch.
-
-        Args:
-            regularised: the programs that a run of the grid was trained with.
-        """
-        saved = read_group(self._file) if self._file.exists() else None
-        runs = range(len(self._group.runs))
-        unfinished = [run for run in runs if not has_result(self.folders[run])]
-        if saved:
-            unfinished = [run for run in unfinished if run in saved.slots]
-            states = {run: self._load(run, saved.epoch) for run in unfinished}
-        else:
-            states = {run: self._fresh(run, regularised) for run in unfinished}
-        epoch = saved.epoch if saved else self._group.continued_at or 0
-        self._history = [GrowingHistory(folder, epoch) for folder in self.folders]
-        weights = [run.weight for run in self._group.runs]
-        slots = saved.slots if saved else None
-        cohort = Cohort(self._programs, weights, states, slots=slots, epoch=epoch)
-        self._initial = self._initial_accuracies(cohort, saved)
-        return cohort
-
-    def append(self, rows: dict[int, Row]) -> None:
-        """Keep what an epoch adds to the histories."""
-        for run, row in rows.items():
-            self._history[run].append(row.history)
-
-    def finish(self, cohort: Cohort, ended: list[int]) -> None:
-        """Write the results of runs that have ended."""
-        for run, trained in cohort.accuracies(ended).items():
-            folder, state = self.folders[run], cohort.state(run)
-            checkpoints = Checkpoints(folder)
-            checkpoints.save(BEST, state.best.variables)
-            rows = self._history[run].finish()
-            record = asdict(self._group.runs[run]) | outcome(
-                state, cohort.epoch, self._programs.plan
-            )
-            accuracy = {"initial": self._initial[run].plain(), "trained": trained}
-            record |= {"accuracy": accuracy, "seconds": float(rows["seconds"].sum())}
-            write_result(folder, record | {"redundancy": self._redundancy(run, state)})
-            checkpoints.prune(int(state.best.epoch), newest=False)
-            self._history[run].discard_parts()
-
-    def save(self, cohort: Cohort) -> None:
-        """Checkpoint every run in training, then the group itself."""
-        best_epoch = {}
-        for run in cohort.training:
-            state = cohort.state(run)
-            best_epoch[run] = int(state.best.epoch)
-            Checkpoints(self.folders[run]).save(cohort.epoch, state)
-            self._history[run].flush(cohort.epoch)
-        write_group(self._file, cohort.epoch, self._group.runs, cohort.slots, self._initial)
-        for run, epoch in best_epoch.items():
-            Checkpoints(self.folders[run]).prune(epoch, newest=True)
-
-    def close(self) -> None:
-        """Every run has ended: there is nothing to go on with."""
-        self._file.unlink(missing_ok=True)
-
-    def _redundancy(self, run: int, state: LaneState) -> dict[str, Any]:
-        # A run that is continued began with weights that are known no more after a resumption.
-        fresh = self._group.continued_at is None
-        initial = self._initial_state(self._group.runs[run].seed).variables if fresh else None
-        return self._diagnosis.record(initial, state.best.variables)
-
-    def _load(self, run: int, epoch: int) -> LaneState:
-        like = self._initial_state(self._group.runs[run].seed)
-        return Checkpoints(self.folders[run]).load(epoch, like)
-
-    def _fresh(self, run: int, regularised: Callable) -> LaneState:
-        """The state before the first epoch: initial weights, or those of an epoch of the run."""
-        point, epoch = self._group.runs[run], self._group.continued_at
-        fresh = self._initial_state(point.seed)
-        if not epoch:
-            return fresh
-        folder = point.folder(self._workdir)
-        state = Checkpoints(folder).load(epoch, regularised(point).start(point.seed))
-        best = Best(state.params, state.collections, fresh.best.loss, fresh.best.epoch)
-        return fresh._replace(
-            params=state.params,
-            collections=state.collections,
-            opt_state=state.opt_state,
-            best=best,
-        )
-
-    def _initial_accuracies(self, cohort: Cohort, saved: GroupFile | None) -> list[Accuracy]:
-        if saved:
-            return list(saved.initial)
-        found = cohort.accuracies(cohort.training)
-        nothing = dict.fromkeys(Accuracy.model_fields)
-        return [Accuracy(**found.get(run, nothing)) for run in range(len(self._group.runs))]

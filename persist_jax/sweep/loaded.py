@@ -97,12 +97,9 @@ def read_run(
     experiment = load_experiment(config.replace(networks=[network]))
     model, dataset = experiment.models[network], experiment.dataset
     initial = initial_variables(model, dataset.input_shape, seed)
-    checkpoints = Checkpoints(folder)
-    if not checkpoints.has(BEST):
-        raise ValueError(f"{checkpoints.folder / BEST}: missing, and with it the weights")
     return LoadedRun(
         model=model,
-        trained=jax.tree.map(jnp.asarray, checkpoints.load(BEST, initial)),
+        trained=jax.tree.map(jnp.asarray, Checkpoints(folder).load(BEST, initial)),
         initial=initial,
         record=read_result(folder),
         history=read_history(folder),

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from persist_jax.store.configuration import Configuration
+from persist_jax.store.ended import close_ended_groups
 from persist_jax.store.record import has_result
 from persist_jax.sweep.experiment import Experiment
 from persist_jax.sweep.grid import Group, continued_groups, grid, groups
 from persist_jax.sweep.group import compile_group, train_group
 from persist_jax.sweep.progress import show_progress
+from persist_jax.sweep.saved import read_saved
 from persist_jax.training.epoch import EpochPlan
 from persist_jax.training.layout import Layout
 
@@ -41,6 +43,7 @@ def run_sweep(
         Whether everything is finished; `False` after a stop, with everything saved.
     """
     how = {"must_stop": must_stop, "tensorboard": tensorboard}
+    close_ended_groups(workdir)
     found = groups(config, workdir)
     if not _train(found, config, workdir, profile=profile, **how):
         return False
@@ -78,6 +81,9 @@ def describe_training(experiment: Experiment) -> Iterator[str]:
 def _train(
     found: list[Group], config: Configuration, workdir: Path, *, profile: bool, **how: Any
 ) -> bool:
+    for group in found:
+        # What cannot be gone on with is said now, not when its turn comes.
+        read_saved(group, workdir)
     following = iter(found[1:])
     with ThreadPoolExecutor(_AHEAD, "compile") as compilation:
         for number, group in enumerate(found, 1):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from persist_jax import pgdl
+from persist_jax.checksums import stamp
 from persist_jax.data import Dataset, Split
 from persist_jax.data.cache import Conversion, read_arrays
 from persist_jax.data.convert import PARTS
@@ -135,13 +136,11 @@ def _prepare_entry(folder: Path) -> None:
 
 def _damage_entry(folder: Path, seed: int) -> Path:
     """Another record, or another array that the record's checksums agree with."""
-    from persist_jax.data.cache import _stamp
-
     entry = ENTRY.folder(folder)
     for name in _STAMPED:
         content = (folder / "source" / name).read_bytes()
         _write(entry / name, mutate_bytes(content, seed) if seed % 2 else content)
-    files = {name: _stamp(entry / name) for name in _STAMPED}
+    files = {name: stamp(entry / name) for name in _STAMPED}
     record = {"key": ENTRY.full_key, "files": files}
     content = json.dumps(record).encode() if seed % 2 else mutate_json(record, seed)
     _write(entry / "entry.json", content)

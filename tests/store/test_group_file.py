@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from persist_jax.store.files import replace_json
 from persist_jax.store.group_file import read_group, write_group
 from persist_jax.store.record import Accuracy
 from persist_jax.store.run import Run
@@ -27,6 +28,12 @@ def test_a_group_survives_the_disk(path):
     }  # fmt: skip
 
 
+def _without_checksum(path):
+    fields = json.loads(path.read_text())
+    del fields["crc32"]
+    return fields
+
+
 @pytest.mark.parametrize(
     "change, words",
     [
@@ -40,9 +47,10 @@ def test_a_group_survives_the_disk(path):
         ({"runs": [["mlp", "t1", 1.0, 0]]}, r"runs\[0\]: "),
         ({"runs": []}, "slots: "),
         ({"more": 1}, "more: unknown field"),
+        ({"crc32": "00000000"}, "damaged, or changed by hand; if that was meant, delete its"),
     ],
 )
 def test_a_file_that_does_not_hold_is_named(path, change, words):
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    replace_json(path, _without_checksum(path) | change, checksum=False)
     with pytest.raises(ValueError, match=f"^{path}: {words}[^\n]*$"):
         read_group(path)

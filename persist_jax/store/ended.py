@@ -1,0 +1,39 @@
+"""What is left of runs and groups that have ended: what somebody reads, and nothing else."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from persist_jax.store.checkpoints import Checkpoints
+from persist_jax.store.files import discard_unfinished
+from persist_jax.store.group_file import all_group_paths, delete_group, read_newest
+from persist_jax.store.history import discard_parts
+from persist_jax.store.record import has_result, read_result
+from persist_jax.store.run import CONTINUED
+
+
+def close_group(path: Path, folders: Sequence[Path]) -> None:
+    """Every run of a group has its result: there is nothing to go on with.
+
+    Args:
+        path: the group's file.
+        folders: of its runs.
+    """
+    for folder in folders:
+        Checkpoints(folder).prune(read_result(folder).best_epoch)
+        discard_parts(folder)
+        discard_unfinished(folder)
+    delete_group(path)
+
+
+def close_ended_groups(workdir: Path) -> None:
+    """Close the groups that were killed after the last of their runs had ended.
+
+    Raises:
+        ValueError: one line that names a file that cannot be read.
+    """
+    for path in all_group_paths(workdir):
+        runs = [member.run.folder(workdir) for member in read_newest(path)[0].runs]
+        continued = path.name.startswith(CONTINUED)
+        folders = [folder / CONTINUED if continued else folder for folder in runs]
+        if all(has_result(folder) for folder in folders):
+            close_group(path, folders)

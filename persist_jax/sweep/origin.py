@@ -1,0 +1,59 @@
+"""Where this process trains, and with what: the last bits of a run depend on it."""
+
+import functools
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+import joblib
+
+from persist_jax.store.configuration import fixed_checksum
+from persist_jax.store.origin import Origin
+from persist_jax.sweep.compilation_cache import processor
+from persist_jax.sweep.experiment import Experiment, places
+
+_PACKAGES = ("flax", "jax", "jaxlib", "numpy", "optax", "persist_jax")
+_CODE = Path(__file__).parents[1]
+
+
+def origin_of(experiment: Experiment, network: str, regulariser: str) -> Origin:
+    """Of what this process trains of an experiment."""
+    devices = experiment.layout(network).devices
+    return Origin(
+        device=_kind(devices[0]),
+        devices=len(devices),
+        cores=joblib.cpu_count(),
+        versions={"python": platform.python_version()} | _versions(),
+        revision=_revision(),
+        configuration=fixed_checksum(
+            experiment.config, places(experiment.config), network, regulariser
+        ),
+    )
+
+
+def _kind(device) -> str:
+    return f"{device.device_kind} {processor()}" if device.platform == "cpu" else device.device_kind
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in _PACKAGES}
+
+
+@functools.cache
+def _revision() -> str | None:
+    """The commit that the code is of; nothing where it lies in no repository of its own."""
+    if not (_CODE.parent / ".git").exists():
+        return None
+    try:
+        commit = _git("rev-parse", "HEAD")
+        return commit + ("-dirty" if _git("status", "--porcelain", "--", str(_CODE)) else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(_CODE), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    return done.stdout.strip()

@@ -1,0 +1,99 @@
+"""A small real sweep to put faults into, and what it leaves, to compare.
+
+Two runs on scikit-learn's digits, five epochs with a checkpoint after each.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from configs import mnist
+from persist_jax.store import read_history, read_results
+from persist_jax.store.checkpoints import BEST, Checkpoints
+from persist_jax.store.configuration import Configuration, settle
+from persist_jax.sweep import load_experiment, run_sweep
+from persist_jax.sweep.experiment import places
+from persist_jax.sweep.reading import defaults, read_configuration
+
+ROOT = Path(__file__).parents[2]
+OVERRIDES = {
+    "networks": "mlp_0",
+    "models.mlp_0.hidden": "12,8",
+    "regularisers": "l2",
+    "weights": "0.001,0.1",
+    "devices": "1",
+    "train.batch_size": "300",
+    "train.epochs": "5",
+    "train.patience": "100",
+    "train.checkpoint_every": "1",
+    "train.snapshot_every": "3",
+}
+
+
+def command(workdir: Path) -> list[str]:
+    """The sweep as a person starts it."""
+    overrides = [f"--config.{name}={value}" for name, value in OVERRIDES.items()]
+    start = [sys.executable, "-m", "launch.sweep", "--config=configs/mnist.py:digits"]
+    return [*start, *overrides, f"--workdir={workdir}"]
+
+
+def environment() -> dict[str, str]:
+    """That of a process that computes as this one would by itself."""
+    return {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+
+
+def run(workdir: Path) -> subprocess.CompletedProcess:
+    """The sweep in a process of its own."""
+    return subprocess.run(
+        command(workdir), cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=600
+    )
+
+
+def configuration() -> Configuration:
+    """The sweep's configuration, for this process."""
+    config = mnist.get_config("digits")
+    config.networks, config.regularisers = ("mlp_0",), ("l2",)
+    config.models.mlp_0.hidden = (12, 8)
+    config.weights, config.devices = (0.001, 0.1), 1
+    config.train.update(
+        batch_size=300, epochs=5, patience=100, checkpoint_every=1, snapshot_every=3
+    )
+    return read_configuration(config)[0]
+
+
+def train(config: Configuration, workdir: Path, must_stop=lambda: False) -> bool:
+    """The sweep in this process, where its programs are compiled once."""
+    experiment = load_experiment(config)
+    settle(experiment.config, workdir, places(config), defaults(config))
+    return run_sweep(experiment.config, workdir, must_stop)
+
+
+def left_by(config: Configuration, workdir: Path) -> dict[str, object]:
+    """Everything a sweep leaves, by name; what depends on the clock is left out."""
+    model, dataset = load_experiment(config).models["mlp_0"], load_experiment(config).dataset
+    like = model.init(jax.random.key(0), np.zeros((1, *dataset.input_shape), np.float32))
+    found: dict[str, object] = {}
+    for record in read_results(workdir):
+        history = read_history(record.folder)
+        weights = Checkpoints(record.folder).load(BEST, like)
+        found[record.run.label] = record.plain() | {"seconds": None, "origins": None}
+        arrays = {name: array for name, array in history.items() if name != "seconds"}
+        leaves = jax.tree_util.tree_leaves_with_path(weights)
+        arrays |= {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
+        found |= {f"{record.run.label} {name}": array for name, array in arrays.items()}
+    return found
+
+
+def differences(ours: dict[str, object], theirs: dict[str, object]) -> list[str]:
+    """Names of what is not the same to the bit."""
+    return [
+        name
+        for name in sorted(ours.keys() | theirs.keys())
+        if name not in ours
+        or name not in theirs
+        or not np.array_equal(np.asarray(ours[name]), np.asarray(theirs[name]))
+    ]

@@ -1,0 +1,43 @@
+"""Sweeps killed and starved; many more by `python -m tests.faults.kills` and `.full_disk`."""
+
+import random
+import resource
+import subprocess
+from functools import partial
+
+import pytest
+
+from tests.faults import kills, small_sweep
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    config = small_sweep.configuration()
+    assert small_sweep.train(config, folder)
+    return small_sweep.left_by(config, folder)
+
+
+def test_killed_at_any_moment_it_ends_the_same(expected, tmp_path):
+    assert set(kills.at_moments(3, tmp_path, expected, random.Random(0))) == {"identical"}
+
+
+def test_killed_at_any_change_of_the_disk_it_ends_the_same(expected, tmp_path):
+    assert set(kills.at_changes(30, tmp_path, expected)) == {"identical"}
+
+
+@pytest.mark.parametrize("most", [2_000, 10_000])
+def test_where_nothing_more_can_be_written_it_is_one_line(expected, tmp_path, most):
+    """A limit on the size of files fails as a full disk does, and needs no disk of its own."""
+    limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (most, most))
+    full = subprocess.run(
+        [*small_sweep.command(tmp_path), "--nocompilation_cache"],
+        cwd=small_sweep.ROOT, env=small_sweep.environment(), preexec_fn=limit,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    (line,) = full.stderr.splitlines()
+    assert full.returncode == 2 and str(tmp_path) in line, full.stderr
+    assert small_sweep.run(tmp_path).returncode == 0
+    assert kills.compare(tmp_path, expected) == "identical"
