@@ -82,8 +82,8 @@ def load_images(
     cut = len(y) - round(validation_fraction * len(y))
     if not 0 < cut < len(y):
         raise ValueError(
-            f"{name}: validation_fraction = {validation_fraction} of {len(y)} examples leaves "
-            f"{cut} to train and {len(y) - cut} to validate"
+            f"validation_fraction: {validation_fraction} of {len(y)} examples leaves none to "
+            f"{'validate' if cut else 'train'} on"
         )
 
     def origin(part: str, position: int) -> str:

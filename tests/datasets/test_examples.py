@@ -99,5 +99,5 @@ def test_an_image_is_named_by_its_place_in_the_cache(tmp_path, monkeypatch):
     found = r"plain: validation example 1 \(.*/plain-\w+, train image 9\): label 5, which no train"
     with pytest.raises(ValueError, match=found):
         data.load_images("plain", cache=tmp_path)
-    with pytest.raises(ValueError, match="= 0.01 of 10 examples leaves 10 to train and 0 to vali"):
+    with pytest.raises(ValueError, match="^validation_fraction: 0.01 of 10 examples leaves none"):
         data.load_images("plain", validation_fraction=0.01, cache=tmp_path)
