@@ -125,6 +125,7 @@ def _as(value):
         (_as(h5py.Empty("S3")), "layer_names is not a list of names"),
         (_as_references, "layer_names is not a list of names"),
         (_as(["x" * 5000]), "layer_names has 'xxx"),
+        (_as(["dense"] * 2500), "layer_names has 2500 names of .* bytes, at most 2000 of"),
         (_as(["nowhere"]), "'nowhere' is missing"),
         (lambda file: file.attrs.__delitem__("layer_names"), "no layer_names in '/'"),
     ],
