@@ -60,14 +60,12 @@ def _section() -> dict[str, Any]:
 def main() -> None:
     """Convert what the flags name, and say what it is and where."""
     section = _section()
-    from persist_jax.data import cache_folder, choose_dataset
+    from persist_jax.data import cache_folder, load_dataset
 
-    entry, parameters = choose_dataset(section)
-    dataset = entry.function(**parameters)
-    parts = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
-    sizes = ", ".join(f"{len(part.y)} {name}" for name, part in parts.items())
+    dataset = load_dataset(section)
+    sizes = ", ".join(f"{len(part.y)} {name}" for name, part in dataset.parts.items())
     print(f"{dataset.name}: {sizes}, examples of shape {dataset.input_shape}")
-    print(f"cache: {cache_folder(parameters.get('cache'))}")
+    print(f"cache: {cache_folder(section.get('cache'))}")
 
 
 if __name__ == "__main__":

@@ -203,7 +203,7 @@ def one_line(model: type[BaseModel], error: ValidationError, where: str = "") ->
         known = ", ".join(_known(model, problem["loc"][:-1])) or "none"
         return f"{path}: unknown field; known are {known}"
     words = _WORDS.get(problem["type"], problem["msg"][:1].lower() + problem["msg"][1:])
-    words = words.format(**context)
+    words = words.format(**context)[:500]
     if problem["type"] in ("missing", "value_error"):
         return f"{path}: {words}" if path else words
     value = _shown(problem["input"])

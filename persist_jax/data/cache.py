@@ -8,15 +8,18 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
-import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from filelock import FileLock
+
+from persist_jax import checksums, plain_files
 
 _RECORD = "entry.json"
 
@@ -75,11 +78,12 @@ class Conversion:
         """Whether the entry is there with every file as it was written."""
         folder = self.folder(cache)
         try:
-            record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
-            return record["key"] == self.full_key and all(
-                _stamp(folder / name) == stamp for name, stamp in record["files"].items()
-            )
-        except (OSError, ValueError, KeyError, TypeError):
+            record = plain_files.read_json(folder / _RECORD)
+            for name in record["files"]:
+                plain_files.check_regular(folder / name)
+            damaged = checksums.first_damaged(folder, record["files"])
+            return record["key"] == self.full_key and damaged is None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return False
 
 
@@ -118,22 +122,25 @@ def read_arrays(folder: Path, names: tuple[str, ...]) -> tuple[np.ndarray, ...]:
 
     Returns:
         The arrays.
+
+    Raises:
+        ValueError: an array is missing or damaged; the line names its file.
     """
-    return tuple(np.load(folder / f"{name}.npy", mmap_mode="r") for name in names)
+    return tuple(plain_files.read_arrays(folder / f"{name}.npy") for name in names)
 
 
 def _convert(conversion: Conversion, folder: Path) -> None:
     """Make the entry under another name and give it its own when it is complete."""
     print(f"converting {conversion.name} into {folder} (once)", file=sys.stderr, flush=True)
-    unfinished = folder.with_name(f".{folder.name}.unfinished")
-    for leftover in (unfinished, folder):
+    name = f".{folder.name}.unfinished"
+    for leftover in (folder, *folder.parent.glob(f"{name}*")):
         shutil.rmtree(leftover, ignore_errors=True)
+    # Of this process alone: a conversion whose parent was killed may write for a moment longer.
+    unfinished = folder.with_name(f"{name}-{os.getpid()}")
     unfinished.mkdir()
     try:
         _run(conversion, unfinished)
-        written = (path for path in sorted(unfinished.rglob("*")) if path.is_file())
-        files = {path.relative_to(unfinished).as_posix(): _stamp(path) for path in written}
-        record = {"key": conversion.full_key, "files": files}
+        record = {"key": conversion.full_key, "files": checksums.stamps(unfinished)}
         (unfinished / _RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
         unfinished.rename(folder)
     finally:
@@ -150,26 +157,34 @@ def _run(conversion: Conversion, folder: Path) -> None:
         "CUDA_VISIBLE_DEVICES": "",
         "JAX_PLATFORMS": "cpu",
     }
-    done = subprocess.run(
-        command,
-        input=json.dumps(conversion.arguments),
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-    )
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        said = [line for line in lines if line.startswith("error: ")]
-        last = (said or lines or [f"exit status {done.returncode}"])[-1]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=environment, **pipes) as child:
+        try:
+            said = _converse(child, f"{json.dumps(conversion.arguments)}\n")
+        except BaseException:
+            child.kill()
+            raise
+    if child.returncode == -signal.SIGINT:
+        # Ctrl-C reaches the child as well, and may be only noted here.
+        raise KeyboardInterrupt
+    if child.returncode:
+        lines = [line for line in said.splitlines() if line.strip()]
+        ours = [line for line in lines if line.startswith("error: ")]
+        last = (ours or lines or [f"exit status {child.returncode}"])[-1]
         raise ValueError(f"{conversion.name}: {last.removeprefix('error: ')}")
 
 
-def _stamp(path: Path) -> list[int]:
-    """Size and checksum of a file."""
-    checksum = 0
-    with path.open("rb") as file:
-        while block := file.read(1 << 24):
-            checksum = zlib.crc32(block, checksum)
-    return [path.stat().st_size, checksum]
+def _converse(child: subprocess.Popen, arguments: str) -> str:
+    """Hand a conversion its arguments and hear it out.
+
+    Its standard input stays open until it has ended: where that closes before, this process has
+    been killed, and the conversion ends too.
+    """
+    with suppress(BrokenPipeError):
+        child.stdin.write(arguments.encode())
+        child.stdin.flush()
+    said = child.stderr.read().decode(errors="replace")
+    child.wait()
+    with suppress(BrokenPipeError):
+        child.stdin.close()
+    return said

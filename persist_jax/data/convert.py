@@ -1,11 +1,14 @@
 """Conversions into plain arrays, in a process of their own: `python -m persist_jax.data.convert`.
 
-Reads the arguments as JSON from standard input, writes into the folder on the command line, and
-says in one line on standard error why it could not. TensorFlow is imported in this process only.
+Reads the arguments as a line of JSON from standard input, writes into the folder on the command
+line, and says in one line on standard error why it could not. It ends with the process that started
+it, which holds standard input open. TensorFlow is imported in this process only.
 """
 
 import json
+import os
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,9 @@ PARTS = ("train", "test")
 
 def save_part(folder: Path, part: str, x: np.ndarray, y: np.ndarray) -> None:
     """Write the examples and labels of a part as `read_arrays` finds them."""
+    kept = np.iinfo(np.int32)
+    if y.size and not kept.min <= y.min() <= y.max() <= kept.max:
+        raise ValueError(f"{part}: labels from {y.min()} to {y.max()} do not fit int32")
     np.save(folder / f"{part}_x.npy", x)
     np.save(folder / f"{part}_y.npy", y.astype(np.int32))
 
@@ -52,6 +58,8 @@ def write_images(
     for part in PARTS:
         stored = builder.as_dataset(split=part, batch_size=-1, read_config=one_by_one)
         arrays = tfds.as_numpy(stored)
+        if arrays["image"].dtype != np.uint8:
+            raise ValueError(f"its images are {arrays['image'].dtype}, not of 8 bits")
         save_part(folder, part, arrays["image"], arrays["label"])
 
 
@@ -75,12 +83,22 @@ def main(jobs: Mapping[str, Callable[..., None]], job: str, folder: str) -> None
         job: name of the conversion.
         folder: the folder to write into, which is there and empty.
     """
+    arguments = json.loads(sys.stdin.buffer.readline())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        jobs[job](Path(folder), **json.load(sys.stdin))
+        jobs[job](Path(folder), **arguments)
     except (ValueError, OSError, ImportError) as error:
         line = " ".join(str(error).split())
         print(f"error: {line}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def _end_with_parent() -> None:
+    """Wait for the end of standard input; nobody would take up what is converted after it."""
+    # Not through `sys.stdin`, whose lock a daemon thread must not hold when Python ends.
+    while os.read(0, 1024):
+        pass
+    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -73,6 +73,7 @@ def load_images(
     """
     if not 0.0 < validation_fraction < 1.0:
         raise ValueError(f"validation_fraction = {validation_fraction}, not between 0 and 1")
+    folder = None
     if name == "digits":
         arrays, top = digits(), 16.0
     else:
@@ -86,8 +87,15 @@ def load_images(
             f"validation_fraction: {validation_fraction} of {len(y)} examples leaves none to "
             f"{'validate' if cut else 'train'} on"
         )
+
+    def origin(part: str, position: int) -> str:
+        stored = "test" if part == "test" else "train"
+        number = position + cut if part == "validation" else position
+        return f"{folder or 'embedded'}, {stored} image {number}"
+
     test = Split(_scaled(arrays["test_x"], top, double_division), np.array(arrays["test_y"]))
-    return Dataset(name, Split(x[:cut], y[:cut]), Split(x[cut:], y[cut:]), test)
+    train, validation = Split(x[:cut], y[:cut]), Split(x[cut:], y[cut:])
+    return Dataset(name, train, validation, test, origin=origin)
 
 
 def _at_hand(*, name: str, cache: str | None, **others: object) -> bool:

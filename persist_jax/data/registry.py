@@ -59,4 +59,8 @@ def load_dataset(fields: Mapping[str, Any]) -> Dataset:
         (8, 8, 1)
     """
     entry, parameters = choose_dataset(fields)
-    return entry.function(**parameters)
+    dataset = entry.function(**parameters)
+    if not isinstance(dataset, Dataset):
+        kind = type(dataset).__name__
+        raise ValueError(f"dataset.kind: {entry.name!r} returned a {kind}, not a Dataset")
+    return dataset

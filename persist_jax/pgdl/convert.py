@@ -4,6 +4,8 @@ TensorFlow is imported in this process only; see `persist_jax.data.convert`.
 """
 
 import sys
+from collections.abc import Iterator, Mapping
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -16,30 +18,59 @@ from persist_jax.pgdl.sample import write_pgdl_sample
 
 def write_pgdl_task(folder: Path, shards: dict[str, list[str]]) -> None:
     """Write the examples of TFRecord shards, in the order given."""
+    for part in PARTS:
+        x, y = [], []
+        for shard in shards[part]:
+            for record, (image, label) in enumerate(_examples(shard)):
+                if x and image.shape != x[0].shape:
+                    shapes = f"{image.shape}, the others have {x[0].shape}"
+                    raise ValueError(f"{shard}: record {record}: an example of shape {shapes}")
+                x.append(image)
+                y.append(label)
+        if not x:
+            raise ValueError(f"{Path(shards[part][0]).parent}: no examples")
+        save_part(folder, part, np.stack(x), np.array(y))
+
+
+def _examples(shard: str) -> Iterator[tuple[np.ndarray, int]]:
+    """Input and label of the records of a shard."""
     with needed_by("read_task", "prepare"):
         import tensorflow as tf
+        from google.protobuf.message import DecodeError
 
-    text = tf.io.FixedLenFeature([], tf.string)
+    record = 0
+    try:
+        for content in tf.data.TFRecordDataset(shard).as_numpy_iterator():
+            features = tf.train.Example.FromString(content).features.feature
+            x = _tensor(features, "inputs", tf.float32)
+            y = _tensor(features, "output", tf.int32)
+            if y.ndim:
+                raise ValueError(f"output: shape {y.shape}, not one label")
+            yield x, int(y)
+            record += 1
+    except (tf.errors.OpError, DecodeError, ValueError) as error:
+        reason = " ".join(str(getattr(error, "message", error)).split())[:200]
+        raise ValueError(f"{shard}: not PGDL examples (record {record}: {reason})") from None
 
-    def example(record: Any) -> tuple[Any, Any]:
-        features = tf.io.parse_single_example(record, {"inputs": text, "output": text})
-        x = tf.io.parse_tensor(features["inputs"], tf.float32)
-        return x, tf.ensure_shape(tf.io.parse_tensor(features["output"], tf.int32), [])
 
-    for part in PARTS:
-        batches: list[tuple[np.ndarray, np.ndarray]] = []
-        for shard in shards[part]:
-            examples = tf.data.TFRecordDataset(shard).map(example).batch(1024)
-            try:
-                batches += examples.as_numpy_iterator()
-            except tf.errors.OpError as error:
-                reason = " ".join((error.message or "").split())[:200]
-                raise ValueError(f"{shard}: not PGDL examples ({reason})") from None
-        shapes = {batch.shape[1:] for batch, _ in batches}
-        if len(shapes) != 1:
-            raise ValueError(f"{Path(shards[part][0]).parent}: examples of shapes {sorted(shapes)}")
-        x, y = (np.concatenate(arrays) for arrays in zip(*batches, strict=True))
-        save_part(folder, part, x, y)
+def _tensor(features: Mapping[str, Any], name: str, dtype: Any) -> np.ndarray:
+    """A serialized tensor of an example; its values have to fill its shape, and no more."""
+    from tensorflow.core.framework.tensor_pb2 import TensorProto
+
+    content = features[name].bytes_list.value if name in features else ()
+    if len(content) != 1:
+        raise ValueError(f"{name}: {len(content)} tensors, not one")
+    tensor = TensorProto.FromString(content[0])
+    if tensor.dtype != dtype.as_datatype_enum:
+        raise ValueError(f"{name}: not of type {dtype.name}")
+    if tensor.tensor_content:
+        values = np.frombuffer(tensor.tensor_content, dtype.as_numpy_dtype)
+    else:
+        values = np.array(tensor.int_val or tensor.float_val, dtype.as_numpy_dtype)
+    shape = tuple(dimension.size for dimension in tensor.tensor_shape.dim)
+    if min(shape, default=1) < 1 or prod(shape) != values.size:
+        raise ValueError(f"{name}: {values.size} values for the shape {shape[:8]}")
+    return values.reshape(shape)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,11 @@ from persist_jax.models.activations import ACTIVATIONS
 from persist_jax.models.layers import Layer
 from persist_jax.models.network import Network
 from persist_jax.pgdl import keras_values as values
+from persist_jax.plain_files import read_json
+
+# Tracing takes milliseconds for each; the deepest networks of the competition have some twenty.
+_LAYERS = 500
+_AXES = 8
 
 _activation = values.choice(*ACTIVATIONS)
 _padding = values.choice("valid", "same")
@@ -77,8 +82,8 @@ _RELU = {
     "threshold": values.real,
 }
 _BATCH = {
-    "momentum": values.real,
-    "epsilon": values.real,
+    "momentum": values.share,
+    "epsilon": values.not_negative,
     "center": values.flag,
     "scale": values.flag,
 }
@@ -123,18 +128,19 @@ def _read_layer(entry: Any, where: str, neutral_here: Neutral) -> Layer:
         raise ValueError(f"{where} has no layer_name")
     name = entry["layer_name"]
     if not isinstance(name, str) or name not in _KINDS:
-        raise ValueError(f"{where}: unknown layer {name!r}, known: {', '.join(_KINDS)}")
+        raise ValueError(f"{where}: unknown layer {values.shown(name)}, known: {', '.join(_KINDS)}")
     kind, where = _KINDS[name], f"{where} ({name})"
     neutral, arguments = _EVERYWHERE | kind.neutral | neutral_here, {}
     for argument in sorted(entry.keys() - kind.arguments - neutral.keys() - {"layer_name"}):
         known = ", ".join(kind.arguments) or "none"
-        raise ValueError(f"{where}: unknown argument {argument!r}, known: {known}")
+        raise ValueError(f"{where}: unknown argument {values.shown(argument)}, known: {known}")
     for argument, value in entry.items():
         if argument in kind.arguments:
             try:
                 arguments[argument] = kind.arguments[argument](value)
             except ValueError as error:
-                raise ValueError(f"{where}: {argument} = {value!r}, not {error}") from None
+                given = values.shown(value)
+                raise ValueError(f"{where}: {argument} = {given}, not {error}") from None
         elif argument in neutral:
             _refuse_unless_neutral(f"{where}: {argument}", value, neutral[argument])
     for field in dataclasses.fields(kind.layer):
@@ -146,6 +152,7 @@ def _read_layer(entry: Any, where: str, neutral_here: Neutral) -> Layer:
 def _refuse_unless_neutral(where: str, value: Any, neutral: tuple[Any, ...] | None) -> None:
     if neutral is not _ANY and value not in neutral:
         given, only = json.dumps(value), json.dumps(neutral[0])
+        given = given if len(given) <= 120 else f"{given[:120]}..."
         raise ValueError(f"{where} = {given} would change the result; only {only} is supported")
 
 
@@ -194,10 +201,14 @@ def network_from_config(config: dict[str, Any]) -> Network:
     try:
         input_shape = tuple(values.integer(size) for size in config["input_shape"])
     except ValueError as error:
-        raise ValueError(f"input_shape = {config['input_shape']}, not each {error}") from None
+        given = values.shown(config["input_shape"])
+        raise ValueError(f"input_shape = {given}, not each {error}") from None
+    if len(input_shape) > _AXES:
+        raise ValueError(f"input_shape has {len(input_shape)} axes, at most {_AXES} are read")
     entries = config["model_config"]
-    if not entries:
-        raise ValueError("model_config has no layer")
+    if not 0 < len(entries) <= _LAYERS:
+        count = f"{len(entries)} layers, at most {_LAYERS} are read" if entries else "no layer"
+        raise ValueError(f"model_config has {count}")
     return Network(_read_layers(entries, input_shape), input_shape)
 
 
@@ -236,12 +247,7 @@ def read_config(config_json: str | Path) -> Network:
         ValueError: nowhere/config.json: no such file
     """
     path = Path(config_json)
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON ({error})") from None
+    config = read_json(path)
     if not isinstance(config, dict):
         raise ValueError(f"{path}: not a JSON object")
     try:

@@ -3,20 +3,50 @@
 Each returns the value, or raises a `ValueError` that says what the value should have been.
 """
 
+import reprlib
 from collections.abc import Callable
 from typing import Any
+
+# What a size may be: shapes are of 32 bits in more than one place below.
+_LARGEST = 2**31 - 1
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = 60
+_short.maxlevel = 3
+
+
+def shown(value: Any) -> str:
+    """A value for an error, however long and nested it is."""
+    return _short.repr(value)
 
 
 def integer(value: Any) -> int:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or value < 1 or not float(value).is_integer():
+    if not number or not value >= 1 or (isinstance(value, float) and not value.is_integer()):
         raise ValueError("a whole number of at least 1")
+    if value > _LARGEST:
+        raise ValueError(f"a whole number of at most {_LARGEST}")
     return int(value)
 
 
 def real(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError("a number")
+    # Before it becomes a float, which no integer of 400 digits does.
+    if not -3e38 < value < 3e38:
+        raise ValueError("a number of float32")
+    return float(value)
+
+
+def not_negative(value: Any) -> float:
+    if not real(value) >= 0.0:
+        raise ValueError("a number of at least 0")
+    return float(value)
+
+
+def share(value: Any) -> float:
+    if not 0.0 <= real(value) <= 1.0:
+        raise ValueError("a number from 0 to 1")
     return float(value)
 
 

@@ -1,8 +1,7 @@
 """Weights of Keras HDF5 files, by the order the file records."""
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +13,9 @@ import numpy as np
 from persist_jax.extras import needed_by
 from persist_jax.models.layers import BatchNormalization
 from persist_jax.models.network import Network, layer_name
+from persist_jax.pgdl import hdf5_arrays
 from persist_jax.pgdl.keras_config import read_config
+from persist_jax.pgdl.keras_values import shown
 
 # Keras' order of a layer's weights: trainable ones first, then moving averages.
 _ORDER = (
@@ -25,6 +26,8 @@ _ORDER = (
     ("batch_stats", "mean"),
     ("batch_stats", "var"),
 )
+# Far more than a network of as many layers as are read can have.
+_ARRAYS = 2_000
 _KERAS_NAMES = {"scale": "gamma", "mean": "moving_mean", "var": "moving_variance"}
 
 
@@ -37,16 +40,9 @@ class Weight(NamedTuple):
     shape: tuple[int, ...]
 
 
-class _Header(NamedTuple):
-    """One array of a file: its name below its layer, and its shape."""
-
-    name: str
-    shape: tuple[int, ...]
-
-
 class _Stored(NamedTuple):
     layer: str
-    weights: list[_Header]
+    weights: list[hdf5_arrays.Header]
 
 
 def weight_order(network: Network) -> tuple[Weight, ...]:
@@ -114,55 +110,42 @@ def variables_from_weights(network: Network, weights: Sequence[np.ndarray]) -> d
     return variables
 
 
-def _text(value: str | bytes) -> str:
-    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """The group of an HDF5 file that holds the layers; its errors in one line."""
-    with needed_by("read_network", "experiment"):
-        import h5py
-
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file")
-    try:
-        with h5py.File(path, "r") as file:
-            yield file["model_weights"] if "model_weights" in file else file
-    except (OSError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: not a Keras weight file ({error})") from None
+def _root(file: Any) -> Any:
+    """The group that holds the layers."""
+    return hdf5_arrays.member(file, "model_weights") if "model_weights" in file else file
 
 
 def _headers(root: Any) -> list[_Stored]:
     """The layers with weights, as the file's headers have them; no array is read."""
-    layers = []
-    for layer in map(_text, root.attrs["layer_names"]):
-        names = [_text(name) for name in root[layer].attrs["weight_names"]]
-        for name in names:
-            if root[layer][name].dtype.kind not in "fiu":
-                raise TypeError(f"{name!r} holds no numbers")
-        layers.append(_Stored(layer, [_Header(name, root[layer][name].shape) for name in names]))
+    layers, count = [], 0
+    for layer in hdf5_arrays.names(root, "layer_names"):
+        group = hdf5_arrays.member(root, layer)
+        weights = hdf5_arrays.names(group, "weight_names")
+        count += len(weights)
+        if count > _ARRAYS:
+            raise ValueError(f"not a Keras weight file (more than {_ARRAYS} arrays)")
+        layers.append(_Stored(layer, [hdf5_arrays.header(group, name) for name in weights]))
     return [layer for layer in layers if layer.weights]
 
 
-def _check(path: Path, network: Network, stored: list[_Stored]) -> None:
+def _check(network: Network, stored: list[_Stored]) -> None:
     wanted: dict[int, list[Weight]] = {}
     for weight in weight_order(network):
         wanted.setdefault(weight.layer, []).append(weight)
     for item, found in zip_longest(wanted.items(), stored):
         if item is None:
             raise ValueError(
-                f"{path}: {len(stored)} layers with weights, the network has {len(wanted)} "
-                f"(the first too many is {found.layer!r})"
+                f"{len(stored)} layers with weights, the network has {len(wanted)} "
+                f"(the first too many is {shown(found.layer)})"
             )
         index, weights = item
-        where = f"{path}: layer {index} ({type(network.layers[index]).__name__})"
+        where = f"layer {index} ({type(network.layers[index]).__name__})"
         arrays = found.weights if found else []
         for weight, header in zip_longest(weights, arrays):
             if weight is None:
                 raise ValueError(f"{where}: wants {len(weights)} weights, found {len(arrays)}")
             if header is None or header.shape != weight.shape:
-                got = "nothing" if header is None else f"{header.shape} in {header.name!r}"
+                got = "nothing" if header is None else f"{header.shape} in {shown(header.name)}"
                 raise ValueError(f"{where}: {weight.name} wants shape {weight.shape}, found {got}")
 
 
@@ -182,9 +165,8 @@ def check_weights(network: Network, weights_hdf5: str | os.PathLike[str]) -> Non
         Traceback (most recent call last):
         ValueError: nowhere/weights.hdf5: no such file
     """
-    path = Path(weights_hdf5)
-    with _opened(path) as root:
-        _check(path, network, _headers(root))
+    with hdf5_arrays.opened(Path(weights_hdf5)) as file:
+        _check(network, _headers(_root(file)))
 
 
 def read_weights(network: Network, weights_hdf5: str | os.PathLike[str]) -> dict[str, Any]:
@@ -201,14 +183,18 @@ def read_weights(network: Network, weights_hdf5: str | os.PathLike[str]) -> dict
         Variables for `network.apply`, in float32.
 
     Raises:
-        ValueError: a missing file, missing or misshapen weights.
+        ValueError: a missing file, missing or misshapen weights, weights that lie outside the file
+            or are not finite in float32; the line names the file and the array.
     """
-    path = Path(weights_hdf5)
-    with _opened(path) as root:
+    with hdf5_arrays.opened(Path(weights_hdf5)) as file:
+        root = _root(file)
         stored = _headers(root)
-        _check(path, network, stored)
-        arrays = [root[layer][header.name][()] for layer, weights in stored for header in weights]
-    return variables_from_weights(network, arrays)
+        _check(network, stored)
+        arrays = []
+        for layer, weights in stored:
+            group = hdf5_arrays.member(root, layer)
+            arrays += [hdf5_arrays.read(group, header.name) for header in weights]
+        return variables_from_weights(network, arrays)
 
 
 def read_network(

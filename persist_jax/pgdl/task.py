@@ -1,7 +1,6 @@
 """A task of the PGDL competition, read from its folder."""
 
 import dataclasses
-import json
 import os
 import re
 from pathlib import Path
@@ -13,7 +12,10 @@ from persist_jax.data.cache import Conversion, entry, read_arrays
 from persist_jax.data.dataset import Dataset, Split
 from persist_jax.models.network import Network
 from persist_jax.pgdl.keras_weights import read_network
+from persist_jax.pgdl.shards import record_of, shards_of
+from persist_jax.plain_files import read_json
 
+_TRAIN, _TEST = "dataset_1/train", "dataset_1/test"
 _ARRAYS = ("train_x", "train_y", "test_x", "test_y")
 
 
@@ -135,13 +137,28 @@ def read_task(
     networks = network_ids(path)
     x, y, test_x, test_y = read_arrays(entry(examples(path), cache), _ARRAYS)
     train, validation = stratified_split(y, validation_seed)
+    if not len(validation):
+        raise ValueError(f"{path / _TRAIN}: no label has the 5 examples of which one validates")
+
+    def origin(part: str, position: int) -> str:
+        shards = shards_of(path / (_TEST if part == "test" else _TRAIN))
+        positions = {"train": train, "validation": validation}
+        return record_of(shards, int(positions[part][position] if part in positions else position))
+
     dataset = Dataset(
         path.resolve().name,
         Split(x[train], y[train]),
         Split(x[validation], y[validation]),
         Split(np.array(test_x), np.array(test_y)),
+        origin=origin,
     )
-    return Task(dataset.name, path, networks, dataset, _model_configs(path.resolve()))
+    for label, count in zip(*np.unique(y, return_counts=True), strict=True):
+        if count < 5:
+            raise ValueError(
+                f"{path / _TRAIN}: {count} examples of label {label}; a fifth of each label "
+                "validates, so that it takes 5"
+            )
+    return Task(dataset.name, path, networks, dataset, read_model_configs(path.resolve()))
 
 
 def network_ids(path: Path) -> tuple[str, ...]:
@@ -162,9 +179,9 @@ def examples(path: Path) -> Conversion:
     """The conversion of a task's shards into arrays.
 
     Raises:
-        ValueError: a part has no shards.
+        ValueError: a part has no shards, or what is none; see `shards_of`.
     """
-    shards = {part: _shards(path / "dataset_1" / part) for part in ("train", "test")}
+    shards = {"train": shards_of(path / _TRAIN), "test": shards_of(path / _TEST)}
     stamps = {
         part: [[shard.name, shard.stat().st_size, shard.stat().st_mtime_ns] for shard in found]
         for part, found in shards.items()
@@ -178,24 +195,13 @@ def examples(path: Path) -> Conversion:
     )
 
 
-def _shards(folder: Path) -> list[Path]:
-    numbered = {
-        int(found[1]): path
-        for path in folder.glob("shard_*.tfrecord")
-        if (found := re.fullmatch(r"shard_(\d+)\.tfrecord", path.name))
-    }
-    if not numbered:
-        raise ValueError(f"{folder}: no shard_<number>.tfrecord")
-    return [numbered[number] for number in sorted(numbered)]
-
-
-def _model_configs(path: Path) -> dict[str, Any]:
+def read_model_configs(path: Path) -> dict[str, Any]:
     """Hyperparameters by id, from the task's folder or from `reference_data`, if they are there."""
     beside = path.parents[1] / "reference_data" / path.name
     for file in (path / "model_configs.json", beside / "model_configs.json"):
-        if file.is_file():
-            try:
-                return json.loads(file.read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise ValueError(f"{file}: not JSON ({error})") from None
+        if file.exists():
+            configs = read_json(file)
+            if not isinstance(configs, dict):
+                raise ValueError(f"{file}: not a JSON object")
+            return configs
     return {}

@@ -7,6 +7,8 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+from persist_jax import plain_files
+
 # The field of a JSON file that holds the checksum of the others.
 CHECKSUM = "crc32"
 
@@ -64,17 +66,14 @@ def read_json(path: Path) -> Any:
     Raises:
         ValueError: one line that names the file and what is wrong with it.
     """
-    try:
-        fields = json.loads(path.read_bytes())
-        if isinstance(fields, dict) and CHECKSUM in fields:
-            checksum = fields.pop(CHECKSUM)
-            if checksum != _checksum(fields):
-                raise ValueError(
-                    f"damaged, or changed by hand; if that was meant, delete its {CHECKSUM!r}"
-                )
-        return fields
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: {error}") from None
+    fields = plain_files.read_json(path)
+    if isinstance(fields, dict) and CHECKSUM in fields:
+        checksum = fields.pop(CHECKSUM)
+        if checksum != _checksum(fields):
+            raise ValueError(
+                f"{path}: damaged, or changed by hand; if that was meant, delete its {CHECKSUM!r}"
+            )
+    return fields
 
 
 def _checksum(fields: dict[str, Any]) -> str:

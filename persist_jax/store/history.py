@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from persist_jax.plain_files import read_arrays
 from persist_jax.store.files import replace_file
 from persist_jax.store.run import CHECKPOINT_FOLDER
 
@@ -127,13 +128,11 @@ def _parts(folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def _read(path: Path) -> Rows:
+    arrays = read_arrays(path)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
         _check(arrays)
-    except Exception as error:  # of the archive, of an array's header, of the memory it asks for
-        reason = " ".join(f"{error}".split()) or type(error).__name__
-        raise ValueError(f"{path}: damaged ({reason})") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: damaged ({error})") from None
     return arrays
 
 

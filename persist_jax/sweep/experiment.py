@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from persist_jax.data.dataset import Dataset
-from persist_jax.data.registry import choose_dataset
+from persist_jax.data.registry import choose_dataset, load_dataset
 from persist_jax.models.model import Model
 from persist_jax.models.registry import MODELS, build_model
 from persist_jax.regularisers import regulariser as regulariser_named
@@ -166,8 +166,7 @@ def check_devices(config: Configuration) -> None:
 @functools.lru_cache(maxsize=1)
 def _load(text: str) -> Experiment:
     config = Configuration.read(json.loads(text))
-    entry, parameters = choose_dataset(config.dataset)
-    dataset = entry.function(**parameters)
+    dataset = load_dataset(config.dataset)
     models, checksums = {}, {}
     for name in config.networks:
         options_of(config, name).check_iterations(len(dataset.train.y))

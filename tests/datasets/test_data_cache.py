@@ -1,6 +1,7 @@
 """The cache: damaged entries are not used, and conversion runs once."""
 
 import dataclasses
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -86,3 +87,25 @@ def test_cache_folder(monkeypatch, tmp_path):
     assert data.cache_folder("/elsewhere") == Path("/elsewhere")
     monkeypatch.delenv("PERSIST_JAX_CACHE")
     assert data.cache_folder() == Path.home() / ".cache" / "persist_jax"
+
+
+@pytest.mark.parametrize(
+    "record",
+    [b"[" * 10**5, b'{"key": 1, "files": []}', b"9" * 5000, b"\xff", b'{"files": {"\\u0000": 1}}'],
+)
+def test_another_record_is_no_record(tmp_path, monkeypatch, record):
+    folder = _converted(monkeypatch, tmp_path, [])
+    (folder / "entry.json").write_bytes(record)
+    assert not PLAIN.is_done(tmp_path)
+
+
+def test_an_array_that_the_record_lacks_is_named(tmp_path, monkeypatch):
+    folder = _converted(monkeypatch, tmp_path, [])
+    with pytest.raises(ValueError, match=f"^{folder}/y.npy: no such file$"):
+        module.read_arrays(folder, ("x", "y"))
+    (folder / "y.npy").write_bytes((folder / "x.npy").read_bytes()[:200])
+    with pytest.raises(ValueError, match=f"^{folder}/y.npy: damaged"):
+        module.read_arrays(folder, ("x", "y"))
+    (folder / "x.npy").unlink()
+    os.mkfifo(folder / "x.npy")
+    assert not PLAIN.is_done(tmp_path)

@@ -1,6 +1,7 @@
 """Keras configurations: what is refused, and what is accepted because it changes nothing."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -144,3 +145,49 @@ def test_the_axis_of_flat_batches_is_1():
     assert _network(pooling, NORM | {"axis": [1]}) == _network(pooling, NORM)
     kept = pooling | {"keepdims": True}
     assert _network(kept, NORM | {"axis": 3}) == _network(kept, NORM)
+
+
+
+def _first_layer(name, units="2"):
+    layer = f'{{"layer_name": "{name}", "units": {units}}}'
+    return f'{{"model_config": [{layer}], "input_shape": [2]}}'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 10**5 + "]" * 10**5, "nested too deeply"),
+        ("[" * 200 + "]" * 200, "nested more than 100 deep"),
+        (_first_layer("Dense", "9" * 400), "an integer of 400 digits"),
+        ('{"model_config": [], "model_config": []}', "'model_config' is there twice"),
+        ('{"model_config": [{"layer_name": ', r"not JSON \(Expecting value: line 1 column 34"),
+        (_first_layer("x" * 10**5), "layer 0: unknown layer 'xxx"),
+        (_first_layer("x" * (1 << 24)), "1677[0-9]{4} bytes, at most 16777216 are read"),
+        (b"\xff\xfe\x00", "not JSON"),
+    ],
+)
+def test_files_of_any_content_are_one_line(tmp_path, text, message):
+    path = tmp_path / "config.json"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ValueError, match=f"^{path}: .*{message}") as error:
+        read_network(path, GOLDEN / "conv_bn.hdf5")
+    assert "\n" not in str(error.value) and len(str(error.value)) < 500
+
+
+def test_sizes_are_bounded_before_a_network_is_traced(tmp_path):
+    pipe = tmp_path / "config.json"
+    os.mkfifo(pipe)
+    with pytest.raises(ValueError, match=f"^{pipe}: not a regular file$"):
+        read_network(pipe, pipe)
+    with pytest.raises(ValueError, match="model_config has 10000 layers, at most 500 are read"):
+        _network(*[DENSE] * 10**4)
+    with pytest.raises(ValueError, match="input_shape has 1000 axes, at most 8 are read"):
+        _network(DENSE, input_shape=[1] * 1000)
+    for units in (2**31, 1e30, 10**300):
+        with pytest.raises(ValueError, match="units = .*, not a whole number of at most 21474"):
+            _network(DENSE | {"units": units})
+    for value in (float("nan"), float("inf"), 10**400):
+        with pytest.raises(ValueError, match="max_value = .*, not a number of float32"):
+            _network({"layer_name": "ReLU", "max_value": value})
+    with pytest.raises(ValueError, match="momentum = -1, not a number from 0 to 1"):
+        _network(NORM | {"momentum": -1})

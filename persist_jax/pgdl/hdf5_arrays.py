@@ -1,0 +1,179 @@
+"""Named arrays of an HDF5 file that somebody else wrote: looked at by their headers, then read."""
+
+import math
+import mmap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from persist_jax.extras import needed_by
+from persist_jax.pgdl.keras_values import shown
+from persist_jax.plain_files import check_regular
+
+_NAMES, _BYTES, _LENGTH = 2_000, 1 << 20, 1000
+_HEAP = b"GCOL\1\0\0\0"
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+class Header(NamedTuple):
+    """One array of a file: its name below its group, and its shape."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """An HDF5 file to read; its errors, and those of what is found in it, in one line.
+
+    Raises:
+        ValueError: one line that names the file.
+    """
+    with needed_by("read_network", "experiment"):
+        import h5py
+
+    check_regular(path)
+    try:
+        _check_heaps(path)
+        with h5py.File(path, "r") as file:
+            yield file
+    except ValueError as error:
+        raise ValueError(f"{path}: {_line(error)}") from None
+    except (OSError, LookupError, TypeError, AttributeError, RuntimeError) as error:
+        raise ValueError(f"{path}: not a Keras weight file ({_line(error)})") from None
+    except (ArithmeticError, MemoryError) as error:
+        words = _line(error) or "does not fit memory"
+        raise ValueError(f"{path}: not a Keras weight file ({words})") from None
+
+
+def names(group: Any, attribute: str) -> list[str]:
+    """The names that an attribute lists.
+
+    Raises:
+        ValueError: it is missing, or no list of names of bounded number and length.
+    """
+    import h5py
+
+    if attribute not in group.attrs:
+        raise ValueError(f"not a Keras weight file (no {attribute} in {shown(group.name)})")
+    header = group.attrs.get_id(attribute)
+    if header.shape == (0,):
+        return []  # as Keras writes it, an array of numbers
+    listed = header.shape is not None and len(header.shape) == 1
+    if not listed or h5py.check_string_dtype(header.dtype) is None:
+        raise ValueError(f"not a Keras weight file ({attribute} is not a list of names)")
+    if header.shape[0] > _NAMES or header.get_storage_size() > _BYTES:
+        raise ValueError(
+            f"not a Keras weight file ({attribute} has {header.shape[0]} names of "
+            f"{header.get_storage_size()} bytes, at most {_NAMES} of {_BYTES} are read)"
+        )
+    found = [n.decode() if isinstance(n, bytes) else str(n) for n in group.attrs[attribute]]
+    for name in found:
+        if len(name) > _LENGTH:
+            raise ValueError(f"not a Keras weight file ({attribute} has {shown(name)})")
+    return found
+
+
+def member(group: Any, name: str) -> Any:
+    """What a group holds under a name; links that lead elsewhere are not followed.
+
+    Raises:
+        ValueError: there is nothing, or a soft or an external link.
+    """
+    import h5py
+
+    for part in filter(None, name.split("/")):
+        if not isinstance(group, h5py.Group):
+            raise ValueError(f"not a Keras weight file ({shown(name)} is not in a group)")
+        link = group.get(part, getlink=True)
+        if link is None:
+            raise ValueError(f"not a Keras weight file ({shown(name)} is missing)")
+        if not isinstance(link, h5py.HardLink):
+            kind = "an external" if isinstance(link, h5py.ExternalLink) else "a soft"
+            raise ValueError(f"{shown(name)} is {kind} link; only arrays in the file are read")
+        group = group[part]
+    return group
+
+
+def header(group: Any, name: str) -> Header:
+    """Name and shape of an array of numbers that lies in the file.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    import h5py
+
+    array = member(group, name)
+    if not isinstance(array, h5py.Dataset):
+        raise ValueError(f"not a Keras weight file ({shown(name)} is not an array)")
+    if array.dtype.kind not in "fiu" or h5py.check_enum_dtype(array.dtype):
+        raise ValueError(f"not a Keras weight file ({shown(name)} holds no numbers)")
+    if array.shape is None:
+        raise ValueError(f"{shown(name)} is empty")
+    if array.is_virtual or array.external:
+        kind = "virtual" if array.is_virtual else "external"
+        raise ValueError(f"{shown(name)} is {kind}; only arrays in the file are read")
+    return Header(name, array.shape)
+
+
+def read(group: Any, name: str) -> np.ndarray:
+    """The numbers of an array whose header holds.
+
+    Raises:
+        ValueError: not all of them were written, or one is not finite in float32.
+    """
+    array = member(group, name)
+    stored, wanted = _written(array)
+    if stored < wanted:
+        what = "chunks" if array.chunks else "bytes"
+        raise ValueError(f"{shown(name)}: {stored} of {wanted} {what} were written")
+    numbers = array[()]
+    with np.errstate(over="ignore"):  # of what is wider than float64
+        holds = not numbers.size or -_LARGEST <= numbers.min() <= numbers.max() <= _LARGEST
+        wrong = () if holds else numbers[~(np.abs(numbers) <= _LARGEST)]
+    if not holds:
+        raise ValueError(f"{shown(name)} holds {wrong[0]}, which is not finite in float32")
+    return numbers
+
+
+def _written(array: Any) -> tuple[int, int]:
+    """How many chunks or bytes of an array are in the file, and how many it has."""
+    if array.chunks is None:
+        return array.id.get_storage_size(), array.nbytes
+    along = zip(array.shape, array.chunks, strict=True)
+    return array.id.get_num_chunks(), math.prod(-(-size // chunk) for size, chunk in along)
+
+
+def _check_heaps(path: Path) -> None:
+    """Refuse a damaged heap of texts, which HDF5 1.14 would read for ever.
+
+    A heap is a header of 16 bytes, with its size in the last 8, and objects up to that size; an
+    object is 16 bytes, with its length in the last 8, and that many more; the object 0 is what is
+    left, and its length that of all of it.
+    """
+    if not path.stat().st_size:
+        return  # nothing that could be mapped
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        _check_mapped_heaps(content)
+
+
+def _check_mapped_heaps(content: mmap.mmap) -> None:
+    start = content.find(_HEAP)
+    while start >= 0:
+        end = start + int.from_bytes(content[start + 8 : start + 16], "little")
+        position = start + 16
+        while position + 16 <= end:
+            length = int.from_bytes(content[position + 8 : position + 16], "little")
+            object_zero = content[position : position + 2] == bytes(2)
+            step = length if object_zero else 16 + -(-length // 8) * 8
+            if step < 16 or position + step > min(end, len(content)):
+                raise ValueError("not a Keras weight file (a damaged heap)")
+            position += step
+        start = content.find(_HEAP, start + 1)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,48 @@
+"""The TFRecord shards of a task: which there are, and which record an example was."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from persist_jax.plain_files import check_regular
+
+_LENGTH, _CHECKSUM = 8, 4  # bytes: length, its checksum, the record, its checksum
+
+
+def shards_of(folder: Path) -> list[Path]:
+    """The files `shard_<number>.tfrecord` of a folder, by number.
+
+    Raises:
+        ValueError: there are none, a number is there twice, or one is not a regular file; the line
+            names the path.
+
+    Example:
+        >>> shards_of(Path("nowhere"))
+        Traceback (most recent call last):
+        ValueError: nowhere: no shard_<number>.tfrecord
+    """
+    numbered: dict[int, Path] = {}
+    for path in sorted(folder.glob("shard_*.tfrecord")):
+        if found := re.fullmatch(r"shard_([0-9]+)\.tfrecord", path.name):
+            other = numbered.setdefault(int(found[1]), path)
+            if other != path:
+                raise ValueError(f"{path}: the same number as {other.name}; delete one of them")
+            check_regular(path)
+    if not numbered:
+        raise ValueError(f"{folder}: no shard_<number>.tfrecord")
+    return [numbered[number] for number in sorted(numbered)]
+
+
+def record_of(shards: Sequence[Path], number: int) -> str:
+    """The shard and the record in it that the example of a number was read from, in words."""
+    left = number
+    for shard in shards:
+        with shard.open("rb") as file:
+            record = 0
+            while header := file.read(_LENGTH + _CHECKSUM):
+                if record == left:
+                    return f"{shard}, record {record}"
+                file.seek(int.from_bytes(header[:_LENGTH], "little") + _CHECKSUM, 1)
+                record += 1
+        left -= record
+    raise ValueError(f"{shards[0].parent}: the shards have fewer than {number + 1} records")

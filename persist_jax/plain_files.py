@@ -1,0 +1,107 @@
+"""Files that somebody else wrote, looked at before they are read: kind, size, nesting, numbers."""
+
+import json
+import stat
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+LARGEST_JSON = 1 << 24
+_DEEPEST = 100
+_DIGITS = 20
+
+
+def check_regular(path: Path, largest: int | None = None) -> None:
+    """Refuse what is not a regular file, before it is opened: a pipe would be waited for.
+
+    Args:
+        path: the file.
+        largest: how many bytes it may have; None: any number.
+
+    Raises:
+        ValueError: one line that names the file.
+
+    Example:
+        >>> check_regular(Path("nowhere/config.json"))
+        Traceback (most recent call last):
+        ValueError: nowhere/config.json: no such file
+    """
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise ValueError(f"{path}: no such file") from None
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from None
+    if stat.S_ISDIR(status.st_mode):
+        raise ValueError(f"{path}: a folder, not a file")
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError(f"{path}: not a regular file")
+    if largest is not None and status.st_size > largest:
+        raise ValueError(f"{path}: {status.st_size} bytes, at most {largest} are read")
+
+
+def read_json(path: Path) -> Any:
+    """The plain values of a JSON file.
+
+    Raises:
+        ValueError: not a regular file of at most `LARGEST_JSON` bytes, not JSON, a key twice in one
+            object, an integer of more than 20 digits, or nesting of more than 100; one line that
+            names the file.
+    """
+    check_regular(path, LARGEST_JSON)
+    try:
+        values = json.loads(path.read_bytes(), parse_int=_integer, object_pairs_hook=_object)
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON ({error})") from None
+    except RecursionError:
+        raise ValueError(f"{path}: nested too deeply") from None
+    _check_nesting(path, values)
+    return values
+
+
+def _integer(text: str) -> int:
+    if len(text) > _DIGITS:
+        raise ValueError(f"an integer of {len(text)} digits")
+    return int(text)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        ((twice, _),) = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"{twice[:60]!r} is there twice")
+    return fields
+
+
+def _check_nesting(path: Path, values: Any) -> None:
+    """Whoever walks through the values later may do so by recursion."""
+    level = [[values]]
+    for _ in range(_DEEPEST + 1):
+        inner = [entry.values() if isinstance(entry, dict) else entry for entry in level]
+        level = [e for entries in inner for e in entries if isinstance(e, dict | list)]
+        if not level:
+            return
+    raise ValueError(f"{path}: nested more than {_DEEPEST} deep")
+
+
+def read_arrays(path: Path) -> np.ndarray | dict[str, np.ndarray]:
+    """The array of a `.npy` file, mapped from disk, or those of a `.npz` file by name.
+
+    Raises:
+        ValueError: not a regular file, or damaged; one line that names the file.
+    """
+    check_regular(path)
+    try:
+        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        with loaded:
+            return dict(loaded)
+    # Of damaged headers NumPy says what its parsers say: TokenError, zlib.error, struct.error, ...
+    except Exception as error:
+        reason = " ".join(f"{error}".split())[:200]
+        raise ValueError(f"{path}: damaged ({type(error).__name__}: {reason})") from None
