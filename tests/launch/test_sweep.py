@@ -179,7 +179,7 @@ def test_interrupted_with_sigterm_it_goes_on_and_ends_with_the_report(tmp_path):
         _command(*arguments), cwd=ROOT, env=_environment(), stdout=subprocess.PIPE, text=True
     )
     started = time.monotonic()
-    while not list(tmp_path.rglob("group-*.json")) and process.poll() is None:
+    while not list(tmp_path.rglob("group-*.before")) and process.poll() is None:
         assert time.monotonic() - started < 120
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)

@@ -23,7 +23,7 @@ def diagnosis():
         x = np.random.default_rng(seed).normal(size=(size, 4)).astype("float32")
         return Split(x, np.arange(size, dtype="int32") ** 2 % 5)
 
-    dataset = Dataset("normal", split(0, 40), split(1, 50), split(2, 30))
+    dataset = Dataset("normal", split(0, 40), split(1, 50), split(2, 30), classes=5)
     options = Options(
         batch_size=32, epochs=1, sampling=0.75, optimiser={"name": "sgd", "learning_rate": 1.0}
     )
