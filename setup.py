@@ -21,6 +21,7 @@ EXPERIMENT = [
     "statsmodels>=0.14.2",
     "tqdm>=4.66",
 ]
+SLURM = ["submitit>=1.5.2"]
 PREPARE = [
     *COMMANDS,
     *FILES,
@@ -60,6 +61,7 @@ setup(
         "test": [
             *EXPERIMENT,
             *PREPARE,
+            *SLURM,
             "beartype>=0.19",
             "chex>=0.1.88",
             "equinox>=0.11",
@@ -74,6 +76,8 @@ setup(
             "tensorboardX>=2.6.3",
         ],
         "docs": [*EXPERIMENT, "pdoc>=16.0"],
+        "slurm": SLURM,
+        "ray": ["ray>=2.40"],
         "watch": ["tensorboardX>=2.6.3"],
         "bench": [
             *EXPERIMENT,

@@ -20,7 +20,7 @@ except ModuleNotFoundError as error:
     print(f'{error.name}: not installed; pip install -e ".[experiment,prepare]"', file=sys.stderr)
     sys.exit(2)
 
-__all__ = ["INTERRUPTION", "fail", "flags", "parse_flags", "run"]
+__all__ = ["INTERRUPTION", "fail", "flags", "parse_flags", "quiet", "run"]
 
 _LONGEST = 2000  # characters of a line
 _HELP = {"--help", "-help", "-h", "--helpshort", "--helpfull"}
@@ -40,10 +40,17 @@ _FORMER = {
 def run(main: Callable[[], int | None]) -> None:
     """Parse the flags, call `main` and exit with the status it returns."""
     INTERRUPTION.watch()
+    quiet()
+    app.run(lambda _: _leave(_guarded(main)), flags_parser=_parse)
+
+
+def quiet() -> None:
+    """Without what libraries say beside the errors that they raise."""
     sys.unraisablehook = _unraisable
     # A cache of programs that cannot be written or read only costs time.
     warnings.filterwarnings("ignore", "Error (writing|reading) persistent compilation cache")
-    app.run(lambda _: _leave(_guarded(main)), flags_parser=_parse)
+    # What the writer of checkpoints logs, it raises as well: a full disk would be 200 lines.
+    logging.set_verbosity(logging.FATAL)
 
 
 def _unraisable(what: "sys.UnraisableHookArgs") -> None:
@@ -117,8 +124,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
         rest = parse_flags(argv)
     except ValueError as error:
         sys.exit(fail(error))
-    # What the writer of checkpoints logs, it raises as well: a full disk would be 200 lines.
-    logging.set_verbosity(logging.FATAL)
+    quiet()  # the flags have their own verbosity
     return rest
 
 

@@ -4,6 +4,8 @@ import importlib.util
 import inspect
 import sys
 import traceback
+from collections.abc import Callable
+from functools import partial
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
@@ -24,10 +26,12 @@ class ConfigurationError(Exception):
 
 class _Parser(flags.ArgumentParser):
     config: ConfigDict | None = None  # the last one
+    given: tuple[str, ...] = ()  # what it was loaded from: see `load_config`
 
     def parse(self, argument: str) -> ConfigDict:
         path, colon, given = argument.partition(":")
-        self.config = load_config(path, *([given] if colon else []))
+        self.given = (path, *([given] if colon else []))
+        self.config = load_config(*self.given)
         return self.config
 
 
@@ -57,6 +61,12 @@ def read_given(values: flags.FlagValues = flags.FLAGS):
         raise ValueError(f"--config.{error}" if set_here else f"{file}: {error}") from None
 
 
+def loading(values: flags.FlagValues = flags.FLAGS) -> Callable[[], ConfigDict]:
+    """Loads the file of --config again, in another process too, where it registers its entries."""
+    path, *given = values["config"].parser.given
+    return partial(_load_quietly, str(Path(path).absolute()), *given)
+
+
 def load_config(path: str, *given: str) -> ConfigDict:
     """What `get_config` of a file returns.
 
@@ -83,6 +93,13 @@ def load_config(path: str, *given: str) -> ConfigDict:
         raise
     except BaseException as error:  # it is somebody's program: it may even exit
         raise ConfigurationError(_line(path, error)) from None
+
+
+def _load_quietly(path: str, *given: str) -> ConfigDict:
+    from launch.command_line import quiet
+
+    quiet()
+    return load_config(path, *given)
 
 
 def _module(path: str) -> ModuleType:

@@ -6,7 +6,8 @@
 from pathlib import Path
 
 from launch.command_line import INTERRUPTION, fail, flags, run
-from launch.configuration_file import define_config, read_given
+from launch.configuration_file import define_config, loading, read_given
+from launch.executor_flags import define_executor
 
 define_config("A file of configs/.", lock_config=False, accept_new_attributes=True)
 WORKDIR = flags.DEFINE_string("workdir", None, "Where results go; default runs/<config name>.")
@@ -20,6 +21,7 @@ TENSORBOARD = flags.DEFINE_bool(
 PROFILE = flags.DEFINE_bool(
     "profile", False, "Profile the second epoch of the first group, into DIR/profile."
 )
+CHOSEN_EXECUTOR = define_executor()
 flags.mark_flag_as_required("config")
 
 
@@ -28,46 +30,53 @@ def main() -> int:
     from filelock import FileLock, Timeout
 
     from persist_jax.store.sweep_folder import lock_path
-    from persist_jax.sweep.host_devices import use_cores
+    from persist_jax.sweep.executors import choose_executor
+    from persist_jax.sweep.host_devices import use_cores, use_nothing
     from persist_jax.sweep.run import describe
 
     if TENSORBOARD.value:
         from persist_jax.store import event_files  # noqa: F401  # says what is missing, before all
+    name, parameters = CHOSEN_EXECUTOR()
+    executor = choose_executor(name, parameters)
     config, notices = read_given()
-    use_cores(config)
+    (use_cores(config) if name == "local" else use_nothing())
     workdir = Path(WORKDIR.value or f"runs/{config.name}")
     for line in (*notices, *describe(config, workdir)):
         print(line, flush=True)
     if DRY_RUN.value and not lock_path(workdir).exists():
-        return _dry_run(config, workdir)
+        return _dry_run(config, workdir, executor)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         with FileLock(lock_path(workdir), timeout=0):
-            return (_dry_run if DRY_RUN.value else _sweep)(config, workdir)
+            return (_dry_run if DRY_RUN.value else _sweep)(config, workdir, executor)
     except Timeout:
         return fail(f"workdir: {workdir} is in use by another sweep")
 
 
-def _dry_run(config, workdir: Path) -> int:
+def _dry_run(config, workdir: Path, executor) -> int:
     """Everything that the sweep would refuse, and nothing that has to be fetched for it."""
     from persist_jax.store.configuration import check_settled
     from persist_jax.sweep.experiment import at_hand, check_devices, load_experiment, places
+    from persist_jax.sweep.grid import groups
     from persist_jax.sweep.reading import defaults
     from persist_jax.sweep.run import describe_training
 
-    check_devices(config)
+    name, _ = CHOSEN_EXECUTOR()
+    print(f"  {len(groups(config, workdir))} groups to train, executor {name}")
+    if name == "local":
+        check_devices(config)
     if not at_hand(config):
         check_settled(config, workdir, places(config), defaults(config))
         print("  Sizes are known once the data is in the cache: the sweep puts it there.")
         return 0
     experiment = load_experiment(config)
     check_settled(experiment.config, workdir, places(config), defaults(config))
-    for line in describe_training(experiment):
+    for line in describe_training(experiment, here=name == "local"):
         print(line, flush=True)
     return 0
 
 
-def _sweep(config, workdir: Path) -> int:
+def _sweep(config, workdir: Path, executor) -> int:
     from persist_jax.data import cache_folder
     from persist_jax.results.report import write_report
     from persist_jax.results.verdict import notice
@@ -78,13 +87,15 @@ def _sweep(config, workdir: Path) -> int:
     from persist_jax.sweep.reading import defaults
     from persist_jax.sweep.run import describe_training, run_sweep
 
-    if COMPILATION_CACHE.value:
-        use_compilation_cache(cache_folder(config.dataset.get("cache")))
+    programs = cache_folder(config.dataset.get("cache")) if COMPILATION_CACHE.value else None
+    if programs:
+        use_compilation_cache(programs)
     experiment = load_experiment(config)
     settle(experiment.config, workdir, places(config), defaults(config))
-    for line in describe_training(experiment):
+    for line in describe_training(experiment, here=CHOSEN_EXECUTOR()[0] == "local"):
         print(line, flush=True)
     how = {"tensorboard": TENSORBOARD.value, "profile": PROFILE.value}
+    how |= {"executor": executor, "prepare": loading(), "programs": programs}
     with INTERRUPTION.deferred() as must_stop:
         finished = run_sweep(experiment.config, workdir, must_stop, **how)
     if not finished:

@@ -1,12 +1,14 @@
 """What is left of runs and groups that have ended: what somebody reads, and nothing else."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from persist_jax.store.checkpoints import Checkpoints
 from persist_jax.store.files import discard_unfinished
 from persist_jax.store.group_file import all_group_paths, delete_group, read_newest
 from persist_jax.store.history import discard_parts
+from persist_jax.store.lease import GroupTaken, lease
 from persist_jax.store.record import has_result, read_result
 from persist_jax.store.run import CONTINUED
 
@@ -28,10 +30,18 @@ def close_group(path: Path, folders: Sequence[Path]) -> None:
 def close_ended_groups(workdir: Path) -> None:
     """Close the groups that were killed after the last of their runs had ended.
 
+    Those that another process is about are left to it.
+
     Raises:
         ValueError: one line that names a file that cannot be read.
     """
     for path in all_group_paths(workdir):
+        with suppress(GroupTaken), lease(path):
+            _close_if_ended(path, workdir)
+
+
+def _close_if_ended(path: Path, workdir: Path) -> None:
+    if path.exists():
         runs = [member.run.folder(workdir) for member in read_newest(path)[0].runs]
         continued = path.name.startswith(CONTINUED)
         folders = [folder / CONTINUED if continued else folder for folder in runs]

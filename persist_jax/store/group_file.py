@@ -122,9 +122,16 @@ def read_newest(
 
 def delete_group(path: Path) -> None:
     """There is nothing to go on with."""
+    # Before the others: killed in between, the group is still there to be closed.
+    lease_path(path).unlink(missing_ok=True)
     path.unlink(missing_ok=True)
     _before(path).unlink(missing_ok=True)
     discard_unfinished(path.parent, path.stem)
+
+
+def lease_path(path: Path) -> Path:
+    """What a process locks that trains the group of a file."""
+    return path.with_name(f"{path.name}.lock")
 
 
 def prefix_of(continued_at: int | None) -> str:

@@ -63,6 +63,16 @@ def lock_path(workdir: Path) -> Path:
     return workdir / "lock"
 
 
+def stop_path(workdir: Path) -> Path:
+    """The file that asks jobs on other machines to end after their epoch."""
+    return workdir / "stop"
+
+
+def jobs_folder(workdir: Path) -> Path:
+    """What a cluster's jobs are started from, and what they print."""
+    return workdir / "jobs"
+
+
 def report_folder(workdir: Path) -> Path:
     """Where a sweep's own report goes."""
     return workdir / "report"

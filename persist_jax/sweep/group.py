@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from persist_jax.store.configuration import Configuration
+from persist_jax.store.lease import lease
 from persist_jax.store.sweep_folder import profile_folder
 from persist_jax.sweep.experiment import load_experiment
 from persist_jax.sweep.grid import Group
@@ -54,19 +55,21 @@ def train_group(
         Whether every run has ended. If not, everything is saved and the same call goes on later.
 
     Raises:
+        GroupTaken: one line, where another process trains the group.
         ValueError: one line that names what cannot be read.
         MemoryError: one line, where not even one run at a time fits.
     """
     how = {"report": report, "must_stop": must_stop, "tensorboard": tensorboard}
-    try:
-        return _train(config, group, workdir, profile=profile, **how)
-    except FAILED as error:
-        if not ran_out(error):
-            raise
-    # Outside of the handler, which would keep the arrays of that attempt alive.
-    halves = halve(group, workdir)
-    if not halves:
-        raise MemoryError(too_large(load_experiment(config), group))
+    with lease(group.path(Path(workdir))):
+        try:
+            return _train(config, group, workdir, profile=profile, **how)
+        except FAILED as error:
+            if not ran_out(error):
+                raise
+        # Outside of the handler, which would keep the arrays of that attempt alive.
+        halves = halve(group, workdir)
+        if not halves:
+            raise MemoryError(too_large(load_experiment(config), group))
     lanes = max(len(half.runs) for half in halves)
     print(f"{group.label}: out of memory; going on with {lanes} lanes", file=sys.stderr, flush=True)
     return all(train_group(config, half, workdir, **how) for half in halves)

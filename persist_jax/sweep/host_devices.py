@@ -25,6 +25,11 @@ def use_cores(config: Configuration) -> None:
         jax.config.update("jax_num_cpu_devices", min(joblib.cpu_count(), wanted))
 
 
+def use_nothing() -> None:
+    """Leave all accelerators to the processes that train; before any array."""
+    jax.config.update("jax_platforms", "cpu")
+
+
 def cores_that_fit(device_bytes: int) -> int | None:
     """How many devices to train on, where devices are cores, which share one memory.
 

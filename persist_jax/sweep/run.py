@@ -1,25 +1,19 @@
-"""A sweep in a folder: what there is to do, and doing it group after group."""
+"""A sweep in a folder: what there is to do, and having it done group after group."""
 
-import itertools
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from persist_jax.store.configuration import Configuration
 from persist_jax.store.ended import close_ended_groups
 from persist_jax.store.record import has_result
+from persist_jax.sweep.executors.local import local
+from persist_jax.sweep.executors.work import Executor, Work
 from persist_jax.sweep.experiment import Experiment
 from persist_jax.sweep.grid import Group, continued_groups, grid, groups
-from persist_jax.sweep.group import compile_group, train_group
-from persist_jax.sweep.progress import show_progress
 from persist_jax.sweep.saved import read_saved
 from persist_jax.training.epoch import EpochPlan
 from persist_jax.training.layout import Layout
-
-# Groups whose programs are compiled while one trains: compilation takes one core, and training
-# little of a second one as long as there are programs to compile.
-_AHEAD = 2
 
 
 def run_sweep(
@@ -27,8 +21,11 @@ def run_sweep(
     workdir: Path,
     must_stop: Callable[[], bool] = lambda: False,
     *,
+    executor: Executor = local,
     tensorboard: bool = False,
     profile: bool = False,
+    prepare: Callable[[], object] | None = None,
+    programs: Path | None = None,
 ) -> bool:
     """Train what has no result yet.
 
@@ -36,20 +33,29 @@ def run_sweep(
         config: the configuration, as it is settled in the folder.
         workdir: the sweep's folder.
         must_stop: asked after every epoch whether to stop.
+        executor: who trains the groups; see `persist_jax.sweep.executors`.
         tensorboard: whether to write event files.
         profile: whether to profile an epoch of the first group.
+        prepare: what a worker of an executor calls first, as importing the entries that the
+            configuration names and are not the package's own.
+        programs: the cache folder below which workers keep compiled programs; `None`: nowhere.
 
     Returns:
         Whether everything is finished; `False` after a stop, with everything saved.
+
+    Raises:
+        ChildProcessError: one line that names the groups without results, where some failed and
+            the others have ended.
     """
-    how = {"must_stop": must_stop, "tensorboard": tensorboard}
+    work = Work(config, workdir, tensorboard, profile, prepare, programs)
     close_ended_groups(workdir)
     found = groups(config, workdir)
-    if not _train(found, config, workdir, profile=profile, **how):
+    if not _train(executor, work, found, must_stop):
         return False
-    profile = profile and not found
+    if found:
+        work = replace(work, profile=False)
     return not config.continued or _train(
-        continued_groups(config, workdir), config, workdir, profile=profile, **how
+        executor, work, continued_groups(config, workdir), must_stop
     )
 
 
@@ -63,8 +69,13 @@ def describe(config: Configuration, workdir: Path) -> Iterator[str]:
         yield f"  {network}: {sum(run not in done for run in own)} of {len(own)} runs to train"
 
 
-def describe_training(experiment: Experiment) -> Iterator[str]:
-    """What the runs of an experiment are, in lines for a person."""
+def describe_training(experiment: Experiment, *, here: bool = True) -> Iterator[str]:
+    """What the runs of an experiment are, in lines for a person.
+
+    Args:
+        experiment: the experiment.
+        here: whether this process trains them, whose devices are of interest then.
+    """
     examples = len(experiment.dataset.train.y)
     for network in experiment.models:
         options = experiment.options(network)
@@ -74,30 +85,26 @@ def describe_training(experiment: Experiment) -> Iterator[str]:
                 f"  {examples} training examples, {steps} steps an epoch, at most "
                 f"{options.epochs} epochs = {steps * options.epochs} steps a run"
             )
-        layout = experiment.layout(network)
-        yield f"  {network}: n = {experiment.points(network)} points, {_in_words(layout)}"
+        where = f", {_in_words(experiment.layout(network))}" if here else ""
+        yield f"  {network}: n = {experiment.points(network)} points{where}"
 
 
 def _train(
-    found: list[Group], config: Configuration, workdir: Path, *, profile: bool, **how: Any
+    executor: Executor, work: Work, found: list[Group], must_stop: Callable[[], bool]
 ) -> bool:
     for group in found:
         # What cannot be gone on with is said now, not when its turn comes.
-        read_saved(group, workdir)
-    following = iter(found[1:])
-    compilation = ThreadPoolExecutor(_AHEAD, "compile")
-    try:
-        for number, group in enumerate(found, 1):
-            for later in itertools.islice(following, _AHEAD if number == 1 else 1):
-                compilation.submit(compile_group, config, later, workdir)
-            with show_progress(f"[{number}/{len(found)}] {group.label}") as report:
-                how |= {"report": report, "profile": profile and number == 1}
-                if not train_group(config, group, workdir, **how):
-                    return False
-    finally:
-        # Whoever has stopped need not wait for what the next groups would have taken.
-        compilation.shutdown(wait=False, cancel_futures=True)
-    return True
+        read_saved(group, work.workdir)
+    if not found:
+        return True
+    outcome = executor(work, found, must_stop)
+    if outcome.finished and outcome.failures:
+        names = ", ".join(dict.fromkeys(failure.label for failure in outcome.failures))
+        raise ChildProcessError(
+            f"{len(outcome.failures)} of {len(found)} groups did not end: {names}; the same "
+            "command goes on with them"
+        )
+    return outcome.finished
 
 
 def _in_words(layout: Layout) -> str:

@@ -1,0 +1,101 @@
+"""Groups as plain tasks of a Ray cluster, which starts a task again when its node dies."""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from persist_jax.extras import needed_by
+from persist_jax.sweep.executors.elsewhere import (
+    forget_stop,
+    train_elsewhere,
+    train_until_asked,
+)
+from persist_jax.sweep.executors.work import Outcome, Work
+from persist_jax.sweep.executors.worker import Ending
+from persist_jax.sweep.grid import Group
+from persist_jax.validation import Count, NotNegative, Positive, Size
+
+
+def package() -> Any:
+    """The package.
+
+    Raises:
+        ImportError: one line on how to install it.
+    """
+    with needed_by("--executor=ray", "ray"):
+        import ray as found
+
+    return found
+
+
+def ray(
+    work: Work,
+    groups: Sequence[Group],
+    must_stop: Callable[[], bool],
+    *,
+    workers: Size | None = None,
+    address: str | None = None,
+    num_cpus: Positive = 1.0,
+    num_gpus: NotNegative = 0.0,
+    memory_gb: Positive | None = None,
+    max_retries: Count = 3,
+) -> Outcome:
+    """Train groups as tasks of a Ray cluster, and wait for them.
+
+    Args:
+        work: the sweep's; its folder lies where every node sees it.
+        groups: what to train.
+        must_stop: asked whether to stop; then tasks end after their epoch.
+        workers: how many tasks run at once at most; by default as many as the cluster has room for.
+        address: of the cluster; by default that of RAY_ADDRESS, else one on this machine, which is
+            started where there is none.
+        num_cpus: cores of a task.
+        num_gpus: GPUs of a task; a part of one, if several tasks share it.
+        memory_gb: memory of a task, in GB.
+        max_retries: how often a task is started again whose process or node died.
+    """
+    cluster = package()
+    here = not cluster.is_initialized()
+    if here:
+        # What a task prints is on its node; what a person has to know is said here.
+        cluster.init(address=address, log_to_driver=False, logging_level="ERROR")
+    try:
+        asked = {"num_cpus": num_cpus, "num_gpus": num_gpus, "max_retries": max_retries}
+        asked |= {"memory": int(memory_gb * 1e9)} if memory_gb else {}
+        task = cluster.remote(**asked)(_train)
+        forget_stop(work)
+
+        def give(number: int) -> _Task:
+            return _Task(cluster, task.remote(work, groups[number], num_cpus))
+
+        return train_elsewhere(work, groups, must_stop, give, workers or len(groups))
+    finally:
+        if here:
+            cluster.shutdown()
+
+
+class _Task:
+    """A task of the cluster."""
+
+    def __init__(self, cluster: Any, reference: Any):
+        self._cluster = cluster
+        self._reference = reference
+
+    def done(self) -> bool:
+        return bool(self._cluster.wait([self._reference], timeout=0)[0])
+
+    def withdraw(self) -> None:
+        """One that has not begun ends as soon as it does."""
+
+    def ending(self, stopping: bool) -> Ending:
+        try:
+            return self._cluster.get(self._reference)
+        except self._cluster.exceptions.RayError as error:
+            words = str(error).strip().splitlines() or [type(error).__name__]
+            return Ending(False, f"{type(error).__name__}: {words[0][:300]}")
+
+
+def _train(work: Work, group: Group, cores: float) -> Ending:
+    # Ray counts cores and keeps nobody from using more.
+    os.environ["LOKY_MAX_CPU_COUNT"] = str(max(1, int(cores)))
+    return train_until_asked(work, group)

@@ -1,0 +1,167 @@
+"""The command with executors: workers that die, signals, and the same results in the end."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from persist_jax.store import read_history, read_results
+
+ROOT = Path(__file__).parents[2]
+OVERRIDES = {
+    "networks": "mlp_0,mlp_1",
+    "models.mlp_0.hidden": "12,8",
+    "models.mlp_1.hidden": "6",
+    "regularisers": "l2",
+    "weights": "0.001,0.1",
+    "devices": "1",
+    "train.batch_size": "300",
+    "train.epochs": "60",
+    "train.patience": "100",
+    "train.checkpoint_every": "50",
+}
+PROCESSES = ("--executor=processes", "--workers=2")
+pytestmark = pytest.mark.slow
+
+
+def _start(workdir, *flags):
+    overrides = [f"--config.{name}={value}" for name, value in OVERRIDES.items()]
+    start = [sys.executable, "-m", "launch.sweep", "--config=configs/mnist.py:digits"]
+    return subprocess.Popen(
+        [*start, *overrides, f"--workdir={workdir}", *flags],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if name != "XLA_FLAGS"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _end(process, status=0):
+    out, error = process.communicate(timeout=300)
+    assert process.returncode == status, error
+    return out, error
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("alone")
+    _end(_start(folder))
+    return folder
+
+
+def _same(ours, theirs):
+    """To the bit, all but the clock and the origins."""
+    pairs = list(zip(read_results(ours), read_results(theirs), strict=True))
+    assert len(pairs) == 4
+    for one, other in pairs:
+        clock = {"seconds": None, "origins": None}
+        assert one.plain() | clock == other.plain() | clock
+        one, other = (dict(read_history(record.folder)) for record in (one, other))
+        for name in one.keys() - {"seconds"}:
+            np.testing.assert_array_equal(one[name], other[name], name)
+
+
+def _until_both_train(process, workdir):
+    started = time.monotonic()
+    while len([f for f in workdir.rglob("epochs.jsonl") if f.stat().st_size]) < 4:
+        assert process.poll() is None and time.monotonic() - started < 200
+        time.sleep(0.02)
+
+
+def _running(*words):
+    """Processes whose command line has these words."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if all(word in line for word in words):
+            found.append(int(path.parent.name))
+    return found
+
+
+def _workers(process):
+    """Processes that a sweep has started to train."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [int(pid) for pid in children if int(pid) in _running("spawn_main")]
+
+
+def test_a_killed_worker_is_named_and_the_others_go_on(alone, tmp_path):
+    process = _start(tmp_path, *PROCESSES)
+    _until_both_train(process, tmp_path)
+    os.kill(_workers(process)[0], signal.SIGKILL)
+    out, error = _end(process, status=2)
+    line, last = error.splitlines()
+    assert line.endswith(" l2: its worker was killed (signal 9)")
+    assert last.startswith("1 of 2 groups did not end: mlp_") and "the same command" in last
+    assert len(read_results(tmp_path)) == 2 and "60 epochs" in out
+    _end(_start(tmp_path, *PROCESSES))
+    _same(tmp_path, alone)
+    assert not list(tmp_path.rglob("*.json.lock"))
+
+
+def test_a_signal_stops_every_worker_after_its_epoch(alone, tmp_path):
+    process = _start(tmp_path, *PROCESSES)
+    _until_both_train(process, tmp_path)
+    workers = _workers(process)
+    for pid in (process.pid, *workers):  # as Ctrl-C in a terminal does
+        os.kill(pid, signal.SIGINT)
+    out, error = _end(process, status=130)
+    assert error == "Stopping after this epoch, which is saved; once more stops at once.\n"
+    assert out.count(", interrupted") == 2 and not set(workers) & set(_running("spawn_main"))
+    _end(_start(tmp_path))  # by this process instead
+    _same(tmp_path, alone)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_workers_end_with_a_sweep_that_ends_at_once(tmp_path, number):
+    process = _start(tmp_path, *PROCESSES)
+    _until_both_train(process, tmp_path)
+    workers = _workers(process)
+    process.send_signal(number)
+    if number != signal.SIGKILL:
+        assert process.stderr.readline().startswith("Stopping after this epoch")
+        process.send_signal(number)
+    process.communicate(timeout=60)
+    started = time.monotonic()
+    while set(workers) & set(_running("spawn_main")):
+        assert time.monotonic() - started < 10
+        time.sleep(0.05)
+
+
+def test_jobs_that_make_room_are_queued_again_and_end_the_same(alone, tmp_path):
+    process = _start(tmp_path, "--executor=slurm", "--slurm_cluster=local")
+    _until_both_train(process, tmp_path)
+    jobs = _running("submitit.core._submit", str(tmp_path))
+    assert len(jobs) == 2
+    for job in jobs:
+        os.kill(job, signal.SIGUSR2)
+    _end(process)
+    logs = "".join(path.read_text() for path in (tmp_path / "jobs").rglob("*.err"))
+    assert logs.count("Requeued job") == 2
+    _same(tmp_path, alone)
+    # What is on disk says that they went on, though nothing changed for them.
+    assert {len(record.origins) for record in read_results(tmp_path)} == {1}
+
+
+def test_a_signal_stops_jobs_by_the_sweeps_folder(alone, tmp_path):
+    process = _start(tmp_path, "--executor=slurm", "--slurm_cluster=local")
+    _until_both_train(process, tmp_path)
+    process.send_signal(signal.SIGTERM)
+    out, _ = _end(process, status=143)
+    assert out.count(", interrupted") == 2 and not (tmp_path / "stop").exists()
+    _end(_start(tmp_path, *PROCESSES))
+    _same(tmp_path, alone)
+
+
+def test_tasks_of_ray_end_the_same(alone, tmp_path):
+    pytest.importorskip("ray")
+    _end(_start(tmp_path, "--executor=ray", "--ray_num_cpus=2"))
+    _same(tmp_path, alone)
