@@ -21,9 +21,9 @@ OVERRIDES = {
     "weights": "0.001,0.1",
     "devices": "1",
     "train.batch_size": "300",
-    "train.epochs": "60",
-    "train.patience": "100",
-    "train.checkpoint_every": "50",
+    "train.epochs": "1000",
+    "train.patience": "1000",
+    "train.checkpoint_every": "400",
 }
 PROCESSES = ("--executor=processes", "--workers=2")
 pytestmark = pytest.mark.slow
@@ -101,7 +101,7 @@ def test_a_killed_worker_is_named_and_the_others_go_on(alone, tmp_path):
     line, last = error.splitlines()
     assert line.endswith(" l2: its worker was killed (signal 9)")
     assert last.startswith("1 of 2 groups did not end: mlp_") and "the same command" in last
-    assert len(read_results(tmp_path)) == 2 and "60 epochs" in out
+    assert len(read_results(tmp_path)) == 2 and "1000 epochs" in out
     _end(_start(tmp_path, *PROCESSES))
     _same(tmp_path, alone)
     assert not list(tmp_path.rglob("*.json.lock"))
