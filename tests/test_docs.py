@@ -24,7 +24,8 @@ def _run(page: str, folder: Path, monkeypatch) -> tuple[dict, str]:
 
 def test_every_page_is_run():
     names = re.findall(r'_run\(\s*"(\w+)"', Path(__file__).read_text(encoding="utf-8"))
-    elsewhere = ["sharding"]  # tests/kernels/test_sharding.py
+    # tests/launch/test_executors.py, tests/kernels/test_sharding.py
+    elsewhere = ["scaling", "sharding"]
     assert sorted(names + elsewhere) == sorted(path.stem for path in DOCS.glob("*.md"))
 
 

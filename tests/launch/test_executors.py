@@ -1,6 +1,7 @@
 """The command with executors: workers that die, signals, and the same results in the end."""
 
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -165,3 +166,52 @@ def test_tasks_of_ray_end_the_same(alone, tmp_path):
     pytest.importorskip("ray")
     _end(_start(tmp_path, "--executor=ray", "--ray_num_cpus=2"))
     _same(tmp_path, alone)
+
+
+def _node(*flags):
+    """A node of a Ray cluster, in a session of its own, so that its processes can be ended."""
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--num-cpus=1", "--block"]
+    return subprocess.Popen(
+        [*command, "--disable-usage-stats", *flags],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if name != "XLA_FLAGS"},
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def _kill(session):
+    """Every process of a session: what a node that loses its power does."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+            if int(fields[3]) == session.pid:
+                os.kill(int(path.parent.name), signal.SIGKILL)
+        except (OSError, ValueError):
+            continue
+    session.wait()
+
+
+def test_a_node_of_ray_that_dies_loses_nothing(alone, tmp_path, monkeypatch):
+    pytest.importorskip("ray")
+    # Nodes and sweep know each other by it: of this cluster alone.
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    address = "127.0.0.1:6399"
+    head = _node("--head", f"--port={address[10:]}", "--include-dashboard=false")
+    time.sleep(15)
+    other = _node(f"--address={address}")
+    try:
+        time.sleep(10)
+        sweep = tmp_path / "sweep"
+        flags = ("--executor=ray", f"--ray_address={address}", "--ray_num_cpus=1")
+        process = _start(sweep, *flags)
+        _until_both_train(process, sweep)
+        time.sleep(1)
+        _kill(other)
+        _end(process)
+    finally:
+        for node in (other, head):
+            _kill(node)
+    _same(sweep, alone)
