@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -23,6 +24,8 @@ from persist_jax.sweep.group import Progress
 
 # A configuration file with a data set of its own, which every worker has to learn of.
 FILE = '''
+import os
+from pathlib import Path
 from sklearn.datasets import load_digits
 from persist_jax.data import Dataset, Split, register
 from tests.sweep.conftest import fields
@@ -35,6 +38,7 @@ def of_this_file():
     return Dataset("of_this_file", *(Split(x[cut], y[cut]) for cut in cuts))
 
 def get_config():
+    Path(__file__).with_name(f"cores-{os.getpid()}").write_text(f"{os.sched_getaffinity(0)}")
     return fields(
         dataset={"kind": "of_this_file"}, networks=["mlp", "other"], weights=[0.001, 0.1],
         **{"train.epochs": 3},
@@ -93,6 +97,10 @@ def test_what_is_taken_is_left_and_processes_are_this_process_to_the_bit(
     assert said.out == "[2/2] other l2: 3 epochs\n"
     workers = choose_executor("processes", {"workers": 2})
     _train_what_is_free(config, elsewhere, executor=workers, prepare=prepare)
+    folder = Path(prepare.args[0]).parent
+    own = folder / f"cores-{os.getpid()}"
+    one, other = (path.read_text() for path in folder.glob("cores-*") if path != own)
+    assert (one != other) == (len(os.sched_getaffinity(0)) > 1)
     said = capfd.readouterr()
     assert said.err.startswith("[1/2] mlp l2: ") and said.err.count("\n") == 1
     assert said.out == "[2/2] other l2: 3 epochs\n"
@@ -133,12 +141,14 @@ def test_the_view_names_all_that_train_and_each_that_ends(config, tmp_path, monk
     view.trained(1, Progress(2, 3, 1, 0.5))
     view.breaks_silence()
     view.ends(1, Ending(True))
+    view.breaks_silence()
     view.ends(0, Ending(False, "no space"))
     said = capsys.readouterr()
     assert said.out.splitlines() == [
         "0 of 2 groups ended; in training: mlp l2, first epoch; other l2, epoch 2 of at most 3, "
         "1 lane, validation loss 0.5000",
         "[2/2] other l2: 2 epochs",
+        "1 of 2 groups ended; in training: mlp l2, first epoch",
     ]
     assert said.err == "[1/2] mlp l2: no space\n"
     assert [tuple(failure) for failure in view.failures] == [("mlp l2", "no space")]
