@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from persist_jax.store.configuration import Configuration
-from persist_jax.store.ended import close_ended_groups
+from persist_jax.store.ended import close_groups
 from persist_jax.store.record import has_result
 from persist_jax.sweep.experiment import Experiment
 from persist_jax.sweep.grid import Group, continued_groups, grid, groups
@@ -43,7 +43,7 @@ def run_sweep(
         Whether everything is finished; `False` after a stop, with everything saved.
     """
     how = {"must_stop": must_stop, "tensorboard": tensorboard}
-    close_ended_groups(workdir)
+    close_groups(workdir)
     found = groups(config, workdir)
     if not _train(found, config, workdir, profile=profile, **how):
         return False
