@@ -78,7 +78,7 @@ def test_split_of_the_task_is_disjoint_and_stratified(task):
         assert there[1] == sum(there) // 5
 
 
-@pytest.mark.parametrize("sizes", [(5000, 7000), (4999, 12), (3, 6000)])
+@pytest.mark.parametrize("sizes", [(5000, 7000), (4999, 12), (3, 6000), (5006, 4996)])
 def test_split_takes_1000_or_a_fifth_of_each_label(sizes):
     labels = np.random.default_rng(0).permutation(np.repeat([0, 7], sizes))
     train, validation = stratified_split(labels, 3)

@@ -60,11 +60,26 @@ def _published_early_stopping(losses, patience, min_delta):
     return best_epoch, len(losses)
 
 
-@pytest.mark.parametrize("patience, min_delta", [(2, 0.0), (3, 0.0), (2, 0.05), (None, 0.0)])
-def test_early_stopping_is_the_published_one(perceptron, options, patience, min_delta):
+LOSSES = [3.0, 2.0, 2.5, 1.98, 2.0, 2.1, 2.2, 1.0]
+# As good as the best is not better, nor is what is better by no more than `min_delta`.
+TIES = [3.0, 2.5, 1.75, 1.75, 2.0, 2.1, 2.2, 1.0]
+
+
+@pytest.mark.parametrize(
+    "patience, min_delta, losses",
+    [
+        (2, 0.0, LOSSES),
+        (3, 0.0, LOSSES),
+        (2, 0.05, LOSSES),
+        (None, 0.0, LOSSES),
+        (0, 0.0, LOSSES),
+        (2, 0.0, TIES),
+        (None, 0.75, TIES),
+    ],
+)
+def test_early_stopping_is_the_published_one(perceptron, options, patience, min_delta, losses):
     options = options.replace(patience=patience, min_delta=min_delta)
     variables = perceptron.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
-    losses = [3.0, 2.0, 2.5, 1.98, 2.0, 2.1, 2.2, 1.0]
     state = initial_state(variables, make_optimiser(options.optimiser), options, 0, with_term=False)
     ended = len(losses)
     for epoch, loss in enumerate(losses, 1):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import persist_jax as pj
-from persist_jax import models
+from persist_jax import models, pgdl
 from persist_jax.regularisers import REGULARISERS, Regulariser, regulariser
 from persist_jax.training.optimisers import make_optimiser
 from persist_jax.training.state import GRADIENT, LOSS, initial_state
@@ -178,11 +178,25 @@ def test_a_gradient_that_is_not_finite_is_told_from_a_loss(perceptron, options, 
     assert np.isfinite(metrics.loss) and int(after.reason) == GRADIENT
 
 
-def test_the_term_sees_the_network_in_inference_mode(perceptron, options, dataset):
-    state, step = _setup(perceptron, options, "t1")
+@pytest.mark.parametrize("every", [1, 2])
+def test_the_term_sees_the_network_in_inference_mode(options, dataset, every):
+    """With the moving averages as the batch has renewed them, and the weights before the step."""
+    layers = [("Flatten", {}), ("BatchNormalization", {}), ("Dropout", {"rate": 0.5})]
+    layers.append(("Dense", {"units": 10}))
+    network = pgdl.network_from_config(
+        {
+            "input_shape": [8, 8, 1],
+            "model_config": [{"layer_name": name, **fields} for name, fields in layers],
+        }
+    )
+    # The averages matter to the logits alone, so few others are kept; the batch moves them far.
+    options = options.replace(term_every=every, sampling=0.05)
+    state, step = _setup(network, options, "t1")
     batch = _batch(dataset)
-    _, metrics = jax.jit(step)(state, batch, jnp.float32(1.0))
-    _, activations = perceptron.apply(state.variables, batch.x, train=False)
+    batch = batch._replace(x=30 * batch.x)
+    after, metrics = jax.jit(step)(state, batch, jnp.float32(1.0))
+    variables = {"params": state.params, **after.collections}
+    _, activations = network.apply(variables, batch.x, train=False)
     points = pj.sample_neurons(activations, options.sampling)
     expected = pj.t1(pj.correlation_deaths(points))
     np.testing.assert_allclose(metrics.term, expected, rtol=1e-5)
