@@ -8,6 +8,8 @@ from scipy import stats
 
 from persist_jax.results.selection import Choice, Table
 from persist_jax.results.statistics import (
+    Comparison,
+    Friedman,
     compare,
     critical_distance,
     describe,
@@ -183,3 +185,54 @@ def test_only_complete_columns_enter_and_the_others_are_named():
     assert result.friedman.statistic == pytest.approx(stats.friedmanchisquare(*kept).statistic)
     assert "l1: no completed run on any network" in result.left_out
     assert "n2: no completed run of t1" in result.left_out
+
+
+FRIEDMAN = Friedman(9.1234, 2, 0.0104)
+ROUGH = "With 8 networks these large-sample tests are rough and have little power."
+RANKS = "Average ranks over 8 networks (1 is best): t1 1.25, none 2.00, l1 2.75."
+TESTED = (
+    "Friedman's test (tie-corrected): χ²(2) = 9.123, p = 0.0104: the regularisers differ at "
+    "α = 0.05."
+)
+
+
+def _comparison(networks=8, friedman=FRIEDMAN, groups=(("t1", "none"), ("l1",)), **changes):
+    options = changes.pop("options", ReportOptions())
+    names = tuple(f"n{i}" for i in range(networks))
+    rows = ("t1", "none", "l1")
+    fields = dict(friedman=friedman, critical_distance=1.17155, groups=groups) | changes
+    return Comparison(options, rows, names, ("l2: none",), (1.25, 2.0, 2.75), **fields)
+
+
+def test_a_comparison_in_sentences():
+    out = "Left out of the tests: l2: none."
+    assert describe(_comparison()) == [
+        out,
+        RANKS,
+        TESTED,
+        "Nemenyi's critical distance is 1.172 ranks; not significantly different: {t1, none}.",
+        ROUGH,
+    ]
+    problem = describe(_comparison(1, None, problem="too few"))
+    ranks = RANKS.replace("8 networks", "1 network")
+    assert problem == [out, "No test was possible: too few.", ranks]
+
+
+@pytest.mark.parametrize("networks", [10, 11])
+def test_other_sentences_of_a_comparison(networks):
+    def sentences(**changes):
+        return describe(_comparison(networks, **changes))
+
+    options = ReportOptions(test="wilcoxon", correction="bonferroni")
+    wilcoxon = "Pairwise Wilcoxon tests are corrected by Bonferroni; not significantly different: "
+    both = sentences(options=options, groups=(("t1", "none"), ("none", "l1")))
+    assert both[3] == wilcoxon + "{t1, none} and {none, l1}."
+    none = sentences(options=options, groups=(("t1",), ("none",), ("l1",)))
+    assert none[3] == wilcoxon + "no two of them."
+    assert len(none) == (5 if networks == 10 else 4)
+    alike = sentences(friedman=FRIEDMAN._replace(p_value=0.05))
+    assert alike[2].endswith("p = 0.05: the regularisers do not differ significantly at α = 0.05.")
+    assert alike[3] == (
+        "Nemenyi's critical distance is 1.172 ranks; without a significant Friedman test all are "
+        "one group."
+    )
