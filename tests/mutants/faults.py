@@ -9,17 +9,16 @@ _PAIRS = [
     ("min", "max"),
     ("any", "all"),
     ("floor", "ceil"),
-    ("lower", "higher"),
     ("zeros", "ones"),
     ("zeros_like", "ones_like"),
     ("argmin", "argmax"),
     ("sum", "mean"),
-    ("row", "column"),
-    ("rows", "columns"),
     ("pmean", "psum"),
-    ("train", "validation"),
 ]
-SWAPPED = {a: b for pair in _PAIRS for a, b in (pair, pair[::-1])}
+# Names of ours, exchanged where both are there.
+_OURS = [("lower", "higher"), ("row", "column"), ("rows", "columns"), ("train", "validation")]
+OURS = {ordered for pair in _OURS for ordered in (pair, pair[::-1])}
+SWAPPED = {a: b for pair in _PAIRS for a, b in (pair, pair[::-1])} | dict(OURS)
 
 
 class Fault(NamedTuple):
@@ -40,6 +39,9 @@ class Source:
         for line in self.bytes.splitlines(keepends=True):
             ends.append(ends[-1] + len(line))
         self._lines = ends
+        nodes = list(ast.walk(self.tree))
+        self.names = {node.id for node in nodes if isinstance(node, ast.Name)}
+        self.names |= {node.attr for node in nodes if isinstance(node, ast.Attribute)}
 
     def span(self, node) -> tuple[int, int]:
         """Where a node begins and ends, in bytes."""
@@ -79,9 +81,11 @@ def faults(source: Source) -> Iterator[Fault]:
 
 def _name(source: Source, node: ast.Name | ast.Attribute) -> Iterator[Fault]:
     name = node.id if isinstance(node, ast.Name) else node.attr
-    if name in SWAPPED and isinstance(node.ctx, ast.Load):
+    other = SWAPPED.get(name)
+    there = other in source.names or (name, other) not in OURS
+    if other and there and isinstance(node.ctx, ast.Load):
         _, stop = source.span(node)
-        yield Fault(stop - len(name.encode()), stop, SWAPPED[name])
+        yield Fault(stop - len(name.encode()), stop, other)
 
 
 def _call(source: Source, node: ast.Call) -> Iterator[Fault]:
