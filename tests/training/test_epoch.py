@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import persist_jax as pj
-from persist_jax.training.epoch import EpochPlan, _stop_early, evaluate
+from persist_jax.training.epoch import EpochPlan, _order, _stop_early, evaluate
 from persist_jax.training.optimisers import make_optimiser
 from persist_jax.training.options import Options
 from persist_jax.training.state import VALIDATION, initial_state
@@ -100,6 +100,28 @@ def test_a_validation_loss_that_is_not_finite_ends_the_lane(perceptron, options)
     state = _stop_early(state, jnp.float32(np.nan), jnp.int32(3), 5, options)
     assert not state.active
     assert (int(state.reason), int(state.ended_at)) == (VALIDATION, 14)
+    # Nothing that comes later changes a lane that has ended.
+    for later in (np.nan, 0.1):
+        after = _stop_early(state, jnp.float32(later), jnp.int32(4), 5, options)
+        assert (int(after.reason), int(after.ended_at)) == (VALIDATION, 14)
+        assert not after.active and int(after.best.epoch) == 0 and np.isinf(after.best.loss)
+
+
+def test_every_epoch_and_seed_has_its_own_order_of_all_examples():
+    orders = [np.asarray(_order(seed, number, 50)) for seed, number in ((0, 0), (0, 1), (1, 0))]
+    for order in orders:
+        np.testing.assert_array_equal(np.sort(order), np.arange(50))
+    assert all((orders[i] != orders[i - 1]).sum() > 25 for i in range(3))
+    np.testing.assert_array_equal(orders[1], _order(jnp.int32(0), jnp.int32(1), 50))
+
+
+def test_an_epoch_is_cut_into_batches_and_a_rest():
+    plan = EpochPlan(70, 32, 0)
+    batches, rest = plan.cut(jnp.arange(70))
+    np.testing.assert_array_equal(np.append(batches, rest), np.arange(70))
+    assert batches.shape == (2, 32) and plan.steps == 3 and plan.snapshots == 0
+    assert plan.snapshot_iterations(3) == []
+    assert EpochPlan(64, 32, 3).snapshots == 1 and EpochPlan(64, 32, 3).steps == 2
 
 
 @pytest.mark.parametrize(
