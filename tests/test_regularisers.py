@@ -20,6 +20,10 @@ def test_terms_of_deaths_are_their_formulas():
     np.testing.assert_allclose(pj.t1(deaths), -deaths.sum(), rtol=1e-6)
     expected = 0.3 * deaths.std() - 0.7 * deaths.mean()
     np.testing.assert_allclose(pj.t2(deaths, 0.3), expected, rtol=1e-5)
+    np.testing.assert_allclose(pj.t2(deaths, 1.0), deaths.std(), rtol=1e-5)
+    np.testing.assert_allclose(pj.t2(deaths, 0.0), -deaths.mean(), rtol=1e-5)
+    one = jnp.arange(11) == 4
+    np.testing.assert_allclose(pj.t1(deaths, reduce="mean", where=one), -deaths[4], rtol=1e-6)
 
 
 @pytest.mark.parametrize("count", [0, 1, 4])
