@@ -39,8 +39,9 @@ def main():
         drawn = draw(name, flags.sample, flags.seed)
         record = Record(name)
         left = [m for m in drawn if record.wants(m, flags.again)]
-        trial = Trial(ROOT / "persist_jax" / name, [ROOT / test for test in listed[name]])
-        for mutant, outcome in run_all(trial, left, flags.processes, flags.timeout):
+        tests = [ROOT / test for test in listed[name]]
+        trial = Trial(ROOT / "persist_jax" / name, tests, flags.processes, flags.timeout)
+        for mutant, outcome in run_all(trial, left):
             record.add(mutant, outcome)
             print(f"{name}:{mutant.line} {outcome}: {mutant.change}", flush=True)
     show([Record(name) for name in listed])
