@@ -148,12 +148,12 @@ def test_without_a_friedman_difference_all_are_one_group():
 
 def test_accuracies_that_differ_by_rounding_share_a_rank():
     cells = np.array([[0.3, 0.5], [0.1 + 0.2, 0.5], [0.2, 0.4]])
-    assert dict(zip(*_ranks(cells), strict=True)) == {"none": 1.5, "t1": 1.5, "t2": 3.0}
-
-
-def _ranks(cells):
     result = compare(table(cells))
-    return result.regularisers, result.ranks
+    assert dict(zip(result.regularisers, result.ranks, strict=True)) == {
+        "none": 1.5, "t1": 1.5, "t2": 3.0,
+    }  # fmt: skip
+    # Three rows and two columns are the least that can be tested.
+    assert result.problem is None and result.friedman.degrees == 2
 
 
 @pytest.mark.parametrize(
