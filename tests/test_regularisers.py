@@ -83,6 +83,16 @@ def test_derivatives_of_mean_correlation_do_not_depend_on_blocks(monkeypatch, bl
         )
 
 
+def test_products_of_one_or_more_count_as_one_and_have_no_slope():
+    row = jnp.array([0.5, 0.5, -0.5, -0.5])
+    for scale in (1.0, -1.0, 1.5):
+        value, slope = jax.value_and_grad(pj.kernels.mean_absolute_product)(
+            jnp.stack([row, scale * row])
+        )
+        assert float(value) == 1.0
+        np.testing.assert_array_equal(slope, 0)
+
+
 def test_an_infinite_neuron_takes_no_part_in_the_mean_correlation():
     points = jnp.asarray(np.vstack([_cloud(), np.full((1, 9), np.nan)]), jnp.float32)
     value, slope = jax.value_and_grad(pj.mean_correlation)(points)
