@@ -8,10 +8,26 @@ from pathlib import Path
 from types import CodeType, FunctionType
 
 
-class Swap:
-    """The functions of an imported module, whose code can be exchanged."""
+class Imported:
+    """Which code of a module runs, from now to the end, while it is imported."""
 
     def __init__(self, path: Path):
+        self.path, self.codes = str(path), set()
+        sys.setprofile(self._note)
+
+    def _note(self, frame, event, argument):
+        if event == "call" and frame.f_code.co_filename == self.path:
+            self.codes.add(frame.f_code)
+
+    def end(self) -> set[CodeType]:
+        sys.setprofile(None)
+        return self.codes
+
+
+class Swap:
+    """The functions of an imported module whose code can be exchanged: none has run."""
+
+    def __init__(self, path: Path, ran: set[CodeType]):
         (module,) = (m for m in sys.modules.values() if getattr(m, "__file__", None) == str(path))
         self.path, self.loader = path, module.__spec__.loader
         self.code = self._compiled(path.read_text())
@@ -21,6 +37,7 @@ class Swap:
             for function in gc.get_objects()
             if isinstance(function, FunctionType) and function.__code__ in codes
         ]
+        self.exchangeable = {function.__code__ for function in self.functions} - ran
 
     def _compiled(self, source: str) -> CodeType:
         return self.loader.source_to_code(source.encode(), str(self.path))
@@ -31,9 +48,8 @@ class Swap:
             new = self._compiled(source)
         except SyntaxError:
             return False
-        codes = {function.__code__ for function in self.functions}
         return all(
-            old in codes and old.co_freevars == other.co_freevars
+            old in self.exchangeable and old.co_freevars == other.co_freevars
             for old, other in _changed(self.code, new)
         )
 

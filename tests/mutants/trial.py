@@ -2,7 +2,7 @@
 
 Most mutants differ inside of one function. These are forked from a session of pytest which has
 imported and collected everything and run nothing; there the function's code is exchanged. Where
-that is not possible, or nothing was caught, the mutant is imported by a session of its own.
+the import itself has run it, or it is not inside of one, a session of its own imports the mutant.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.mutants.code import Swap, serve
+from tests.mutants.code import Imported, Swap, serve
 from tests.mutants.mutation import Mutant
 
 ROOT = Path(__file__).parents[2]
@@ -99,8 +99,7 @@ def run_all(trial: Trial, mutants: list[Mutant]) -> Iterator[tuple[Mutant, str]]
         while True:
             name, outcome = session.pipe.recv()
             first.catches[outcome] = first.catches.get(outcome, 0) + 1
-            if outcome != "survived":
-                yield left.pop(name), outcome
+            yield left.pop(name), outcome
     session.process.join()
     yield from in_turn(
         lambda mutant: fork(_alone, trial, mutant, first, timeout=trial.timeout),
@@ -144,8 +143,11 @@ class Session(Order):
         self.trial, self.mutants, self.pipe = trial, mutants, pipe
         self.seconds, self.catches = first.seconds, first.catches
 
+    def pytest_sessionstart(self):
+        self.imported = Imported(self.trial.path)
+
     def pytest_runtestloop(self, session):
-        self.swap, self.items = Swap(self.trial.path), session.items
+        self.swap, self.items = Swap(self.trial.path, self.imported.end()), session.items
         inside = [mutant for mutant in self.mutants if self.swap.possible(mutant.source)]
         start = self.start
         for mutant, outcome in in_turn(start, inside, self.trial.processes):
