@@ -8,7 +8,15 @@ import persist_jax as pj
 from persist_jax import models, pgdl
 from persist_jax.regularisers import REGULARISERS, Regulariser, regulariser
 from persist_jax.training.optimisers import make_optimiser
-from persist_jax.training.state import GRADIENT, LOSS, initial_state
+from persist_jax.training.state import (
+    GRADIENT,
+    LOSS,
+    REASONS,
+    VALIDATION,
+    Data,
+    initial_state,
+    initial_variables,
+)
 from persist_jax.training.step import Batch, _all_finite, cross_entropy, make_step
 
 
@@ -223,3 +231,27 @@ def test_without_a_term_there_is_none_to_reuse(perceptron, options, dataset):
     state, step = _setup(perceptron, options.replace(term_every=2), "none")
     after, metrics = jax.eval_shape(step, state, _batch(dataset), jnp.float32(1.0))
     assert after.last_term is None and metrics.term.shape == ()
+
+
+def test_the_state_of_a_run_before_its_first_step(perceptron, options, dataset):
+    variables = initial_variables(perceptron, (8, 8, 1), 5)
+    expected = perceptron.init(jax.random.key(5), jnp.zeros((1, 8, 8, 1)))
+    chex.assert_trees_all_equal(variables, expected)
+    optimiser = make_optimiser(options.optimiser)
+    for every, with_term in ((1, True), (2, False), (2, True)):
+        changed = options.replace(term_every=every)
+        state = initial_state(variables, optimiser, changed, 5, with_term=with_term)
+        if every == 1 or not with_term:
+            assert state.last_term is None
+    leaves = jax.tree.leaves(state.last_term)
+    assert len(leaves) == 1 + len(jax.tree.leaves(variables))
+    assert not any(np.any(np.asarray(leaf)) for leaf in leaves)
+    numbers = state.seed, state.reason, state.ended_at, state.wait, state.best.epoch
+    assert [int(number) for number in numbers] == [5, 0, -1, 0, 0]
+    assert all(isinstance(n, jax.Array) and n.dtype == jnp.int32 for n in numbers)
+    assert bool(state.active) and np.isposinf(state.best.loss)
+    chex.assert_trees_all_equal(state.best.params, variables["params"])
+    parts = Data.of(dataset)
+    assert (parts.train, parts.validation) == (dataset.train, dataset.validation)
+    words = [REASONS[reason].split()[1:-3] for reason in (LOSS, GRADIENT, VALIDATION)]
+    assert words == [["loss"], ["gradient"], ["validation", "loss"]]
