@@ -1,4 +1,5 @@
 import itertools
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -7,6 +8,7 @@ import pytest
 from oracles import KINDS, kruskal, symmetric
 
 from persist_jax.kernels import minimum_spanning_tree
+from persist_jax.kernels.prim import MOST_POINTS, _Frontier
 
 ALGORITHMS = ("auto", "prim", "boruvka")
 tree = jax.jit(minimum_spanning_tree, static_argnames="algorithm")
@@ -88,6 +90,13 @@ def test_the_diagonal_is_not_read(algorithm, diagonal):
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_one_point_has_no_edges(algorithm):
     assert minimum_spanning_tree(jnp.zeros((1, 1)), algorithm=algorithm).shape == (0, 2)
+
+
+def test_an_edge_of_the_most_points_is_a_number_of_32_bits():
+    n = MOST_POINTS
+    for lower, higher in ((n - 2, n - 1), (0, n - 1), (32_768, 32_769)):
+        edge = jnp.uint32(lower * n + higher)
+        assert [int(end) for end in _Frontier.ends(SimpleNamespace(n=n), edge)] == [lower, higher]
 
 
 def test_errors_name_the_argument_and_the_choices():

@@ -18,6 +18,7 @@ _PAIRS = [
 # Names of ours, exchanged where both are there.
 _OURS = [("lower", "higher"), ("row", "column"), ("rows", "columns"), ("train", "validation")]
 OURS = {ordered for pair in _OURS for ordered in (pair, pair[::-1])}
+_SYMMETRIC = ("minimum", "maximum", "min", "max", "array_equal", "promote_types")
 SWAPPED = {a: b for pair in _PAIRS for a, b in (pair, pair[::-1])} | dict(OURS)
 
 
@@ -95,7 +96,8 @@ def _call(source: Source, node: ast.Call) -> Iterator[Fault]:
         yield Fault(start, stop, f"({source.text(plain[0])})")
     elif isinstance(node.func, ast.Attribute):
         yield Fault(start, stop, source.text(node.func.value))
-    if len(plain) >= 2 and len(plain) == len(node.args):
+    name = node.func.attr if isinstance(node.func, ast.Attribute) else source.text(node.func)
+    if len(plain) >= 2 and len(plain) == len(node.args) and name not in _SYMMETRIC:
         first, second = plain[-2:]
         texts = source.text(second), source.text(first)
         between = source.bytes[source.span(first)[1] : source.span(second)[0]].decode()

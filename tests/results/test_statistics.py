@@ -106,6 +106,15 @@ def test_wilcoxon_corrections_by_hand():
     np.testing.assert_array_equal(holm, holm.T)
 
 
+def test_pairs_are_compared_by_the_test_and_the_correction_of_the_options():
+    cells = np.array([0.0, 0.2, 0.9])[:, None] + 0.1 * np.random.default_rng(0).random((3, 8))
+    for correction in ("holm", "bonferroni"):
+        result = compare(table(cells), ReportOptions(test="wilcoxon", correction=correction))
+        assert result.regularisers == ("t2", "t1", "none") and result.critical_distance is None
+        np.testing.assert_array_equal(result.p_values, wilcoxon_tests(cells[::-1], correction))
+    assert result.groups == (("t2",), ("t1",), ("none",))
+
+
 def test_holm_steps_down():
     generator = np.random.default_rng(0)
     cells = np.array([0.0, 0.2, 0.25, 0.9])[:, None] + 0.2 * generator.normal(size=(4, 12))
@@ -171,6 +180,7 @@ def test_too_small_a_table_says_so(cells, words):
     result = compare(table(cells))
     assert words in result.problem
     assert result.friedman is None and result.p_values is None and result.groups == ()
+    assert len(result.networks) == cells.shape[1]
     assert any(words in sentence for sentence in describe(result))
 
 
