@@ -12,6 +12,7 @@ changed: a mutant is served to the import system of a process of its own. What w
 """
 
 import argparse
+import ast
 import json
 import random
 import tomllib
@@ -40,7 +41,8 @@ def main():
         record = Record(name)
         left = [m for m in drawn if record.wants(m, flags.again)]
         tests = [ROOT / test for test in listed[name]]
-        trial = Trial(ROOT / "persist_jax" / name, tests, flags.processes, flags.timeout)
+        path = ROOT / "persist_jax" / name.partition("::")[0]
+        trial = Trial(path, tests, flags.processes, flags.timeout)
         for mutant, outcome in run_all(trial, left):
             record.add(mutant, outcome)
             print(f"{name}:{mutant.line} {outcome}: {mutant.change}", flush=True)
@@ -49,7 +51,12 @@ def main():
 
 def draw(name: str, sample: int | None, seed: int) -> list[Mutant]:
     """The mutants of a module in an order that the seed decides, the first `sample` of them."""
-    found = mutants((ROOT / "persist_jax" / name).read_text(), seed)
+    path, _, function = name.partition("::")
+    text = (ROOT / "persist_jax" / path).read_text()
+    found = mutants(text, seed)
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef) and node.name == function:
+            found = [mutant for mutant in found if node.lineno <= mutant.line <= node.end_lineno]
     random.Random(f"{seed} {name}").shuffle(found)
     return found[:sample]
 

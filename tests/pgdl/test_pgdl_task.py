@@ -90,6 +90,7 @@ def test_split_takes_1000_or_a_fifth_of_each_label(sizes):
     other, _ = stratified_split(labels, 4)
     np.testing.assert_array_equal(train, again)
     assert not np.array_equal(train, other)
+    np.testing.assert_array_equal(stratified_split(labels)[0], stratified_split(labels, 0)[0])
 
 
 def test_seed_changes_the_split_and_nothing_else(task, cache):
