@@ -24,6 +24,11 @@ def test_edges_equal_kruskals(algorithm, n):
             edges = tree(jnp.asarray(distances), algorithm=algorithm)
             assert edges.dtype == jnp.int32
             np.testing.assert_array_equal(edges, kruskal(distances), err_msg=kind)
+    # Every vertex is nearest to the next one: a single round of Boruvka joins the whole chain.
+    chain = np.full((n, n), n + 1.0, np.float32)
+    for i in range(n - 1):
+        chain[i, i + 1] = chain[i + 1, i] = n - i
+    np.testing.assert_array_equal(tree(chain, algorithm=algorithm), kruskal(chain))
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
