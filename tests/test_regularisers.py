@@ -117,6 +117,13 @@ def test_a_regulariser_has_its_parameters_bound():
     assert float(chosen.term(deaths)) == float(pj.t2(deaths, 0.25))
     assert float(regulariser("t2").term(deaths)) == float(pj.t2(deaths))
     assert regulariser("none") is None
+    params, points = {"w": jnp.array([1.0, -2.0])}, jnp.asarray(_cloud(), jnp.float32)
+    for name, takes, taken in (
+        ("l1", "params", params), ("l2", "params", params), ("min_corr", "points", points)
+    ):  # fmt: skip
+        chosen, function = regulariser(name), {"min_corr": "mean_correlation"}.get(name, name)
+        assert chosen.takes == takes
+        assert float(chosen.term(taken)) == float(getattr(pj, function)(taken))
 
 
 @pytest.mark.parametrize(
