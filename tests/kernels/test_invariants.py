@@ -7,9 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from jax import lax
 from oracles import kruskal, single_linkage
 
-from persist_jax.kernels import correlation_deaths, minimum_spanning_tree, zeroth_deaths
+from persist_jax.kernels import (
+    correlation_deaths,
+    correlation_distance,
+    minimum_spanning_tree,
+    zeroth_deaths,
+)
 
 N, B = 9, 6
 tree = jax.jit(minimum_spanning_tree, static_argnames="algorithm")
@@ -123,3 +129,24 @@ def test_all_algorithms_agree(points):
     gradients = [point_gradient(points, algorithm=a) for a in ("prim", "boruvka")]
     assert jnp.isfinite(gradients[0]).all()
     np.testing.assert_allclose(gradients[0], gradients[1], atol=1e-5)
+
+
+def test_what_other_platforms_run_is_the_same(monkeypatch):
+    """The programs for an accelerator, run on a CPU."""
+    cloud = np.random.default_rng(0).normal(size=(2, N, B)).astype(np.float32)
+    distances = np.asarray(correlation_distance(cloud[0]))
+    expected = jax.vmap(correlation_deaths)(cloud)
+
+    def default(*operands, default, **platforms):
+        return default(*operands)
+
+    monkeypatch.setattr(lax, "platform_dependent", default)
+    other = correlation_distance(cloud[0])
+    np.testing.assert_allclose(other, distances, atol=1e-6)
+    np.testing.assert_array_equal(other, other.T)
+    np.testing.assert_allclose(jax.vmap(correlation_deaths)(cloud), expected, atol=1e-6)
+    for algorithm in ("auto", "prim"):
+        found = zeroth_deaths(distances, algorithm=algorithm)
+        np.testing.assert_allclose(found, expected[0], atol=1e-6)
+    found = correlation_deaths(cloud[0], algorithm="prim")
+    np.testing.assert_allclose(found, expected[0], atol=1e-6)
