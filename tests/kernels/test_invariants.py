@@ -134,19 +134,20 @@ def test_all_algorithms_agree(points):
 def test_what_other_platforms_run_is_the_same(monkeypatch):
     """The programs for an accelerator, run on a CPU."""
     cloud = np.random.default_rng(0).normal(size=(2, N, B)).astype(np.float32)
-    distances = np.asarray(correlation_distance(cloud[0]))
-    expected = jax.vmap(correlation_deaths)(cloud)
+
+    def everything(cloud):
+        distances = correlation_distance(cloud[0])
+        ways = [("auto", zeroth_deaths, distances), ("prim", zeroth_deaths, distances)]
+        ways.append(("prim", correlation_deaths, cloud[0]))
+        found = [function(taken, algorithm=algorithm) for algorithm, function, taken in ways]
+        return distances, jax.vmap(correlation_deaths)(cloud), jnp.stack(found)
 
     def default(*operands, default, **platforms):
         return default(*operands)
 
+    expected = jax.jit(lambda cloud: everything(cloud))(cloud)
     monkeypatch.setattr(lax, "platform_dependent", default)
-    other = correlation_distance(cloud[0])
-    np.testing.assert_allclose(other, distances, atol=1e-6)
-    np.testing.assert_array_equal(other, other.T)
-    np.testing.assert_allclose(jax.vmap(correlation_deaths)(cloud), expected, atol=1e-6)
-    for algorithm in ("auto", "prim"):
-        found = zeroth_deaths(distances, algorithm=algorithm)
-        np.testing.assert_allclose(found, expected[0], atol=1e-6)
-    found = correlation_deaths(cloud[0], algorithm="prim")
-    np.testing.assert_allclose(found, expected[0], atol=1e-6)
+    others = jax.jit(lambda cloud: everything(cloud))(cloud)
+    for found, ours in zip(others, expected, strict=True):
+        np.testing.assert_allclose(found, ours, atol=1e-6)
+    np.testing.assert_array_equal(others[0], others[0].T)
