@@ -250,7 +250,9 @@ def test_the_state_of_a_run_before_its_first_step(perceptron, options, dataset):
     assert [int(number) for number in numbers] == [5, 0, -1, 0, 0]
     assert all(isinstance(n, jax.Array) and n.dtype == jnp.int32 for n in numbers)
     assert bool(state.active) and np.isposinf(state.best.loss)
-    chex.assert_trees_all_equal(state.best.params, variables["params"])
+    assert isinstance(state.active, jax.Array) and isinstance(state.best.loss, jax.Array)
+    chex.assert_trees_all_equal(state.variables, variables)
+    chex.assert_trees_all_equal(state.best.variables, variables)
     parts = Data.of(dataset)
     assert (parts.train, parts.validation) == (dataset.train, dataset.validation)
     words = [REASONS[reason].split()[1:-3] for reason in (LOSS, GRADIENT, VALIDATION)]
