@@ -144,11 +144,14 @@ class Session(Order):
         self.seconds, self.catches = first.seconds, first.catches
 
     def pytest_sessionstart(self):
-        self.imported = Imported(self.trial.path)
+        self.imported, self.threads = Imported(self.trial.path), _threads()
 
     def pytest_runtestloop(self, session):
         self.swap, self.items = Swap(self.trial.path, self.imported.end()), session.items
         inside = [mutant for mutant in self.mutants if self.swap.possible(mutant.source)]
+        if _threads() > self.threads:
+            # A test file that computes as it is imported has started JAX, which forks badly.
+            inside = []
         start = self.start
         for mutant, outcome in in_turn(start, inside, self.trial.processes):
             self.catches[outcome] = self.catches.get(outcome, 0) + 1
@@ -186,6 +189,10 @@ def _alone(trial: Trial, mutant: Mutant | None, *rest: Any) -> None:
     order.libraries = [name for name in sys.modules if not name.startswith(ours)]
     outcome = order.failed or f"exit {code}" if code else "survived"
     pipe.send(order if mutant is None and not code else outcome)
+
+
+def _threads() -> int:
+    return len(os.listdir("/proc/self/task"))
 
 
 def _limit(seconds: float) -> None:
