@@ -28,6 +28,7 @@ def test_snapshots_are_the_deaths_before_the_step(perceptron, build, dataset, op
     start = programs.layout.fetch_lane(lanes.state, 0)
     lanes, first = programs.train_epoch(lanes, wanted, 0)()
     assert first.deaths.shape[1] == 2  # iterations 0 and 3 of 0..4
+    assert int(programs.layout.fetch_lane(lanes.state, 0).best.epoch) == 1
     seed = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), 2**31 - 1), 0)
     x = dataset.train.x[np.asarray(jax.random.permutation(seed, 140))[:32]]
     _, activations = perceptron.apply(start.variables, x)
