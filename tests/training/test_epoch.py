@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 import persist_jax as pj
+from persist_jax import models
 from persist_jax.training.epoch import EpochPlan, _order, _stop_early, evaluate
 from persist_jax.training.optimisers import make_optimiser
 from persist_jax.training.options import Options
 from persist_jax.training.state import VALIDATION, initial_state
+from persist_jax.training.step import cross_entropy
 
 
 def test_validation_is_the_mean_over_all_examples(perceptron, dataset):
@@ -114,6 +116,19 @@ def test_every_epoch_and_seed_has_its_own_order_of_all_examples():
         np.testing.assert_array_equal(np.sort(order), np.arange(50))
     assert all((orders[i] != orders[i - 1]).sum() > 25 for i in range(3))
     np.testing.assert_array_equal(orders[1], _order(jnp.int32(0), jnp.int32(1), 50))
+
+
+def test_every_step_of_an_epoch_has_its_own_examples(build, dataset):
+    """With a rate at which no weight moves; the last batch is what is left."""
+    network = models.mlp((8, 8, 1), hidden=(6,))
+    still = {"name": "sgd", "learning_rate": 1e-30}
+    programs, lanes, wanted = build(network, "none", [0.0], batch_size=64, optimiser=still)
+    start = programs.layout.fetch_lane(lanes.state, 0)
+    _, rows = programs.train_epoch(lanes, wanted, 1)()
+    logits, _ = network.apply(start.variables, dataset.train.x)
+    cuts = np.split(np.asarray(_order(0, 1, 140)), [64, 128])
+    expected = [cross_entropy(logits[cut], jnp.asarray(dataset.train.y[cut])) for cut in cuts]
+    np.testing.assert_allclose(rows.loss[0], np.stack(expected), rtol=1e-5)
 
 
 def test_an_epoch_is_cut_into_batches_and_a_rest():
