@@ -93,6 +93,12 @@ def test_products_of_one_or_more_count_as_one_and_have_no_slope():
         np.testing.assert_array_equal(slope, 0)
 
 
+@pytest.mark.parametrize("n, whole", [(1024, True), (1025, False)])
+def test_the_matrix_of_many_neurons_is_never_whole(n, whole):
+    slope = jax.grad(pj.kernels.mean_absolute_product)
+    assert (f"[{n},{n}]" in str(jax.make_jaxpr(slope)(jnp.zeros((n, 3))))) == whole
+
+
 def test_an_infinite_neuron_takes_no_part_in_the_mean_correlation():
     points = jnp.asarray(np.vstack([_cloud(), np.full((1, 9), np.nan)]), jnp.float32)
     value, slope = jax.value_and_grad(pj.mean_correlation)(points)
