@@ -13,6 +13,10 @@ steps. A smaller grid on the command line:
 
     --config.networks=mlp_0,mlp_2 --config.regularisers=none,t1 --config.weights=0.01,0.1
 
+A small training set, with the validation and test examples of the whole one:
+
+    --config.dataset.train_examples=1000
+
 Beside the perceptrons a small residual network may be trained, whose neurons are the most active
 positions of its feature maps, or its channels:
 
@@ -60,6 +64,7 @@ def get_config(dataset: str = "mnist") -> config_dict.ConfigDict:
         dataset=dict(
             kind="images",
             name=dataset,
+            train_examples=config_dict.placeholder(int),  # the first so many only; all if unset
             double_division=False,  # the published code divided the pixels by 255 twice
             data_dir=config_dict.placeholder(str),
             manual_dir=config_dict.placeholder(str),
@@ -75,6 +80,7 @@ def get_config(dataset: str = "mnist") -> config_dict.ConfigDict:
             t2_living=dict(active=0.2, alpha=0.5),
         ),
         weights=(1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 5.0, 10.0, 100.0),
+        weights_of=dict(),  # by regulariser, where one has its own: dict(t1=(1e-3, 1e-2))
         seeds=(0,),
         train=dict(TRAIN, term_epochs=config_dict.placeholder(int)),
         continued=False,  # afterwards, continue every run without its regulariser

@@ -74,6 +74,7 @@ def get_config() -> config_dict.ConfigDict:
             t2_living=dict(active=0.2, alpha=0.5),
         ),
         weights=(1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 5.0, 10.0, 100.0),
+        weights_of=dict(),  # by regulariser, where one has its own: dict(t1=(1e-3, 1e-2))
         seeds=(0,),
         train=dict(TRAIN, term_epochs=config_dict.placeholder(int)),
         continued=False,  # afterwards, continue every run without its regulariser

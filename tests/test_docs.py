@@ -24,8 +24,9 @@ def _run(page: str, folder: Path, monkeypatch) -> tuple[dict, str]:
 
 def test_every_page_is_run():
     names = re.findall(r'_run\(\s*"(\w+)"', Path(__file__).read_text(encoding="utf-8"))
-    # tests/launch/test_executors.py, tests/kernels/test_sharding.py
-    elsewhere = ["scaling", "sharding"]
+    elsewhere = ["sharding"]  # tests/kernels/test_sharding.py
+    elsewhere += ["faults"]  # below
+    elsewhere += ["scaling"]  # tests/launch/test_executors.py
     assert sorted(names + elsewhere) == sorted(path.stem for path in DOCS.glob("*.md"))
 
 
@@ -42,6 +43,18 @@ def test_links_and_pictures_lead_to_files_of_ours():
     ]
     assert len(targets) > 20
     assert not [target for target in targets if not target.exists()]
+
+
+def test_every_fault_has_a_test():
+    rows = [row for row in (DOCS / "faults.md").read_text(encoding="utf-8").splitlines()
+            if row.startswith("| ") and not row.startswith(("| fault", "| ---"))]  # fmt: skip
+    assert len(rows) > 50
+    for row in rows:
+        found = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", row)
+        assert found or "as above" in row, row
+        for file, name in found:
+            text = (DOCS.parent / file).read_text(encoding="utf-8")
+            assert f"def {name}(" in text if name else text, (file, name)
 
 
 def test_the_scale_of_the_terms_is_as_the_page_shows(tmp_path, monkeypatch):

@@ -167,5 +167,12 @@ def test_wrong_arguments_are_one_line():
     np.testing.assert_allclose(jax.jit(pj.t2)(deaths, 1.5), 0.5)
     with pytest.raises(ValueError, match="^reduce: 'max' is not one of sum, mean$"):
         pj.t1(deaths, reduce="max")
-    with pytest.raises(ValueError, match=r"^active: 1.5 is not in \[0, 1\]$"):
-        pj.living_deaths(jnp.ones((2, 3)), 1.5)
+    for active in (1.5, -0.1):
+        with pytest.raises(ValueError, match=rf"^active: {active} is not in \[0, 1\]$"):
+            pj.living_deaths(jnp.ones((2, 3)), active)
+
+
+def test_a_fifth_of_the_batch_is_what_counts_if_nothing_is_said():
+    points = (np.arange(20)[None] < np.array([[3], [4], [5], [9]])).astype(np.float32)
+    assert pj.living_neurons(jnp.asarray(points)).tolist() == [False, True, True, True]
+    assert pj.living_deaths(jnp.asarray(points))[1].tolist() == [True, True, False]

@@ -18,12 +18,18 @@ from persist_jax.training.state import Data, initial_state
 PLATFORMS = ("cuda", "tpu")
 
 
-def _check(function, *arguments, fixed=True):
-    """No call back to the host, and no loop whose end a device would have to tell the host."""
+def _check(function, *arguments, fixed=True, exact=False):
+    """No call back to the host, and no loop whose end a device would have to tell the host.
+
+    Where it is to be exact, no product is left to the precision that a device has by default.
+    """
     traced = jax.jit(function).trace(*arguments)
     for platform in PLATFORMS:
         text = traced.lower(lowering_platforms=(platform,)).as_text()
         assert "callback" not in text
+        if exact:
+            products = text.count("stablehlo.dot_general")
+            assert text.count("precision = [HIGHEST, HIGHEST]") == products
         conditions = re.findall(r"cond \{(.*?)\} do \{", text, re.DOTALL)
         assert len(conditions) == text.count("stablehlo.while")
         found = [re.findall(r"= \"?stablehlo\.(\w+)", condition) for condition in conditions]
@@ -55,8 +61,8 @@ def test_kernels_and_their_gradients(name):
     function, shape = KERNELS[name]
     # How long the matrix-free search goes on depends on the points, as its documentation says.
     fixed = "matrix_free" not in name
-    _check(jax.value_and_grad(function), jnp.ones(shape), fixed=fixed)
-    _check(jax.vmap(jax.grad(function)), jnp.ones((2, *shape)), fixed=fixed)
+    _check(jax.value_and_grad(function), jnp.ones(shape), fixed=fixed, exact=True)
+    _check(jax.vmap(jax.grad(function)), jnp.ones((2, *shape)), fixed=fixed, exact=True)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,10 @@ def test_terms_of_deaths_are_their_formulas():
     np.testing.assert_allclose(pj.t1(deaths), -deaths.sum(), rtol=1e-6)
     expected = 0.3 * deaths.std() - 0.7 * deaths.mean()
     np.testing.assert_allclose(pj.t2(deaths, 0.3), expected, rtol=1e-5)
+    np.testing.assert_allclose(pj.t2(deaths, 1.0), deaths.std(), rtol=1e-5)
+    np.testing.assert_allclose(pj.t2(deaths, 0.0), -deaths.mean(), rtol=1e-5)
+    one = jnp.arange(11) == 4
+    np.testing.assert_allclose(pj.t1(deaths, reduce="mean", where=one), -deaths[4], rtol=1e-6)
 
 
 @pytest.mark.parametrize("count", [0, 1, 4])
@@ -79,6 +83,22 @@ def test_derivatives_of_mean_correlation_do_not_depend_on_blocks(monkeypatch, bl
         )
 
 
+def test_products_of_one_or_more_count_as_one_and_have_no_slope():
+    row = jnp.array([0.5, 0.5, -0.5, -0.5])
+    for scale in (1.0, -1.0, 1.5):
+        value, slope = jax.value_and_grad(pj.kernels.mean_absolute_product)(
+            jnp.stack([row, scale * row])
+        )
+        assert float(value) == 1.0
+        np.testing.assert_array_equal(slope, 0)
+
+
+@pytest.mark.parametrize("n, whole", [(1024, True), (1025, False)])
+def test_the_matrix_of_many_neurons_is_never_whole(n, whole):
+    slope = jax.grad(pj.kernels.mean_absolute_product)
+    assert (f"[{n},{n}]" in str(jax.make_jaxpr(slope)(jnp.zeros((n, 3))))) == whole
+
+
 def test_an_infinite_neuron_takes_no_part_in_the_mean_correlation():
     points = jnp.asarray(np.vstack([_cloud(), np.full((1, 9), np.nan)]), jnp.float32)
     value, slope = jax.value_and_grad(pj.mean_correlation)(points)
@@ -103,6 +123,13 @@ def test_a_regulariser_has_its_parameters_bound():
     assert float(chosen.term(deaths)) == float(pj.t2(deaths, 0.25))
     assert float(regulariser("t2").term(deaths)) == float(pj.t2(deaths))
     assert regulariser("none") is None
+    params, points = {"w": jnp.array([1.0, -2.0])}, jnp.asarray(_cloud(), jnp.float32)
+    for name, takes, taken in (
+        ("l1", "params", params), ("l2", "params", params), ("min_corr", "points", points)
+    ):  # fmt: skip
+        chosen, function = regulariser(name), {"min_corr": "mean_correlation"}.get(name, name)
+        assert chosen.takes == takes
+        assert float(chosen.term(taken)) == float(getattr(pj, function)(taken))
 
 
 @pytest.mark.parametrize(

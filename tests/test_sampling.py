@@ -46,6 +46,10 @@ def test_names_and_places_of_neurons():
     _, labels = pj.sample_neurons(layers, 1.0, return_labels=True)
     named = labels.neurons(layers)
     assert named[4] == ("h0", 4) and named[-1] == ("h2", 2)
+    with jax.enable_x64(True):
+        _, labels = pj.sample_neurons(layers, 1.0, return_labels=True)
+    for found in labels:
+        assert isinstance(found, jax.Array) and found.dtype == jnp.int32
     assert labels.neurons(list(layers.values()))[-1] == (2, 2)
     place = np.unravel_index(named[4].index, layers["h0"].shape[1:])
     np.testing.assert_array_equal(pj.sample_neurons(layers, 1.0)[4], layers["h0"][:, *place])

@@ -10,6 +10,7 @@ from persist_jax.data.cache import Conversion, entry, read_arrays
 from persist_jax.data.dataset import Dataset, Split
 from persist_jax.data.digits import digits
 from persist_jax.data.registry import DATASETS
+from persist_jax.validation import Size
 
 InnerShare = Annotated[float, Field(gt=0, lt=1)]
 # As tfds has them: name/config:version.
@@ -40,6 +41,7 @@ def load_images(
     name: str,
     *,
     validation_fraction: float = 0.2,
+    train_examples: int | None = None,
     double_division: bool = False,
     data_dir: str | os.PathLike[str] | None = None,
     manual_dir: str | os.PathLike[str] | None = None,
@@ -51,6 +53,8 @@ def load_images(
         name: "digits" (embedded, 8 x 8 x 1), or a tfds data set with `image`, `label` and the
             splits `train` and `test`: "mnist", "fashion_mnist", "kmnist", "cifar10", ...
         validation_fraction: share of the train split, at its end, that becomes validation.
+        train_examples: train on so many examples only, the first ones, while validation and test
+            stay as they are; None for all.
         double_division: divide the pixels by their largest value twice, as the published code does.
         data_dir: where tfds keeps its files; None for its own default.
         manual_dir: folder with the original files, so that nothing is downloaded.
@@ -60,8 +64,8 @@ def load_images(
         The data set, pixels in [0, 1].
 
     Raises:
-        ValueError: an unknown name, a fraction outside (0, 1), or a failed download; the message
-            says both ways out.
+        ValueError: an unknown name, a fraction outside (0, 1), more examples than there are, or a
+            failed download; the message says both ways out.
 
     Example:
         >>> dataset = load_images("digits")
@@ -87,6 +91,9 @@ def load_images(
             f"validation_fraction: {validation_fraction} of {len(y)} examples leaves none to "
             f"{'validate' if cut else 'train'} on"
         )
+    used = cut if train_examples is None else train_examples
+    if not 0 < used <= cut:
+        raise ValueError(f"train_examples: {used} is not between 1 and {cut}")
 
     def origin(part: str, position: int) -> str:
         stored = "test" if part == "test" else "train"
@@ -94,7 +101,7 @@ def load_images(
         return f"{folder or 'embedded'}, {stored} image {number}"
 
     test = Split(_scaled(arrays["test_x"], top, double_division), np.array(arrays["test_y"]))
-    train, validation = Split(x[:cut], y[:cut]), Split(x[cut:], y[cut:])
+    train, validation = Split(x[:used], y[:used]), Split(x[cut:], y[cut:])
     return Dataset(name, train, validation, test, origin=origin)
 
 
@@ -107,6 +114,7 @@ def _images(
     *,
     name: Name,
     validation_fraction: InnerShare = 0.2,
+    train_examples: Size | None = None,
     double_division: bool = False,
     data_dir: str | None = None,
     manual_dir: str | None = None,
@@ -115,6 +123,7 @@ def _images(
     return load_images(
         name,
         validation_fraction=validation_fraction,
+        train_examples=train_examples,
         double_division=double_division,
         data_dir=data_dir,
         manual_dir=manual_dir,

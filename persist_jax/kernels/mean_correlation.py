@@ -22,7 +22,7 @@ def mean_absolute_product(unit: Float[Array, "n b"]) -> Float[Array, ""]:
 
     The derivative holds the signs fixed, $\dot m = \frac{2}{|P|} \sum_{ij} s_{ij} u_j \dot u_i$,
     so value and gradient together cost two products of the matrix with `b` columns. Memory is
-    O(n b): the matrix itself is never whole from n = 1024 on.
+    O(n b): the matrix itself is never whole above n = 1024.
 
     Args:
         unit: standardised points; rows that are not finite take no part.

@@ -77,9 +77,10 @@ def plot_deaths(table: Table, histories: Histories) -> Figure:
                 say(panel, "no deaths" if histories.get(cell) else _reason(table, cell))
         for name in table.regularisers:
             axes[table.networks[-1], name].set_xlabel("death")
+        room = 0.3 / figure.get_figheight()  # inches, for the titles of the panels
         bar = figure.colorbar(
             ScalarMappable(cmap=COLOURS),
-            ax=list(axes.values()), location="top", shrink=0.35, aspect=40, pad=0.02,
+            ax=list(axes.values()), location="top", shrink=0.35, aspect=40, pad=room,
         )  # fmt: skip
         bar.set_ticks([0, 1], labels=["initial", "trained"])
         bar.outline.set_visible(False)

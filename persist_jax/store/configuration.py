@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from persist_jax.store.files import read_json, replace_json
 from persist_jax.store.run import is_folder_name, runs_folder
@@ -18,8 +18,8 @@ from persist_jax.validation import Count, Given, Positive, Size, shortened
 CONFIG_FILE = "config.json"
 # Fields that decide what is run, where, and how it is shown, but not what a run's result is.
 _FREE = (
-    "name", "notice", "networks", "regularisers", "weights", "seeds", "parallel", "devices",
-    "lane_strategy", "max_lanes", "continued", "report", "train.checkpoint_every",
+    "name", "notice", "networks", "regularisers", "weights", "weights_of", "seeds", "parallel",
+    "devices", "lane_strategy", "max_lanes", "continued", "report", "train.checkpoint_every",
 )  # fmt: skip
 
 # Sections with an entry per network or regulariser: only those that have been trained count.
@@ -27,6 +27,20 @@ _BY_NAME = ("models", "terms", "checksums")
 
 Section = dict[str, Any]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+def _differ(values: tuple) -> tuple:
+    # As a folder's name, which is what two runs would share.
+    names = [f"{value:g}" if isinstance(value, float) else str(value) for value in values]
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise ValueError(f"{shortened(name)} is there more than once")
+    return values
+
+
+Names = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_differ)]
+Weights = Annotated[tuple[Positive, ...], Field(min_length=1), AfterValidator(_differ)]
+Seeds = Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(_differ)]
 
 
 class ReportOptions(Given):
@@ -55,6 +69,7 @@ class Configuration(Given):
         regularisers: registered names.
         terms: parameters of regularisers, by their names.
         weights: of the regularisers; `none` is trained once.
+        weights_of: by regulariser, the weights of those that have their own.
         seeds: one run each.
         train: hyperparameters; see `persist_jax.training.Options`.
         continued: whether finished runs are continued without their regulariser afterwards.
@@ -71,11 +86,12 @@ class Configuration(Given):
     notice: str = ""
     dataset: Section
     models: dict[str, Section]
-    networks: Annotated[tuple[str, ...], Field(min_length=1)]
-    regularisers: Annotated[tuple[str, ...], Field(min_length=1)]
+    networks: Names
+    regularisers: Names
     terms: dict[str, Section] = {}
-    weights: Annotated[tuple[Positive, ...], Field(min_length=1)]
-    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
+    weights: Weights
+    weights_of: dict[str, Weights] = {}
+    seeds: Seeds
     train: Section
     continued: bool
     parallel: Literal["lanes", "batch"]
@@ -102,15 +118,11 @@ class Configuration(Given):
                 raise ValueError(f"{name} is not a name of letters, digits, _ and -")
         return models
 
-    @field_validator("networks", "regularisers", "seeds", "weights")
-    @classmethod
-    def _differ(cls, values: tuple) -> tuple:
-        # As a folder's name, which is what two runs would share.
-        names = [f"{value:g}" if isinstance(value, float) else str(value) for value in values]
-        for name, count in Counter(names).items():
-            if count > 1:
-                raise ValueError(f"{shortened(name)} is there more than once")
-        return values
+    def weights_for(self, regulariser: str) -> tuple[float, ...]:
+        """The weights that a regulariser is trained with; 0 for `none`."""
+        if regulariser == "none":
+            return (0.0,)
+        return self.weights_of.get(regulariser, self.weights)
 
 
 def settle(

@@ -6,7 +6,12 @@ from pathlib import Path
 
 from persist_jax.store.checkpoints import Checkpoints
 from persist_jax.store.files import discard_unfinished
-from persist_jax.store.group_file import all_group_paths, delete_group, read_newest
+from persist_jax.store.group_file import (
+    all_group_paths,
+    continued_epoch,
+    delete_group,
+    read_newest,
+)
 from persist_jax.store.history import discard_parts
 from persist_jax.store.lease import GroupTaken, lease
 from persist_jax.store.record import has_result, read_result
@@ -27,8 +32,11 @@ def close_group(path: Path, folders: Sequence[Path]) -> None:
     delete_group(path)
 
 
-def close_ended_groups(workdir: Path) -> None:
-    """Close the groups that were killed after the last of their runs had ended.
+def close_groups(workdir: Path) -> None:
+    """Close the groups that there is nothing to go on with.
+
+    All runs have ended, after which the process was killed; or nothing has been trained, so that
+    the grid of today decides on the groups.
 
     Those that another process is about are left to it.
 
@@ -37,13 +45,19 @@ def close_ended_groups(workdir: Path) -> None:
     """
     for path in all_group_paths(workdir):
         with suppress(GroupTaken), lease(path):
-            _close_if_ended(path, workdir)
+            _close(path, workdir)
 
 
-def _close_if_ended(path: Path, workdir: Path) -> None:
-    if path.exists():
-        runs = [member.run.folder(workdir) for member in read_newest(path)[0].runs]
-        continued = path.name.startswith(CONTINUED)
-        folders = [folder / CONTINUED if continued else folder for folder in runs]
-        if all(has_result(folder) for folder in folders):
-            close_group(path, folders)
+def _close(path: Path, workdir: Path) -> None:
+    if not path.exists():
+        return
+    state, _ = read_newest(path)
+    continued_at = continued_epoch(path)
+    folders = [member.run.folder(workdir) for member in state.runs]
+    if continued_at is not None:
+        folders = [folder / CONTINUED for folder in folders]
+    ended = [has_result(folder) for folder in folders]
+    if all(ended):
+        close_group(path, folders)
+    elif state.epoch == (continued_at or 0) and not any(ended):
+        delete_group(path)

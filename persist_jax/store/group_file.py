@@ -139,6 +139,12 @@ def prefix_of(continued_at: int | None) -> str:
     return "group" if continued_at is None else f"{CONTINUED}-{continued_at}"
 
 
+def continued_epoch(path: Path) -> int | None:
+    """The epoch of the runs that the group of a file goes on from; `None` for one of the grid."""
+    kind, epoch, *_ = path.name.split("-")
+    return int(epoch) if kind == CONTINUED else None
+
+
 def group_path(folder: Path, prefix: str, first: Run) -> Path:
     """Where a group keeps its file, named after a run that no other group of the folder has."""
     return folder / f"{prefix}-{first.regulariser}-{first.weight:g}-seed{first.seed}.json"

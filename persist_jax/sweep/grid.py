@@ -67,14 +67,14 @@ def grid(config: Configuration) -> list[Run]:
         Run(network, regulariser, weight, seed)
         for network in config.networks
         for regulariser in config.regularisers
-        for weight in ((0.0,) if regulariser == "none" else config.weights)
+        for weight in config.weights_for(regulariser)
         for seed in config.seeds
     ]
 
 
 def most_lanes(config: Configuration) -> int:
     """The runs of the largest group that the grid of a configuration can form."""
-    weights = max(len(config.weights) if name != "none" else 1 for name in config.regularisers)
+    weights = max(len(config.weights_for(name)) for name in config.regularisers)
     return min(weights * len(config.seeds), config.max_lanes or math.inf)
 
 

@@ -2,7 +2,6 @@
 
 import copy
 import inspect
-import math
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
@@ -114,9 +113,12 @@ def check(config: Configuration) -> None:
     for name, parameters in config.terms.items():
         REGULARISERS.find(name, "terms")
         regulariser(name, parameters)
+    for name in config.weights_of:
+        REGULARISERS.find(name, "weights_of")
     for name in config.networks:
         options_of(config, name)
-    runs = math.prod(map(len, (config.networks, config.regularisers, config.weights, config.seeds)))
+    weights = sum(len(config.weights_for(name)) for name in config.regularisers)
+    runs = len(config.networks) * weights * len(config.seeds)
     if runs > _MOST_RUNS:
         raise ValueError(
             f"weights: the grid of networks, regularisers, weights and seeds has {runs} runs, at "

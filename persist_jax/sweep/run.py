@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from persist_jax.store.configuration import Configuration
-from persist_jax.store.ended import close_ended_groups
+from persist_jax.store.ended import close_groups
 from persist_jax.store.record import has_result
 from persist_jax.sweep.executors.local import local
 from persist_jax.sweep.executors.work import Executor, Work
@@ -48,7 +48,7 @@ def run_sweep(
             the others have ended.
     """
     work = Work(config, workdir, tensorboard, profile, prepare, programs)
-    close_ended_groups(workdir)
+    close_groups(workdir)
     found = groups(config, workdir)
     if not _train(executor, work, found, must_stop):
         return False

@@ -89,5 +89,16 @@ def test_failed_download_names_both_ways_out(tmp_path, monkeypatch):
 def test_unknown_names_and_fractions(tmp_path, cache):
     with pytest.raises(ValueError, match="mnst: tfds has no data set of this name"):
         data.load_images("mnst", data_dir=tmp_path, cache=cache)
+    for examples in (0, 1201):
+        with pytest.raises(ValueError, match=f"^train_examples: {examples} is not between"):
+            data.load_images("digits", train_examples=examples)
     with pytest.raises(ValueError, match="validation_fraction = 1.0, not between 0 and 1"):
         data.load_images("digits", validation_fraction=1.0)
+
+
+def test_fewer_examples_are_the_first_ones():
+    whole, few = (data.load_images("digits", train_examples=size) for size in (None, 100))
+    np.testing.assert_array_equal(few.train.x, whole.train.x[:100])
+    np.testing.assert_array_equal(few.train.y, whole.train.y[:100])
+    for part in ("validation", "test"):
+        np.testing.assert_array_equal(getattr(few, part).x, getattr(whole, part).x)

@@ -1,4 +1,5 @@
 import itertools
+from contextlib import nullcontext
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,7 @@ from persist_jax.kernels import (
     correlation_deaths,
     correlation_distance,
     correlation_edges,
+    spanning_tree,
     zeroth_deaths,
 )
 
@@ -212,6 +214,29 @@ def test_auto_needs_no_matrix_that_is_too_large(monkeypatch):
         patch.setattr(correlation_edges, "symmetric_product", None)
         deaths = correlation_deaths(points)
     np.testing.assert_allclose(deaths, correlation_deaths(points, algorithm="prim"), atol=3e-7)
+    monkeypatch.undo()
+    assert correlation_edges._LARGEST_MATRIX == 2 * 2**30
+
+
+def test_the_largest_dense_sizes(monkeypatch):
+    """Just at a limit the dense way, and Prim's, is taken; above it the other."""
+    shape = jax.ShapeDtypeStruct((10, 4), jnp.float32)
+    with monkeypatch.context() as patch:
+        patch.setattr(correlation_edges, "_product", None)
+        for limit in (10 * 10 * 4, 10 * 10 * 4 - 1):
+            patch.setattr(correlation_edges, "_LARGEST_MATRIX", limit)
+            with nullcontext() if limit < 400 else pytest.raises(TypeError):
+                assert jax.eval_shape(lambda x: correlation_deaths(x), shape).shape == (9,)
+    for module in (correlation_edges, spanning_tree):
+        monkeypatch.setattr(module, "prim_parents", None)
+    for most in (10, 9):
+        for module in (correlation_edges, spanning_tree):
+            monkeypatch.setattr(module, "MOST_POINTS", most)
+        for algorithm in ("auto", "prim"):
+            for function, side in ((correlation_deaths, 4), (zeroth_deaths, 10)):
+                shape = jax.ShapeDtypeStruct((10, side), jnp.float32)
+                with nullcontext() if most < 10 else pytest.raises(TypeError):
+                    jax.eval_shape(lambda x, f=function, a=algorithm: f(x, algorithm=a), shape)
 
 
 def test_the_gradient_of_points_forms_none_of_the_matrix():

@@ -12,6 +12,7 @@ from persist_jax.kernels import (
     pearson_distance,
     standardise,
 )
+from persist_jax.kernels.distances import one_minus_absolute
 
 DISTANCES = (correlation_distance, pearson_distance, euclidean_distance)
 
@@ -74,6 +75,17 @@ def test_gradient_is_finite_and_zero_at_degenerate_entries(distance, points):
     # The only entry that is looked at is that of two equal rows.
     gradient = jax.grad(lambda x: distance(x)[2, 11])(x)
     np.testing.assert_allclose(gradient, 0, atol=1e-3)
+
+
+def test_a_correlation_of_exactly_one_has_no_slope():
+    """Not the half of one that a maximum of two equal numbers has; nor beyond, nor at 0 a NaN."""
+    correlations = jnp.array([1.0, -1.0, 1.0000001, -1.5, 0.5, -0.5, 0.0])
+    slopes = jax.vmap(jax.grad(one_minus_absolute))(correlations)
+    np.testing.assert_array_equal(slopes[:6], [0, 0, 0, 0, -1, 1])
+    assert jnp.isfinite(slopes[6])
+    np.testing.assert_array_equal(
+        one_minus_absolute(correlations), [0, 0, 0, 0, 0.5, 0.5, 1]
+    )
 
 
 @pytest.mark.parametrize("distance", DISTANCES)

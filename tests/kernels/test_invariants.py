@@ -7,9 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from jax import lax
 from oracles import kruskal, single_linkage
 
-from persist_jax.kernels import correlation_deaths, minimum_spanning_tree, zeroth_deaths
+from persist_jax.kernels import (
+    correlation_deaths,
+    correlation_distance,
+    minimum_spanning_tree,
+    zeroth_deaths,
+)
 
 N, B = 9, 6
 tree = jax.jit(minimum_spanning_tree, static_argnames="algorithm")
@@ -123,3 +129,25 @@ def test_all_algorithms_agree(points):
     gradients = [point_gradient(points, algorithm=a) for a in ("prim", "boruvka")]
     assert jnp.isfinite(gradients[0]).all()
     np.testing.assert_allclose(gradients[0], gradients[1], atol=1e-5)
+
+
+def test_what_other_platforms_run_is_the_same(monkeypatch):
+    """The programs for an accelerator, run on a CPU."""
+    cloud = np.random.default_rng(0).normal(size=(2, N, B)).astype(np.float32)
+
+    def everything(cloud):
+        distances = correlation_distance(cloud[0])
+        ways = [("auto", zeroth_deaths, distances), ("prim", zeroth_deaths, distances)]
+        ways.append(("prim", correlation_deaths, cloud[0]))
+        found = [function(taken, algorithm=algorithm) for algorithm, function, taken in ways]
+        return distances, jax.vmap(correlation_deaths)(cloud), jnp.stack(found)
+
+    def default(*operands, default, **platforms):
+        return default(*operands)
+
+    expected = jax.jit(lambda cloud: everything(cloud))(cloud)
+    monkeypatch.setattr(lax, "platform_dependent", default)
+    others = jax.jit(lambda cloud: everything(cloud))(cloud)
+    for found, ours in zip(others, expected, strict=True):
+        np.testing.assert_allclose(found, ours, atol=1e-6)
+    np.testing.assert_array_equal(others[0], others[0].T)

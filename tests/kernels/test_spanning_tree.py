@@ -1,3 +1,6 @@
+import itertools
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,6 +8,7 @@ import pytest
 from oracles import KINDS, kruskal, symmetric
 
 from persist_jax.kernels import minimum_spanning_tree
+from persist_jax.kernels.prim import MOST_POINTS, _Frontier
 
 ALGORITHMS = ("auto", "prim", "boruvka")
 tree = jax.jit(minimum_spanning_tree, static_argnames="algorithm")
@@ -20,6 +24,11 @@ def test_edges_equal_kruskals(algorithm, n):
             edges = tree(jnp.asarray(distances), algorithm=algorithm)
             assert edges.dtype == jnp.int32
             np.testing.assert_array_equal(edges, kruskal(distances), err_msg=kind)
+    # Every vertex is nearest to the next one: a single round of Boruvka joins the whole chain.
+    chain = np.full((n, n), n + 1.0, np.float32)
+    for i in range(n - 1):
+        chain[i, i + 1] = chain[i + 1, i] = n - i
+    np.testing.assert_array_equal(tree(chain, algorithm=algorithm), kruskal(chain))
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -64,13 +73,13 @@ def test_vmap_equals_a_loop(algorithm):
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-@pytest.mark.parametrize("entry", [(0, 1), (0, 7), (3, 7)])
-def test_nan_gives_the_star(algorithm, entry):
-    distances = symmetric(np.random.default_rng(0), 8)
-    distances[entry] = distances[entry[::-1]] = np.nan
-    edges = tree(jnp.asarray(distances), algorithm=algorithm)
-    np.testing.assert_array_equal(edges[:, 0], 0)
-    np.testing.assert_array_equal(np.sort(edges[:, 1]), np.arange(1, 8))
+def test_nan_gives_the_star_wherever_it_is(algorithm):
+    for entry in itertools.combinations(range(8), 2):
+        distances = symmetric(np.random.default_rng(0), 8)
+        distances[entry] = distances[entry[::-1]] = np.nan
+        edges = tree(jnp.asarray(distances), algorithm=algorithm)
+        np.testing.assert_array_equal(edges[:, 0], 0)
+        np.testing.assert_array_equal(np.sort(edges[:, 1]), np.arange(1, 8))
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -86,6 +95,13 @@ def test_the_diagonal_is_not_read(algorithm, diagonal):
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_one_point_has_no_edges(algorithm):
     assert minimum_spanning_tree(jnp.zeros((1, 1)), algorithm=algorithm).shape == (0, 2)
+
+
+def test_an_edge_of_the_most_points_is_a_number_of_32_bits():
+    n = MOST_POINTS
+    for lower, higher in ((n - 2, n - 1), (0, n - 1), (32_768, 32_769)):
+        edge = jnp.uint32(lower * n + higher)
+        assert [int(end) for end in _Frontier.ends(SimpleNamespace(n=n), edge)] == [lower, higher]
 
 
 def test_errors_name_the_argument_and_the_choices():

@@ -78,18 +78,20 @@ def test_split_of_the_task_is_disjoint_and_stratified(task):
         assert there[1] == sum(there) // 5
 
 
-@pytest.mark.parametrize("sizes", [(5000, 7000), (4999, 12), (3, 6000)])
+@pytest.mark.parametrize("sizes", [(5000, 7000), (4999, 12), (3, 6000), (5006, 4996, 40)])
 def test_split_takes_1000_or_a_fifth_of_each_label(sizes):
-    labels = np.random.default_rng(0).permutation(np.repeat([0, 7], sizes))
+    names = (0, 7, 9)[: len(sizes)]
+    labels = np.random.default_rng(0).permutation(np.repeat(names, sizes))
     train, validation = stratified_split(labels, 3)
     together = np.sort(np.concatenate([train, validation]))
     np.testing.assert_array_equal(together, np.arange(sum(sizes)))
-    for label, size in zip((0, 7), sizes, strict=True):
+    for label, size in zip(names, sizes, strict=True):
         assert np.sum(labels[validation] == label) == (1000 if size >= 5000 else size // 5)
     again, _ = stratified_split(labels, 3)
     other, _ = stratified_split(labels, 4)
     np.testing.assert_array_equal(train, again)
     assert not np.array_equal(train, other)
+    np.testing.assert_array_equal(stratified_split(labels)[0], stratified_split(labels, 0)[0])
 
 
 def test_seed_changes_the_split_and_nothing_else(task, cache):

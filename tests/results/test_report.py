@@ -241,7 +241,7 @@ def test_several_sweeps_are_shown_one_by_one_and_combined(tmp_path, sweeps, swee
     ("config", "words"),
     [
         (None, r"config\.json: no such file"),
-        ("{", r"config\.json: Expecting"),
+        ("{", r"config\.json: not JSON \(Expecting"),
         ("[]", r"config\.json: name: missing"),
         ('{"networks": []}', r"config\.json: name: missing"),
     ],

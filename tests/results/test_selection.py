@@ -45,6 +45,27 @@ def test_ties_go_to_the_smaller_loss_then_to_the_smaller_weight(chosen):
     assert choice.weight == 0.1
 
 
+def test_accuracies_that_differ_by_rounding_are_a_tie(chosen):
+    """Of float32: 4e-8 is none, and 3e-7 is one example in three million."""
+    better = dict(weight=1.0, validation_loss=0.4)
+    assert chosen(dict(weight=0.1, validation=0.8 + 4e-8), better).weight == 1.0
+    assert chosen(dict(weight=0.1, validation=0.8 + 3e-7), better).weight == 0.1
+
+
+def test_a_tie_is_decided_by_the_mean_loss_and_one_that_is_not_finite_is_the_largest(chosen):
+    two = [dict(weight=1.0, seed=seed, validation_loss=0.4) for seed in (0, 1)]
+    assert chosen(dict(weight=0.1, validation_loss=0.5), *two).weight == 1.0
+    assert chosen(dict(weight=0.1, validation_loss=None), *two).weight == 1.0
+
+
+def test_the_order_of_the_records_does_not_matter(tmp_path, sweeps):
+    sweeps.config(tmp_path)
+    for seed in (0, 1, 2):
+        sweeps.run(tmp_path, sweeps.record(seed=seed))
+    choice = choose(read_sweep(tmp_path).records[::-1])
+    assert choice.seeds == (0, 1, 2) and choice.best.run.seed == 0
+
+
 def test_seeds_are_averaged_over_the_completed_ones(chosen):
     choice = chosen(
         dict(weight=0.1, seed=0, validation=0.9, test=0.1),
@@ -56,6 +77,7 @@ def test_seeds_are_averaged_over_the_completed_ones(chosen):
     assert choice.weight == 1.0
     assert choice.test == pytest.approx(0.4)
     assert choice.best_iteration == 20.5
+    assert (choice.initial_test, choice.validation_loss) == pytest.approx((0.1, 0.5))
     assert choice.seeds == (0, 1)
     assert choice.best.run.seed == 0
 

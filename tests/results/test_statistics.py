@@ -8,6 +8,8 @@ from scipy import stats
 
 from persist_jax.results.selection import Choice, Table
 from persist_jax.results.statistics import (
+    Comparison,
+    Friedman,
     compare,
     critical_distance,
     describe,
@@ -104,6 +106,15 @@ def test_wilcoxon_corrections_by_hand():
     np.testing.assert_array_equal(holm, holm.T)
 
 
+def test_pairs_are_compared_by_the_test_and_the_correction_of_the_options():
+    cells = np.array([0.0, 0.2, 0.9])[:, None] + 0.1 * np.random.default_rng(0).random((3, 8))
+    for correction in ("holm", "bonferroni"):
+        result = compare(table(cells), ReportOptions(test="wilcoxon", correction=correction))
+        assert result.regularisers == ("t2", "t1", "none") and result.critical_distance is None
+        np.testing.assert_array_equal(result.p_values, wilcoxon_tests(cells[::-1], correction))
+    assert result.groups == (("t2",), ("t1",), ("none",))
+
+
 def test_holm_steps_down():
     generator = np.random.default_rng(0)
     cells = np.array([0.0, 0.2, 0.25, 0.9])[:, None] + 0.2 * generator.normal(size=(4, 12))
@@ -146,12 +157,12 @@ def test_without_a_friedman_difference_all_are_one_group():
 
 def test_accuracies_that_differ_by_rounding_share_a_rank():
     cells = np.array([[0.3, 0.5], [0.1 + 0.2, 0.5], [0.2, 0.4]])
-    assert dict(zip(*_ranks(cells), strict=True)) == {"none": 1.5, "t1": 1.5, "t2": 3.0}
-
-
-def _ranks(cells):
     result = compare(table(cells))
-    return result.regularisers, result.ranks
+    assert dict(zip(result.regularisers, result.ranks, strict=True)) == {
+        "none": 1.5, "t1": 1.5, "t2": 3.0,
+    }  # fmt: skip
+    # Three rows and two columns are the least that can be tested.
+    assert result.problem is None and result.friedman.degrees == 2
 
 
 @pytest.mark.parametrize(
@@ -169,6 +180,7 @@ def test_too_small_a_table_says_so(cells, words):
     result = compare(table(cells))
     assert words in result.problem
     assert result.friedman is None and result.p_values is None and result.groups == ()
+    assert len(result.networks) == cells.shape[1]
     assert any(words in sentence for sentence in describe(result))
 
 
@@ -183,3 +195,54 @@ def test_only_complete_columns_enter_and_the_others_are_named():
     assert result.friedman.statistic == pytest.approx(stats.friedmanchisquare(*kept).statistic)
     assert "l1: no completed run on any network" in result.left_out
     assert "n2: no completed run of t1" in result.left_out
+
+
+FRIEDMAN = Friedman(9.1234, 2, 0.0104)
+ROUGH = "With 8 networks these large-sample tests are rough and have little power."
+RANKS = "Average ranks over 8 networks (1 is best): t1 1.25, none 2.00, l1 2.75."
+TESTED = (
+    "Friedman's test (tie-corrected): χ²(2) = 9.123, p = 0.0104: the regularisers differ at "
+    "α = 0.05."
+)
+
+
+def _comparison(networks=8, friedman=FRIEDMAN, groups=(("t1", "none"), ("l1",)), **changes):
+    options = changes.pop("options", ReportOptions())
+    names = tuple(f"n{i}" for i in range(networks))
+    rows = ("t1", "none", "l1")
+    fields = dict(friedman=friedman, critical_distance=1.17155, groups=groups) | changes
+    return Comparison(options, rows, names, ("l2: none",), (1.25, 2.0, 2.75), **fields)
+
+
+def test_a_comparison_in_sentences():
+    out = "Left out of the tests: l2: none."
+    assert describe(_comparison()) == [
+        out,
+        RANKS,
+        TESTED,
+        "Nemenyi's critical distance is 1.172 ranks; not significantly different: {t1, none}.",
+        ROUGH,
+    ]
+    problem = describe(_comparison(1, None, problem="too few"))
+    ranks = RANKS.replace("8 networks", "1 network")
+    assert problem == [out, "No test was possible: too few.", ranks]
+
+
+@pytest.mark.parametrize("networks", [10, 11])
+def test_other_sentences_of_a_comparison(networks):
+    def sentences(**changes):
+        return describe(_comparison(networks, **changes))
+
+    options = ReportOptions(test="wilcoxon", correction="bonferroni")
+    wilcoxon = "Pairwise Wilcoxon tests are corrected by Bonferroni; not significantly different: "
+    both = sentences(options=options, groups=(("t1", "none"), ("none", "l1")))
+    assert both[3] == wilcoxon + "{t1, none} and {none, l1}."
+    none = sentences(options=options, groups=(("t1",), ("none",), ("l1",)))
+    assert none[3] == wilcoxon + "no two of them."
+    assert len(none) == (5 if networks == 10 else 4)
+    alike = sentences(friedman=FRIEDMAN._replace(p_value=0.05))
+    assert alike[2].endswith("p = 0.05: the regularisers do not differ significantly at α = 0.05.")
+    assert alike[3] == (
+        "Nemenyi's critical distance is 1.172 ranks; without a significant Friedman test all are "
+        "one group."
+    )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from persist_jax.store.checkpoints import Checkpoints
-from persist_jax.store.ended import close_ended_groups
+from persist_jax.store.ended import close_groups
 from persist_jax.store.files import replace_json
 from persist_jax.store.group_file import read_group
 from persist_jax.store.history import read_history
@@ -204,10 +204,22 @@ def test_a_group_killed_after_its_last_run_is_closed(config, whole, tmp_path, mo
         patch.setattr("persist_jax.sweep.group_on_disk.close_group", lambda *arguments: None)
         assert run_sweep(config, tmp_path)
     assert _group(tmp_path).exists()
-    close_ended_groups(tmp_path)
+    close_groups(tmp_path)
     assert not list(tmp_path.rglob("group-*"))
     _same(_left(tmp_path), whole)
     assert all(len(Checkpoints(run.folder(tmp_path)).epochs()) <= 1 for run in RUNS)
+
+
+def test_what_has_not_begun_is_formed_by_the_grid_of_today(config, folder):
+    path = _group(folder)
+    fields = json.loads(path.read_text()) | {"epoch": 0}
+    del fields["crc32"]
+    replace_json(path, fields)
+    other = config.replace(weights=[0.1, 0.2])
+    assert run_sweep(other, folder)
+    assert len(list(folder.rglob("result.json"))) == 2
+    assert not (RUNS[0].folder(folder) / "result.json").exists()
+    assert not list(folder.rglob("group-*"))
 
 
 def test_the_group_file_moves_on_with_the_state_before_beside_it(four_epochs):

@@ -38,6 +38,18 @@ def test_none_is_there_once_per_network_and_seed(config):
     assert len(set(runs)) == len(runs)
 
 
+def test_a_regulariser_may_have_weights_of_its_own(small):
+    config = small(regularisers=["none", "t1", "l2"], weights_of={"t1": [0.1, 1.0]})
+    weights = {name: set() for name in config.regularisers}
+    for run in grid(config):
+        weights[run.regulariser].add(run.weight)
+    assert weights == {"none": {0.0}, "t1": {0.1, 1.0}, "l2": set(config.weights)}
+    with pytest.raises(ValueError, match="^weights_of.t1: 1 is there more than once$"):
+        small(weights_of={"t1": [1.0, 1.0]})
+    with pytest.raises(ValueError, match="^weights_of: 't9' is not one of none, t1"):
+        small(weights_of={"t9": [1.0]})
+
+
 def test_runs_of_a_network_and_regulariser_are_lanes_of_one_program(config, tmp_path):
     formed = groups(config, tmp_path)
     assert [len(group.runs) for group in formed] == [2, 6, 2, 6]

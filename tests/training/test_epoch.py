@@ -8,10 +8,11 @@ import pytest
 import persist_jax as pj
 from persist_jax import models
 from persist_jax.data.dataset import Split
-from persist_jax.training.epoch import EpochPlan, _stop_early, constant_neurons, evaluate
+from persist_jax.training.epoch import EpochPlan, _order, _stop_early, constant_neurons, evaluate
 from persist_jax.training.optimisers import make_optimiser
 from persist_jax.training.options import Options
 from persist_jax.training.state import VALIDATION, Lane, initial_state
+from persist_jax.training.step import cross_entropy
 
 
 def test_validation_is_the_mean_over_all_examples(perceptron, dataset):
@@ -111,6 +112,7 @@ def test_snapshots_are_the_deaths_before_the_step(perceptron, programs, dataset,
     start = programs.layout.fetch_lane(lanes.state, 0)
     lanes, first = programs.train_epoch(lanes, wanted, 0)()
     assert first.deaths.shape[1] == 2  # iterations 0 and 3 of 0..4
+    assert int(programs.layout.fetch_lane(lanes.state, 0).best.epoch) == 1
     seed = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), 2**31 - 1), 0)
     x = dataset.train.x[np.asarray(jax.random.permutation(seed, 140))[:32]]
     _, activations = perceptron.apply(start.variables, x)
@@ -143,11 +145,26 @@ def _published_early_stopping(losses, patience, min_delta):
     return best_epoch, len(losses)
 
 
-@pytest.mark.parametrize("patience, min_delta", [(2, 0.0), (3, 0.0), (2, 0.05), (None, 0.0)])
-def test_early_stopping_is_the_published_one(perceptron, options, patience, min_delta):
+LOSSES = [3.0, 2.0, 2.5, 1.98, 2.0, 2.1, 2.2, 1.0]
+# As good as the best is not better, nor is what is better by no more than `min_delta`.
+TIES = [3.0, 2.5, 1.75, 1.75, 2.0, 2.1, 2.2, 1.0]
+
+
+@pytest.mark.parametrize(
+    "patience, min_delta, losses",
+    [
+        (2, 0.0, LOSSES),
+        (3, 0.0, LOSSES),
+        (2, 0.05, LOSSES),
+        (None, 0.0, LOSSES),
+        (0, 0.0, LOSSES),
+        (2, 0.0, TIES),
+        (None, 0.75, TIES),
+    ],
+)
+def test_early_stopping_is_the_published_one(perceptron, options, patience, min_delta, losses):
     options = options.replace(patience=patience, min_delta=min_delta)
     variables = perceptron.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
-    losses = [3.0, 2.0, 2.5, 1.98, 2.0, 2.1, 2.2, 1.0]
     state = initial_state(variables, make_optimiser(options.optimiser), options, 0, with_term=False)
     ended = len(losses)
     for epoch, loss in enumerate(losses, 1):
@@ -168,6 +185,41 @@ def test_a_validation_loss_that_is_not_finite_ends_the_lane(perceptron, options)
     state = _stop_early(state, jnp.float32(np.nan), jnp.int32(3), 5, options)
     assert not state.active
     assert (int(state.reason), int(state.ended_at)) == (VALIDATION, 14)
+    # Nothing that comes later changes a lane that has ended.
+    for later in (np.nan, 0.1):
+        after = _stop_early(state, jnp.float32(later), jnp.int32(4), 5, options)
+        assert (int(after.reason), int(after.ended_at)) == (VALIDATION, 14)
+        assert not after.active and int(after.best.epoch) == 0 and np.isinf(after.best.loss)
+
+
+def test_every_epoch_and_seed_has_its_own_order_of_all_examples():
+    orders = [np.asarray(_order(seed, number, 50)) for seed, number in ((0, 0), (0, 1), (1, 0))]
+    for order in orders:
+        np.testing.assert_array_equal(np.sort(order), np.arange(50))
+    assert all((orders[i] != orders[i - 1]).sum() > 25 for i in range(3))
+    np.testing.assert_array_equal(orders[1], _order(jnp.int32(0), jnp.int32(1), 50))
+
+
+def test_every_step_of_an_epoch_has_its_own_examples(build, dataset):
+    """With a rate at which no weight moves; the last batch is what is left."""
+    network = models.mlp((8, 8, 1), hidden=(6,))
+    still = {"name": "sgd", "learning_rate": 1e-30}
+    programs, lanes, wanted = build(network, "none", [0.0], batch_size=64, optimiser=still)
+    start = programs.layout.fetch_lane(lanes.state, 0)
+    _, rows = programs.train_epoch(lanes, wanted, 1)()
+    logits, _ = network.apply(start.variables, dataset.train.x)
+    cuts = np.split(np.asarray(_order(0, 1, 140)), [64, 128])
+    expected = [cross_entropy(logits[cut], jnp.asarray(dataset.train.y[cut])) for cut in cuts]
+    np.testing.assert_allclose(rows.loss[0], np.stack(expected), rtol=1e-5)
+
+
+def test_an_epoch_is_cut_into_batches_and_a_rest():
+    plan = EpochPlan(70, 32, 0)
+    batches, rest = plan.cut(jnp.arange(70))
+    np.testing.assert_array_equal(np.append(batches, rest), np.arange(70))
+    assert batches.shape == (2, 32) and plan.steps == 3 and plan.snapshots == 0
+    assert plan.snapshot_iterations(3) == []
+    assert EpochPlan(64, 32, 3).snapshots == 1 and EpochPlan(64, 32, 3).steps == 2
 
 
 @pytest.mark.parametrize(

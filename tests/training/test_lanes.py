@@ -90,6 +90,8 @@ def test_a_reused_term_over_four_devices_is_one_term(convolutional, train):
     one, _ = train(convolutional, "t2", [0.5], **sizes)
     four, _ = train(convolutional, "t2", [0.5], parallel="batch", devices=4, **sizes)
     _assert_same(_lane(four, 0), _lane(one, 0), 2e-4)
+    # What is kept for the next steps is on each device the whole batch's.
+    _assert_same(*map(jax.tree.leaves, (four.last_term, one.last_term)), 2e-4)
 
 
 @pytest.mark.slow

@@ -5,11 +5,19 @@ import numpy as np
 import pytest
 
 import persist_jax as pj
-from persist_jax import models
+from persist_jax import models, pgdl
 from persist_jax.regularisers import REGULARISERS, Regulariser, regulariser
 from persist_jax.training.optimisers import make_optimiser
-from persist_jax.training.state import GRADIENT, LOSS, initial_state
-from persist_jax.training.step import Batch, cross_entropy, make_step
+from persist_jax.training.state import (
+    GRADIENT,
+    LOSS,
+    REASONS,
+    VALIDATION,
+    Data,
+    initial_state,
+    initial_variables,
+)
+from persist_jax.training.step import Batch, _all_finite, cross_entropy, make_step
 
 
 def _published_options(options, case):
@@ -151,6 +159,9 @@ def test_reusing_every_iteration_is_the_plain_step(perceptron, options, dataset)
         for iteration in (0, 2, 4):  # all of them multiples of 2
             state, _ = step(state, _batch(dataset, iteration), jnp.float32(0.5))
         results.append(state.params)
+    # The second step is the last one that was made, and iteration 5 is not its turn.
+    _, metrics = step(state, _batch(dataset, 5), jnp.float32(0.5))
+    assert float(metrics.term) == float(state.last_term.value) != 0
     chex.assert_trees_all_close(*results, rtol=1e-5, atol=1e-7)
 
 
@@ -159,6 +170,10 @@ def test_a_step_that_is_not_finite_changes_nothing_and_ends_the_lane(
 ):
     state, step = _setup(perceptron, options, "l2")
     step = jax.jit(step)
+    # What is dropped depends on the iteration and on the seed.
+    others = (state, 7), (state, 8), (state._replace(seed=jnp.int32(1)), 7)
+    losses = [float(step(s, _batch(dataset, i), jnp.float32(0.0))[1].loss) for s, i in others]
+    assert len(set(losses)) == 3
     after, _ = step(state, _batch(dataset, 7), jnp.float32(np.inf))
     chex.assert_trees_all_equal(after.params, state.params)
     assert not bool(after.active)
@@ -178,11 +193,67 @@ def test_a_gradient_that_is_not_finite_is_told_from_a_loss(perceptron, options, 
     assert np.isfinite(metrics.loss) and int(after.reason) == GRADIENT
 
 
-def test_the_term_sees_the_network_in_inference_mode(perceptron, options, dataset):
-    state, step = _setup(perceptron, options, "t1")
-    batch = _batch(dataset)
-    _, metrics = jax.jit(step)(state, batch, jnp.float32(1.0))
-    _, activations = perceptron.apply(state.variables, batch.x, train=False)
-    points = pj.sample_neurons(activations, options.sampling)
-    expected = pj.t1(pj.correlation_deaths(points))
-    np.testing.assert_allclose(metrics.term, expected, rtol=1e-5)
+def test_the_term_sees_the_network_in_inference_mode(options, dataset):
+    """With the weights before the step, the moving averages after it, and no way through those."""
+    layers = [("Flatten", {}), ("Dense", {"units": 6}), ("BatchNormalization", {})]
+    layers += [("Dropout", {"rate": 0.5}), ("Dense", {"units": 10})]
+    network = pgdl.network_from_config(
+        {
+            "input_shape": [8, 8, 1],
+            "model_config": [{"layer_name": name, **fields} for name, fields in layers],
+        }
+    )
+    # The averages matter to the logits, which alone are kept; the batch moves them far.
+    options, batch, trained = options.replace(sampling=0.05), _batch(dataset), []
+    batch = batch._replace(x=30 * batch.x)
+    for every in (1, 2):
+        state, step = _setup(network, options.replace(term_every=every), "t1")
+        after, metrics = jax.jit(step)(state, batch, jnp.float32(1.0))
+        variables = {"params": state.params, **after.collections}
+        _, activations = network.apply(variables, batch.x, train=False)
+        points = pj.sample_neurons(activations, options.sampling)
+        assert points.shape == (10, 32)
+        expected = pj.t1(pj.correlation_deaths(points))
+        np.testing.assert_allclose(metrics.term, expected, rtol=1e-5)
+        trained.append(after.params)
+    chex.assert_trees_all_close(*trained, rtol=1e-4, atol=1e-6)
+
+
+def test_one_number_that_is_not_finite_is_enough():
+    fine = {"a": jnp.ones(3), "b": jnp.ones((2, 2))}
+    assert _all_finite(fine)
+    for bad in (jnp.nan, jnp.inf):
+        assert not _all_finite(fine | {"a": fine["a"].at[1].set(bad)})
+        assert not _all_finite(fine | {"b": fine["b"].at[1, 0].set(bad)})
+
+
+def test_without_a_term_there_is_none_to_reuse(perceptron, options, dataset):
+    state, step = _setup(perceptron, options.replace(term_every=2), "none")
+    after, metrics = jax.jit(step)(state, _batch(dataset), jnp.float32(1.0))
+    assert after.last_term is None and float(metrics.term) == 0
+
+
+def test_the_state_of_a_run_before_its_first_step(perceptron, options, dataset):
+    variables = initial_variables(perceptron, (8, 8, 1), 5)
+    expected = perceptron.init(jax.random.key(5), jnp.zeros((1, 8, 8, 1)))
+    chex.assert_trees_all_equal(variables, expected)
+    optimiser = make_optimiser(options.optimiser)
+    for every, with_term in ((1, True), (2, False), (2, True)):
+        changed = options.replace(term_every=every)
+        state = initial_state(variables, optimiser, changed, 5, with_term=with_term)
+        if every == 1 or not with_term:
+            assert state.last_term is None
+    leaves = jax.tree.leaves(state.last_term)
+    assert len(leaves) == 1 + len(jax.tree.leaves(variables))
+    assert not any(np.any(np.asarray(leaf)) for leaf in leaves)
+    numbers = state.seed, state.reason, state.ended_at, state.wait, state.best.epoch
+    assert [int(number) for number in numbers] == [5, 0, -1, 0, 0]
+    assert all(isinstance(n, jax.Array) and n.dtype == jnp.int32 for n in numbers)
+    assert bool(state.active) and np.isposinf(state.best.loss)
+    assert isinstance(state.active, jax.Array) and isinstance(state.best.loss, jax.Array)
+    chex.assert_trees_all_equal(state.variables, variables)
+    chex.assert_trees_all_equal(state.best.variables, variables)
+    parts = Data.of(dataset)
+    assert (parts.train, parts.validation) == (dataset.train, dataset.validation)
+    words = [REASONS[reason].split()[1:-3] for reason in (LOSS, GRADIENT, VALIDATION)]
+    assert words == [["loss"], ["gradient"], ["validation", "loss"]]
