@@ -164,7 +164,7 @@ def test_a_signal_stops_jobs_by_the_sweeps_folder(alone, tmp_path):
 
 def test_tasks_of_ray_end_the_same(alone, tmp_path):
     pytest.importorskip("ray")
-    _end(_start(tmp_path, "--executor=ray", "--ray_num_cpus=2"))
+    _end(_start(tmp_path, "--executor=ray", "--ray_address=local", "--ray_num_cpus=2"))
     _same(tmp_path, alone)
 
 
