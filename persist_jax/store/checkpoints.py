@@ -61,8 +61,8 @@ class Checkpoints:
             with _quiet_on_failure():
                 checkpointer.save(folder, args=arguments, force=True)
         except Exception as error:  # TensorStore has no classes for what a disk may refuse
-            found = re.search(r"os_error_code='(\d+)'", str(error))
-            number = int(found[1]) if found else errno.EIO
+            found = re.search(r"os_error_code='(\d+)'|Errno (\d+)", str(error))
+            number = int(found[1] or found[2]) if found else errno.EIO
             raise OSError(number, os.strerror(number), str(folder)) from None
         replace_json(folder / _STAMPS, {"files": stamps(folder)})
 
