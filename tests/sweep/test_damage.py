@@ -15,6 +15,7 @@ from persist_jax.store.record import read_result
 from persist_jax.store.run import Run
 from persist_jax.sweep import load_experiment, run_sweep, train_group
 from persist_jax.sweep.grid import groups
+from persist_jax.training.programs import Programs
 
 RUNS = [Run("mlp", "l2", weight, 0) for weight in (1e-3, 0.1)]
 
@@ -173,30 +174,52 @@ def test_another_machine_is_said_and_on_record(config, folder, whole, capsys):
     assert alone == two.plain()
 
 
-def test_a_run_that_ended_trains_again_where_the_programs_depend_on_it(small, tmp_path):
-    """Two of four runs diverge in their first epoch, after which the others train as two lanes."""
-    config = small(weights=[1e-3, 1e38, 2e38, 0.1], lane_strategy="vmap")
-    (group,) = groups(config, tmp_path / "whole")
-    programs = load_experiment(config).programs("mlp", "l2")
+def test_a_run_that_ended_trains_again_where_the_programs_depend_on_it(
+    small, tmp_path, monkeypatch
+):
+    """Two of four runs diverge in their third epoch; killed there, and without epoch 2."""
+    config = small(weights=[1e-3, 3e4, 4e4, 0.1], lane_strategy="vmap")
+    lanes = []
 
-    def train(folder, **how):
-        programs._compiled.clear()
-        train_group(config, groups(config, folder)[0], folder, **how)
-        return sorted(programs._compiled)
+    def train_epoch(self, state, wanted, epoch):
+        lanes.append((epoch, len(wanted)))
+        return complete(self, state, wanted, epoch)
+
+    complete = Programs.train_epoch
+    monkeypatch.setattr(Programs, "train_epoch", train_epoch)
 
     class Killed(Exception):
         pass
 
     def die(progress):
-        raise Killed
+        if progress.training == 2:
+            raise Killed
+
+    def train(folder, **how):
+        lanes.clear()
+        train_group(config, groups(config, folder)[0], folder, **how)
+        return list(lanes)
 
     alone = train(tmp_path / "whole")
-    assert alone == [(False, 2), (False, 4)]
+    assert [count for _, count in alone] == [4, 4, 4, 2, 2]
     with pytest.raises(Killed):
         train(tmp_path / "killed", report=die)
     assert len(list((tmp_path / "killed").rglob("result.json"))) == 2
-    assert train(tmp_path / "killed") == alone
-    _same(_left(tmp_path / "killed"), _left(tmp_path / "whole"))
+    (tmp_path / "killed").rename(tmp_path / "moved")
+    _flip(_checkpoint(tmp_path / "moved", 2))
+    assert train(tmp_path / "moved") == alone
+    _same(_left(tmp_path / "moved"), _left(tmp_path / "whole"))
+
+
+def test_the_state_before_is_kept_where_the_best_weights_are_older(small, tmp_path):
+    """No epoch is better than the first by so much."""
+    config = small(weights=[0.1], **{"train.min_delta": 10.0})
+    run = RUNS[1]
+    assert not run_sweep(config, tmp_path, _stop_after(4))
+    assert Checkpoints(run.folder(tmp_path)).epochs() == [2, 4]
+    assert run_sweep(config, tmp_path)
+    assert read_result(run.folder(tmp_path)).best_epoch == 1
+    assert Checkpoints(run.folder(tmp_path)).epochs() == []
 
 
 def test_a_group_killed_after_its_last_run_is_closed(config, whole, tmp_path, monkeypatch):
