@@ -43,10 +43,6 @@ class Checkpoints:
             return []
         return sorted(int(path.name) for path in self.folder.iterdir() if path.name.isdecimal())
 
-    def has(self, name: int | str) -> bool:
-        """Whether something is saved under an epoch or under `BEST`."""
-        return (self.folder / str(name)).is_dir()
-
     def save(self, name: int | str, tree: PyTree) -> None:
         """Write a state under an epoch, or weights under `BEST`; whole or not at all.
 
