@@ -43,6 +43,8 @@ class RedundantCounts(Fields):
         clustered: how many neurons are in one.
         deaths: least, quartiles and largest of `1 - |corr|` on the minimum spanning tree; of a
             single neuron there are none.
+        mean_correlation: mean |corr| over the pairs for which it is not 0, and so over none of the
+            constant neurons; null in files of before 0.2.
     """
 
     neurons: Size
@@ -50,6 +52,7 @@ class RedundantCounts(Fields):
     clusters: Count
     clustered: Count
     deaths: tuple[Share, ...]
+    mean_correlation: Share | None = None
 
     @field_validator("deaths")
     @classmethod

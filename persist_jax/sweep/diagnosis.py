@@ -8,6 +8,7 @@ import numpy as np
 from persist_jax.data.dataset import Dataset
 from persist_jax.models.model import Model, Variables
 from persist_jax.redundancy import redundancy
+from persist_jax.regularisers import mean_correlation
 from persist_jax.training.options import Options
 
 THRESHOLD = 0.9
@@ -36,6 +37,7 @@ class Diagnosis:
         self._points = jax.jit(
             lambda variables, x: options.points(model.apply(variables, x, train=False)[1])
         )
+        self._mean = jax.jit(mean_correlation)
 
     def of(self, variables: Variables) -> dict[str, Any] | None:
         """The counts of `result.json`; None where an activation is not finite."""
@@ -50,6 +52,7 @@ class Diagnosis:
             "clusters": len(found.clusters),
             "clustered": sum(map(len, found.clusters)),
             "deaths": list(found.quantiles.values()),
+            "mean_correlation": min(float(self._mean(points)), 1.0),
         }
 
     def record(self, initial: Variables | None, trained: Variables) -> dict[str, Any]:

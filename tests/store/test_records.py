@@ -63,7 +63,7 @@ def test_a_record_survives_the_disk(tmp_path):
 
 
 COUNTS = {"neurons": 9, "constant": 1, "clusters": 2, "clustered": 5}
-COUNTS["deaths"] = [0.0, 0.1, 0.2, 0.3, 1.0]
+COUNTS |= {"deaths": [0.0, 0.1, 0.2, 0.3, 1.0], "mean_correlation": 0.25}
 FOUND = {"threshold": 0.9, "examples": 43, "initial": None, "trained": COUNTS}
 
 

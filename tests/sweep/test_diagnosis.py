@@ -38,9 +38,10 @@ def _scaled(scale):
 def test_planted_neurons_are_counted(diagnosis):
     found = diagnosis.record(None, _scaled(1.0))["redundancy"]
     assert (found["examples"], found["threshold"], found["initial"]) == (32, 0.9, None)
-    deaths = found["trained"].pop("deaths")
+    deaths, mean = (found["trained"].pop(name) for name in ("deaths", "mean_correlation"))
     assert found["trained"] == {"neurons": 7, "constant": 1, "clusters": 2, "clustered": 5}
     assert len(deaths) == 5 and deaths[0] < 0.01 and deaths[-1] == 1.0
+    assert 4 / 15 < mean < 0.5  # 4 of the 15 pairs of those that vary are all but the same
 
 
 def test_guessing_is_that_of_the_validation_labels(diagnosis):

@@ -71,6 +71,8 @@ def test_its_record_counts_what_is_redundant(run):
         assert found.constant == np.sum(np.ptp(points, axis=1) == 0)
         assert (found.clusters, found.clustered) == (sum(sizes > 1), sum(sizes[sizes > 1]))
         np.testing.assert_allclose(found.deaths, np.quantile(deaths, np.arange(5) / 4), atol=1e-5)
+        pairs = size[np.triu_indices(20, 1)]
+        np.testing.assert_allclose(found.mean_correlation, pairs[pairs > 0].mean(), rtol=1e-5)
 
 
 def test_its_activations_are_whole_layers_for_redundancy(run):
