@@ -43,7 +43,10 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["persist_jax*"]),
-    package_data={"persist_jax": ["py.typed"], "persist_jax.results": ["report.html.j2"]},
+    package_data={
+        "persist_jax": ["py.typed"],
+        "persist_jax.results": ["report.html.j2", "page/*.j2"],
+    },
     install_requires=[
         "filelock>=3.13",
         "flax>=0.12.1",
@@ -62,6 +65,7 @@ setup(
             *EXPERIMENT,
             *PREPARE,
             *SLURM,
+            "baycomp>=1.0.3",
             "beartype>=0.19",
             "chex>=0.1.88",
             "equinox>=0.11",

@@ -88,7 +88,7 @@ def get_config(dataset: str = "mnist") -> config_dict.ConfigDict:
         lane_strategy="auto",  # or "vmap", "map"
         devices=config_dict.placeholder(int),  # how many to use; all if unset
         max_lanes=0,  # runs that train in one program at most; 0: all of a regulariser
-        report=dict(significance=0.05, test="nemenyi", correction="holm"),
+        report=dict(significance=0.05, test="nemenyi", correction="holm", equivalence=0.005),
     )
     if dataset == "digits":
         config.networks = ("mlp_0", "mlp_1")

@@ -82,6 +82,6 @@ def get_config() -> config_dict.ConfigDict:
         lane_strategy="auto",  # or "vmap", "map"
         devices=config_dict.placeholder(int),  # how many to use; all if unset
         max_lanes=0,  # runs that train in one program at most; 0: all of a regulariser
-        report=dict(significance=0.05, test="nemenyi", correction="holm"),
+        report=dict(significance=0.05, test="nemenyi", correction="holm", equivalence=0.005),
         embedded=EMBEDDED,
     )

@@ -3,6 +3,7 @@
     python -m launch.sweep --config=configs/pgdl.py [--config.FIELD=VALUE ...] [--workdir=DIR]
 """
 
+import sys
 from pathlib import Path
 
 from launch.command_line import INTERRUPTION, fail, flags, run
@@ -81,6 +82,7 @@ def _sweep(config, workdir: Path, executor) -> int:
     from persist_jax.results.report import write_report
     from persist_jax.results.verdict import notice
     from persist_jax.store import read_results
+    from persist_jax.store.commands import note_command
     from persist_jax.store.configuration import settle
     from persist_jax.sweep.compilation_cache import use_compilation_cache
     from persist_jax.sweep.experiment import load_experiment, places
@@ -92,6 +94,7 @@ def _sweep(config, workdir: Path, executor) -> int:
         use_compilation_cache(programs)
     experiment = load_experiment(config)
     settle(experiment.config, workdir, places(config), defaults(config))
+    note_command(workdir, ["python", *sys.orig_argv[1:]])
     for line in describe_training(experiment, here=CHOSEN_EXECUTOR()[0] == "local"):
         print(line, flush=True)
     how = {"tensorboard": TENSORBOARD.value, "profile": PROFILE.value}

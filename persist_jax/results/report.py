@@ -15,9 +15,14 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from persist_jax.results.animation import animate_deaths
+from persist_jax.results.conclusions import counted, pairwise_matrix, seed_sentences
+from persist_jax.results.constant import plot_constant
+from persist_jax.results.cost import step_times
 from persist_jax.results.diagram import draw, tikz
-from persist_jax.results.plots import plot_deaths, plot_losses, read_histories
+from persist_jax.results.made import made_by
+from persist_jax.results.plots import Histories, plot_deaths, plot_losses, read_histories
 from persist_jax.results.redundant import redundant_rows, threshold
+from persist_jax.results.seeds import choices_per_seed, paired_differences
 from persist_jax.results.selection import Table, combine, tabulate
 from persist_jax.results.statistics import DEFAULTS, Comparison, compare, describe
 from persist_jax.results.tables import (
@@ -28,11 +33,16 @@ from persist_jax.results.tables import (
     statistics_json,
 )
 from persist_jax.results.verdict import COMPLETED, VERDICTS, judged, verdict
+from persist_jax.results.weights import plot_weights
 from persist_jax.store import ReportOptions, SweepFolder, read_sweeps, report_folder
+from persist_jax.store.commands import read_commands
 from persist_jax.store.files import replace_file
 
 # Of the report's files those that the page shows.
-EMBEDDED = ("critical_difference.png", "losses.png", "deaths.png", "deaths.gif")
+EMBEDDED = (
+    "critical_difference.png", "weights.png", "losses.png", "constant.png", "deaths.png",
+    "deaths.gif",
+)  # fmt: skip
 
 
 def write_report(
@@ -61,10 +71,11 @@ def write_report(
     tables = [tabulate(sweep) for sweep in sweeps]
     shown = [*tables, combine(tables)] if len(tables) > 1 else tables
     comparisons = [compare(table, options) for table in shown]
-    files = _texts(tables, shown, comparisons) | _pictures(shown, comparisons)
+    histories = read_histories(shown[-1])
+    files = _texts(tables, shown, comparisons) | _pictures(shown, comparisons, histories)
     for name, content in files.items():
         replace_file(folder / name, content)
-    page = _page(sweeps, shown, comparisons, files, folder)
+    page = _page(sweeps, shown, comparisons, files, folder, histories)
     return replace_file(folder / "index.html", page.encode())
 
 
@@ -81,14 +92,17 @@ def _texts(
     return {name: text.encode() for name, text in texts.items()}
 
 
-def _pictures(shown: list[Table], comparisons: list[Comparison]) -> dict[str, bytes]:
+def _pictures(
+    shown: list[Table], comparisons: list[Comparison], histories: Histories
+) -> dict[str, bytes]:
     table = shown[-1]
-    histories = read_histories(table)
     diagrams = draw(_titled(shown, comparisons))
     return {
         "critical_difference.png": _file(diagrams, "png"),
         "critical_difference.svg": _file(diagrams, "svg"),
+        "weights.png": _file(plot_weights(table), "png"),
         "losses.png": _file(plot_losses(table, histories), "png"),
+        "constant.png": _file(plot_constant(table, histories), "png"),
         "deaths.png": _file(plot_deaths(table, histories), "png"),
         "deaths.gif": animate_deaths(table, histories),
     }
@@ -113,9 +127,11 @@ def _page(
     comparisons: list[Comparison],
     files: dict[str, bytes],
     folder: Path,
+    histories: Histories,
 ) -> str:
     """The page; its template decides on words, order and looks."""
     everything = shown[-1]
+    differences = paired_differences(everything)
     wins = {name: won for name, won in everything.weight_wins().items() if won and name != "none"}
     runs = [(sweep, record) for sweep in sweeps for record in sweep.records]
     ended = [record for sweep in sweeps for record in sweep.grid_records]
@@ -131,6 +147,13 @@ def _page(
         ended=len(ended),
         counts=Counter(verdict(record).status for record in ended),
         time=_time(sum((record.seconds for _, record in runs), start=0.0)),
+        differences=differences,
+        seed_sentences=seed_sentences(differences) if differences else [],
+        per_seed=counted(choices_per_seed(everything)),
+        matrix=pairwise_matrix(everything, comparisons[-1].options),
+        times=step_times(everything, histories),
+        made=made_by(record for _, record in runs),
+        commands=[command for sweep in sweeps for command in read_commands(sweep.path)],
         wins=wins,
         won_weights=sorted({weight for won in wins.values() for weight in won}),
         redundant=redundant_rows(everything),

@@ -3,8 +3,9 @@
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,9 +24,9 @@ Cell = tuple[str, str]  # network, regulariser
 class Choice(NamedTuple):
     """The weight that is best on the validation set, and what its runs reached.
 
-    `validation`, `validation_loss`, `test`, `initial_test` and `best_iteration` are means over the
-    completed seeds of the weight; `best` is its seed with the best validation accuracy, and
-    `verdicts` says what became of each seed.
+    `validation`, `validation_loss`, `test`, `initial_test`, `best_iteration` and `train` are means
+    over the completed seeds of the weight; `best` is its seed with the best validation accuracy,
+    `verdicts` says what became of each seed, and `tests` is the test accuracy by seed.
     """
 
     weight: float
@@ -37,6 +38,13 @@ class Choice(NamedTuple):
     seeds: tuple[int, ...]
     best: Record
     verdicts: tuple[str, ...] = (COMPLETED,)
+    train: float = math.nan
+    tests: Mapping[int, float] = MappingProxyType({})
+
+    @property
+    def gap(self) -> float:
+        """How much more accurate it is on the train examples than on the test examples."""
+        return self.train - self.test
 
     @property
     def verdict(self) -> str:
@@ -69,6 +77,7 @@ class Table:
         diverged: how many runs diverged, by (network, regulariser).
         collapsed: how many runs collapsed, likewise.
         worse: how many runs are worse than untrained, likewise.
+        records: all runs, likewise.
     """
 
     title: str
@@ -78,6 +87,7 @@ class Table:
     diverged: Counter[Cell]
     collapsed: Counter[Cell] = field(default_factory=Counter)
     worse: Counter[Cell] = field(default_factory=Counter)
+    records: dict[Cell, tuple[Record, ...]] = field(default_factory=dict)
 
     def accuracies(self) -> Float[np.ndarray, "rows columns"]:
         """Test accuracies as fractions, NaN where no run completed."""
@@ -128,14 +138,15 @@ def tabulate(sweep: SweepFolder) -> Table:
             counts[verdict(record).status][cell] += 1
     found = {cell: choice for cell, choice in choices.items() if choice is not None}
     wrong = (counts[status] for status in (DIVERGED, COLLAPSED, WORSE))
-    return Table(sweep.title, sweep.regularisers, sweep.networks, found, *wrong)
+    runs = {cell: tuple(group) for cell, group in groups.items()}
+    return Table(sweep.title, sweep.regularisers, sweep.networks, found, *wrong, runs)
 
 
 def combine(tables: Sequence[Table]) -> Table:
     """The tables side by side; a column is named `table/network`, rows come as first met."""
     rows = dict.fromkeys(name for table in tables for name in table.regularisers)
 
-    def joined(parts: Iterable[dict[Cell, Any]]) -> dict[Cell, Any]:
+    def joined(parts: Iterable[Mapping[Cell, Any]]) -> dict[Cell, Any]:
         return {
             (f"{table.title}/{network}", regulariser): value
             for table, part in zip(tables, parts, strict=True)
@@ -150,6 +161,7 @@ def combine(tables: Sequence[Table]) -> Table:
         Counter(joined(table.diverged for table in tables)),
         Counter(joined(table.collapsed for table in tables)),
         Counter(joined(table.worse for table in tables)),
+        joined(table.records for table in tables),
     )
 
 
@@ -168,6 +180,8 @@ def _summary(weight: float, records: list[Record]) -> Choice:
         seeds=tuple(record.seed for record in records),
         best=max(records, key=lambda record: record.accuracy.trained.validation),
         verdicts=tuple(verdict(record).status for record in records),
+        train=mean([accuracy.train for accuracy in trained]),
+        tests={record.seed: record.accuracy.trained.test for record in records},
     )
 
 

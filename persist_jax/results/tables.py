@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from persist_jax.results.conclusions import pairwise_matrix
 from persist_jax.results.escape import latex, markdown
+from persist_jax.results.seeds import choices_per_seed, paired_differences, spread
 from persist_jax.results.selection import Choice, Table
 from persist_jax.results.statistics import Comparison, describe
+from persist_jax.store import ReportOptions
 
 COLUMNS = (
     "sweep",
@@ -23,6 +26,8 @@ COLUMNS = (
     "test_accuracy",
     "initial_test_accuracy",
     "best_iteration",
+    "train_accuracy",
+    "test_deviation",
     "seeds",
     "diverged",
     "collapsed",
@@ -40,7 +45,7 @@ def csv_text(tables: Sequence[Table]) -> str:
         for network in table.networks:
             for regulariser in table.regularisers:
                 choice = table.choices.get((network, regulariser))
-                values = [None] * 6 if choice is None else list(_numbers(choice).values())
+                values = [None] * 8 if choice is None else list(_numbers(choice).values())
                 seeds = 0 if choice is None else len(choice.seeds)
                 counts = _counts(table, (network, regulariser)).values()
                 verdict = None if choice is None else choice.verdict
@@ -73,23 +78,34 @@ def latex_text(tables: Sequence[Table]) -> str:
         parts.append(r"\midrule")
         for name, cells in percentages(table):
             shown = [rf"\textbf{{{text}}}" if best else text for text, best in cells]
+            shown = [text.replace("±", r"$\pm$") for text in shown]
             parts.append(_latex_row([latex(name), *shown]))
         parts.extend([r"\bottomrule", r"\end{tabular}", ""])
     return "\n".join(parts)
 
 
 def percentages(table: Table) -> Iterator[tuple[str, list[tuple[str, bool]]]]:
-    """The rows of a table as text in percent, each cell with whether it is its column's best."""
+    """The rows of a table as text in percent, each cell with whether it is its column's best.
+
+    With several seeds a cell is their mean and standard deviation.
+    """
     cells = np.round(100 * table.accuracies(), 2)
     best = np.max(cells, axis=0, where=~np.isnan(cells), initial=-1.0)
     for name, row in zip(table.regularisers, cells, strict=True):
         yield (
             name,
             [
-                ("–" if math.isnan(value) else f"{value:.2f}", bool(value == top))
-                for value, top in zip(row, best, strict=True)
+                (_with_spread(value, table.choices.get((network, name))), bool(value == top))
+                for network, value, top in zip(table.networks, row, best, strict=True)
             ],
         )
+
+
+def _with_spread(value: float, choice: Choice | None) -> str:
+    if math.isnan(value):
+        return "–"
+    deviation = None if choice is None else spread(list(choice.tests.values()))
+    return f"{value:.2f}" + ("" if deviation is None else f" ± {100 * deviation:.2f}")
 
 
 def statistics_json(tables: Sequence[Table], comparisons: Sequence[Comparison]) -> str:
@@ -131,7 +147,26 @@ def _entry(table: Table, comparison: Comparison) -> dict[str, Any]:
         "p_values": None if c.p_values is None else _named_matrix(c.regularisers, c.p_values),
         "critical_distance": c.critical_distance,
         "groups": [list(group) for group in c.groups],
+        "paired_differences": [difference._asdict() for difference in paired_differences(table)],
+        "choices_per_seed": [choice._asdict() for choice in choices_per_seed(table)],
+        "pairs": _pairs(table, c.options),
         "sentences": describe(c),
+    }
+
+
+def _pairs(table: Table, options: ReportOptions) -> dict[str, Any] | None:
+    matrix = pairwise_matrix(table, options)
+    if matrix is None:
+        return None
+    pairs = [
+        pair._asdict() | {"probabilities": pair.probabilities._asdict()} for pair in matrix["pairs"]
+    ]
+    return {
+        "unit": matrix["unit"],
+        "equivalence": options.equivalence,
+        "correction": options.correction,
+        "pairs": pairs,
+        "sentences": matrix["sentences"],
     }
 
 
@@ -144,8 +179,13 @@ def _numbers(choice: Choice) -> dict[str, float | None]:
         "test_accuracy": choice.test,
         "initial_test_accuracy": choice.initial_test,
         "best_iteration": choice.best_iteration,
+        "train_accuracy": choice.train,
+        "test_deviation": spread(list(choice.tests.values())),
     }
-    return {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+    return {
+        name: value if value is not None and math.isfinite(value) else None
+        for name, value in numbers.items()
+    }
 
 
 def _counts(table: Table, cell: tuple[str, str]) -> dict[str, int]:

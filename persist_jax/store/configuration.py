@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, field_validator
 
 from persist_jax.store.files import read_json, replace_json
 from persist_jax.store.run import is_folder_name, runs_folder
-from persist_jax.validation import Count, Given, Positive, Size, shortened
+from persist_jax.validation import Count, Given, Positive, Share, Size, shortened
 
 CONFIG_FILE = "config.json"
 # Fields that decide what is run, where, and how it is shown, but not what a run's result is.
@@ -50,11 +50,13 @@ class ReportOptions(Given):
         significance: the level of the tests.
         test: of the pairs, after Friedman's.
         correction: for the number of pairs, of Wilcoxon's test.
+        equivalence: accuracies that differ by less are as good as each other, in fractions of 1.
     """
 
     significance: Annotated[float, Field(gt=0, lt=1)] = 0.05
     test: Literal["nemenyi", "wilcoxon"] = "nemenyi"
     correction: Literal["holm", "bonferroni"] = "holm"
+    equivalence: Share = 0.005
 
 
 class Configuration(Given):

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 FILES = {
     "index.html", "accuracies.csv", "accuracies.md", "accuracies.tex", "statistics.json",
     "critical_difference.png", "critical_difference.svg", "critical_difference.tex", "losses.png",
-    "deaths.png", "deaths.gif",
+    "deaths.png", "deaths.gif", "weights.png", "constant.png",
 }  # fmt: skip
 
 
@@ -35,7 +35,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attributes):
         self.tags.add(tag)
         self.sources += [value for name, value in attributes if name in ("src", "href")]
-        if tag not in ("meta", "img"):
+        if tag not in ("meta", "img", "br"):
             self.open.append(tag)
 
     def handle_endtag(self, tag):
@@ -71,7 +71,7 @@ def test_the_page_needs_nothing_else(report):
     text = (report / "index.html").read_text()
     page = Page(text)
     assert page.open == []
-    assert len(page.sources) == 4
+    assert len(page.sources) == 6
     assert all(source.startswith("data:image/") for source in page.sources)
     assert "script" not in page.tags and "link" not in page.tags
     assert not re.search(r"https?://|@import|url\(", text)
@@ -111,7 +111,8 @@ def test_tables_agree_with_each_other(report):
         "sweep": "mnist", "network": "mlp_0", "regulariser": "t1", "weight": "0.01",
         "validation_loss": "0.5", "initial_test_accuracy": "0.1", "best_iteration": "80.0",
         "seeds": "1", "diverged": "0", "collapsed": "0", "worse_than_untrained": "0",
-        "verdict": "completed", "validation_accuracy": rows[1]["validation_accuracy"],
+        "verdict": "completed", "train_accuracy": "0.9", "test_deviation": "",
+        "validation_accuracy": rows[1]["validation_accuracy"],
         "test_accuracy": rows[1]["test_accuracy"],
     }  # fmt: skip
 
@@ -145,8 +146,8 @@ def test_text_of_a_run_or_a_config_is_escaped(tmp_path, sweeps):
 
 def _counts(constant, least):
     deaths = [least, 0.2, 0.3, 0.4, 1.0]
-    counts = {"neurons": 60, "constant": constant, "clusters": 2, "clustered": 7, "deaths": deaths}
-    return counts
+    counts = {"neurons": 60, "constant": constant, "clusters": 2, "clustered": 7}
+    return counts | {"deaths": deaths, "mean_correlation": 0.25}
 
 
 def test_what_is_redundant_is_a_table(tmp_path, sweeps):
@@ -162,7 +163,7 @@ def test_what_is_redundant_is_a_table(tmp_path, sweeps):
     assert "joined by |corr|\N{NO-BREAK SPACE}≥\N{NO-BREAK SPACE}0.9," in Page(text).text
     section = text[text.index("What is redundant") : text.index("All runs")]
     rows = [re.findall("<td[^>]*>([^<]*)</td>", row) for row in section.split("<tr")[2:]]
-    shared = ["2", "7"], ["0.200", "0.300", "0.400", "1.000"]
+    shared = ["2", "7"], ["0.200", "0.300", "0.400", "1.000", "0.250"]
     assert rows == [
         ["mlp_0", "untrained", "60", "3", *shared[0], "0.125", *shared[1]],
         ["mlp_0", "none", "60", "4", *shared[0], "0.062", *shared[1]],

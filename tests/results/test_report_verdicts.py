@@ -85,7 +85,7 @@ def test_what_went_wrong_stands_before_what_did_not(page):
 
 def test_a_chosen_weight_that_collapsed_is_marked_where_it_is_chosen(page, collapsed):
     rows = {row[1]: row for row in _rows(page, ">Chosen weights<", "<h3>")}
-    assert {name: (row[2], row[9], row[10]) for name, row in rows.items()} == {
+    assert {name: (row[2], row[10], row[11]) for name, row in rows.items()} == {
         "none": ("0", "", ""), "t1": ("5", "1", "collapsed"), "t2": ("1", "1", ""),
         "l2": ("1", "", "worse than untrained"),
     }  # fmt: skip

@@ -1,0 +1,67 @@
+"""Pairs of regularisers against SciPy, baycomp and examples worked by hand."""
+
+import baycomp
+import numpy as np
+import pytest
+from scipy import stats
+
+from persist_jax.results.pairwise import (
+    compare_pairs,
+    rank_biserial,
+    signed_rank_probabilities,
+)
+from tests.results.test_statistics import DEMSAR
+
+
+def test_the_effect_size_is_that_of_wilcoxons_statistic():
+    """SciPy's W+ is the sum of the ranks of the positive differences."""
+    differences = np.random.default_rng(0).normal(0.3, 1, size=(8, 11)).round(1)
+    for values in differences:
+        counted = values[values != 0]
+        total = len(counted) * (len(counted) + 1) / 2
+        plus = stats.wilcoxon(values, alternative="greater").statistic
+        assert rank_biserial(values) == pytest.approx((2 * plus - total) / total)
+
+
+def test_the_effect_size_by_hand():
+    # |d| 2 2 5 6 have ranks 1.5 1.5 3 4: 1.5 + 3 + 4 above, 1.5 below.
+    assert rank_biserial(np.array([2.0, -2.0, 0.0, 5.0, 6.0])) == pytest.approx(7 / 10)
+    assert rank_biserial(np.zeros(3)) == 0 and rank_biserial(np.array([-1.0])) == -1
+
+
+@pytest.mark.parametrize("equivalence", [0.0, 0.01])
+def test_probabilities_are_those_of_baycomp(equivalence):
+    for i, j in ((0, 1), (0, 3), (1, 2), (2, 3)):
+        theirs = baycomp.SignedRankTest.probs(
+            DEMSAR[i], DEMSAR[j], equivalence, nsamples=20_000, random_state=1
+        )
+        worse, *between, better = theirs[::-1]
+        ours = signed_rank_probabilities(DEMSAR[i] - DEMSAR[j], equivalence)
+        assert ours.better == pytest.approx(better, abs=0.015)
+        assert ours.worse == pytest.approx(worse, abs=0.015)
+        assert ours.equivalent == pytest.approx(sum(between), abs=0.015)
+        assert sum(ours) == pytest.approx(1)
+
+
+def test_probabilities_of_the_extremes():
+    assert signed_rank_probabilities(np.full(20, 0.1), 0.01).better > 0.999
+    assert signed_rank_probabilities(np.zeros(20), 0.01).equivalent > 0.999
+    # The prior's difference of 0 alone is on neither side.
+    assert signed_rank_probabilities(np.full(20, -0.1), 0.0).worse == 1
+    # Differences on the border count half on both sides.
+    border = signed_rank_probabilities(np.full(40, 0.01), 0.01)
+    assert border.better == pytest.approx(0, abs=0.01) and border.equivalent > 0.9
+
+
+def test_every_pair_once_and_the_earlier_one_first():
+    pairs = compare_pairs(("a", "b", "c", "d"), DEMSAR, equivalence=0.01)
+    assert [(p.first, p.second) for p in pairs] == [*zip("aaabbc", "bcdcdd", strict=True)]
+    first = pairs[0]
+    differences = DEMSAR[0] - DEMSAR[1]
+    assert first.difference == pytest.approx(differences.mean())
+    assert (first.wins, first.ties, first.losses) == (2, 2, 10)
+    raw = [stats.wilcoxon(DEMSAR[i], DEMSAR[j]).pvalue for i in range(4) for j in range(i + 1, 4)]
+    # Holm by hand: sorted, times 6, 5, ..., 1, never falling, at most 1.
+    order = np.argsort(raw)
+    held = np.maximum.accumulate(np.sort(raw) * np.arange(6, 0, -1)).clip(max=1)
+    np.testing.assert_allclose(np.array([p.p_value for p in pairs])[order], held)
