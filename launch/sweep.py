@@ -8,6 +8,13 @@ from pathlib import Path
 
 from launch.command_line import INTERRUPTION, fail, flags, run
 from launch.configuration_file import define_config, loading, read_given
+from launch.distributed import (
+    check_distributed,
+    company,
+    define_distributed,
+    is_below,
+    run_below,
+)
 from launch.executor_flags import define_executor
 
 define_config("A file of configs/.", lock_config=False, accept_new_attributes=True)
@@ -23,24 +30,36 @@ PROFILE = flags.DEFINE_bool(
     "profile", False, "Profile the second epoch of the first group, into DIR/profile."
 )
 CHOSEN_EXECUTOR = define_executor()
+DISTRIBUTED = define_distributed()
 flags.mark_flag_as_required("config")
 
 
 def main() -> int:
     # After the flags, so that --help and a mistyped one answer at once.
-    from filelock import FileLock, Timeout
-
-    from persist_jax.store.sweep_folder import lock_path
     from persist_jax.sweep.executors import choose_executor
     from persist_jax.sweep.host_devices import use_cores, use_nothing
-    from persist_jax.sweep.run import describe
 
     if TENSORBOARD.value:
         from persist_jax.store import event_files  # noqa: F401  # says what is missing, before all
+    wanted = DISTRIBUTED()
+    if wanted.distributed and not is_below():
+        return run_below()
     name, parameters = CHOSEN_EXECUTOR()
     executor = choose_executor(name, parameters)
     config, notices = read_given()
     (use_cores(config) if name == "local" else use_nothing())
+    if not wanted.distributed:
+        return _here(config, notices, executor)
+    check_distributed(config, name)
+    return _together(wanted, config, lambda: _here(config, notices, executor))
+
+
+def _here(config, notices, executor) -> int:
+    from filelock import FileLock, Timeout
+
+    from persist_jax.store.sweep_folder import lock_path
+    from persist_jax.sweep.run import describe
+
     workdir = Path(WORKDIR.value or f"runs/{config.name}")
     for line in (*notices, *describe(config, workdir)):
         print(line, flush=True)
@@ -52,6 +71,26 @@ def main() -> int:
             return (_dry_run if DRY_RUN.value else _sweep)(config, workdir, executor)
     except Timeout:
         return fail(f"workdir: {workdir} is in use by another sweep")
+
+
+def _together(wanted, config, sweep) -> int:
+    """The first of several processes has the folder, the others train what it tells."""
+    from persist_jax.sweep.distributed import join, leads, leave, most
+    from persist_jax.sweep.follow import follow_sweep, lead
+
+    join(**wanted.parameters)
+    with company():
+        if leads():
+            status = sweep()
+            lead(None)
+        else:
+            _use_programs(config)
+            with INTERRUPTION.deferred() as must_stop:
+                follow_sweep(must_stop)
+            status = INTERRUPTION.status
+        status = most(status)
+        leave()
+    return status
 
 
 def _dry_run(config, workdir: Path, executor) -> int:
@@ -78,36 +117,46 @@ def _dry_run(config, workdir: Path, executor) -> int:
 
 
 def _sweep(config, workdir: Path, executor) -> int:
-    from persist_jax.data import cache_folder
     from persist_jax.results.report import write_report
     from persist_jax.results.verdict import notice
     from persist_jax.store import read_results
     from persist_jax.store.commands import note_command
     from persist_jax.store.configuration import settle
-    from persist_jax.sweep.compilation_cache import use_compilation_cache
     from persist_jax.sweep.experiment import load_experiment, places
+    from persist_jax.sweep.follow import lead
     from persist_jax.sweep.reading import defaults
     from persist_jax.sweep.run import describe_training, run_sweep
 
-    programs = cache_folder(config.dataset.get("cache")) if COMPILATION_CACHE.value else None
-    if programs:
-        use_compilation_cache(programs)
+    programs = _use_programs(config)
     experiment = load_experiment(config)
     settle(experiment.config, workdir, places(config), defaults(config))
     note_command(workdir, ["python", *sys.orig_argv[1:]])
     for line in describe_training(experiment, here=CHOSEN_EXECUTOR()[0] == "local"):
         print(line, flush=True)
+    lead(experiment.config)
     how = {"tensorboard": TENSORBOARD.value, "profile": PROFILE.value}
     how |= {"executor": executor, "prepare": loading(), "programs": programs}
     with INTERRUPTION.deferred() as must_stop:
         finished = run_sweep(experiment.config, workdir, must_stop, **how)
     if not finished:
         print(f"Saved. The same command goes on from here: {workdir}")
-        INTERRUPTION.end()
+        return INTERRUPTION.status
     print(f"Report: {write_report([workdir], options=config.report)}")
     if line := notice(read_results(workdir)):
         print(line)
     return 0
+
+
+def _use_programs(config) -> Path | None:
+    """Take programs from the cache folder, and keep them there; the folder, if that is wanted."""
+    from persist_jax.data import cache_folder
+    from persist_jax.sweep.compilation_cache import use_compilation_cache
+
+    if not COMPILATION_CACHE.value:
+        return None
+    cache = cache_folder(config.dataset.get("cache"))
+    use_compilation_cache(cache)
+    return cache
 
 
 if __name__ == "__main__":

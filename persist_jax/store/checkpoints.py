@@ -51,7 +51,7 @@ class Checkpoints:
         """
         folder = self.folder / str(name)
         self.folder.mkdir(parents=True, exist_ok=True)
-        checkpointer = orbax.checkpoint.Checkpointer(orbax.checkpoint.StandardCheckpointHandler())
+        checkpointer = _checkpointer()
         arguments = orbax.checkpoint.args.StandardSave(_plain(tree))
         try:
             with _quiet_on_failure():
@@ -83,7 +83,7 @@ class Checkpoints:
             ValueError: one line that names the file or folder that does not hold.
         """
         self.check(name)
-        checkpointer = orbax.checkpoint.Checkpointer(orbax.checkpoint.StandardCheckpointHandler())
+        checkpointer = _checkpointer()
         arguments = orbax.checkpoint.args.StandardRestore(_plain(like))
         try:
             plain = checkpointer.restore(self.folder / str(name), args=arguments)
@@ -110,6 +110,18 @@ class Checkpoints:
             for unfinished in self.folder.glob(pattern):
                 shutil.rmtree(unfinished)
         discard_unfinished(self.folder)
+
+
+def _checkpointer() -> orbax.checkpoint.Checkpointer:
+    """Of this process: where several train a run, the others neither write nor wait."""
+    here = jax.process_index()
+    alone = orbax.checkpoint.options.MultiprocessingOptions(
+        primary_host=here, active_processes={here}, barrier_sync_key_prefix=f"process{here}"
+    )
+    return orbax.checkpoint.Checkpointer(
+        orbax.checkpoint.StandardCheckpointHandler(multiprocessing_options=alone),
+        multiprocessing_options=alone,
+    )
 
 
 def _read_stamps(path: Path) -> dict[str, tuple[int, int]]:

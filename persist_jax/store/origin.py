@@ -8,7 +8,8 @@ class Origin(Fields):
 
     Attributes:
         device: kind of the devices, as "cpu (AMD EPYC)" or "NVIDIA H100".
-        devices: how many trained.
+        devices: how many trained, in all processes.
+        processes: how many they belonged to.
         cores: how many this process might use.
         versions: of Python and of the packages that compute, by name.
         revision: the git revision of the code, with "-dirty" if it was changed; null where the
@@ -18,6 +19,7 @@ class Origin(Fields):
 
     device: str
     devices: Size
+    processes: Size = 1
     cores: Size
     versions: dict[str, str]
     revision: str | None

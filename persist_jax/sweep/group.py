@@ -11,6 +11,7 @@ from typing import NamedTuple
 from persist_jax.store.configuration import Configuration
 from persist_jax.store.lease import lease
 from persist_jax.store.sweep_folder import profile_folder
+from persist_jax.sweep.distributed import most, several
 from persist_jax.sweep.experiment import load_experiment
 from persist_jax.sweep.grid import Group
 from persist_jax.sweep.group_on_disk import GroupOnDisk
@@ -18,6 +19,7 @@ from persist_jax.sweep.memory import FAILED, halve, ran_out, too_large
 from persist_jax.sweep.origin import origin_of
 from persist_jax.sweep.profiling import profiled
 from persist_jax.sweep.saved import read_saved
+from persist_jax.sweep.start import share_start
 from persist_jax.sweep.watching import Watcher
 
 
@@ -64,7 +66,8 @@ def train_group(
         try:
             return _train(config, group, workdir, profile=profile, **how)
         except FAILED as error:
-            if not ran_out(error):
+            # The others could not know that two halves train from here.
+            if not ran_out(error) or several():
                 raise
         # Outside of the handler, which would keep the arrays of that attempt alive.
         halves = halve(group, workdir)
@@ -92,23 +95,24 @@ def _train(
     disk = GroupOnDisk(
         programs, experiment.diagnosis(group.network), group, workdir, origin
     )
-    cohort = disk.start(lambda run: experiment.programs(run.network, run.regulariser))
+    start = share_start(group, disk.start(lambda r: experiment.programs(r.network, r.regulariser)))
+    cohort = start.cohort(programs, group)
+    disk.begin(cohort, start.initial_accuracies(cohort))
     folders = {run: disk.folders[run] for run in cohort.training}
     second = cohort.epoch + 1
     with Watcher(Path(workdir), folders, cohort.epoch, tensorboard=tensorboard) as watcher:
         while cohort.training:
             with _profiled(group, workdir, profile and cohort.epoch == second):
                 rows = cohort.train_epoch()
-            last = cohort.epoch >= options.epochs
+            ended = cohort.ended(rows)
             disk.append(rows)
             watcher.append(cohort.epoch, rows)
-            ended = [run for run, row in rows.items() if row.ended or last]
-            disk.finish(cohort, ended)
+            disk.finish(cohort, cohort.accuracies(start.unrecorded(ended)))
             cohort.end(ended)
             losses = [row.validation_loss for row in rows.values()]
             loss = min(filter(math.isfinite, losses), default=math.nan)
             report(Progress(cohort.epoch, options.epochs, len(cohort.training), loss))
-            stop = must_stop()
+            stop = bool(most(must_stop()))
             if cohort.training and (stop or cohort.epoch % options.checkpoint_every == 0):
                 disk.save(cohort)
                 if stop:

@@ -3,7 +3,7 @@
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from persist_jax.store.record import Accuracy, has_result, write_result
 from persist_jax.sweep.diagnosis import Diagnosis
 from persist_jax.sweep.grid import Group
 from persist_jax.sweep.saved import Saved, read_saved
+from persist_jax.sweep.start import Start
 from persist_jax.training.cohort import Cohort, Row, outcome
 from persist_jax.training.programs import Programs
 from persist_jax.training.state import Best, LaneState
@@ -55,38 +56,49 @@ class GroupOnDisk:
         # Runs of one seed start alike, whatever their weight.
         self._initial_state = functools.cache(programs.start)
 
-    def start(self, regularised: Callable) -> Cohort:
-        """The cohort as it was left, or before its first epoch.
+    def start(self, regularised: Callable) -> Start:
+        """The group as it was left, or before its first epoch.
 
         Args:
             regularised: the programs that a run of the grid was trained with.
         """
         saved = read_saved(self._group, self._workdir)
+        self._begun = saved is not None
         began = self._group.continued_at or 0
         epoch = saved.state.epoch if saved else began
         self._finished = [has_result(folder) for folder in self.folders]
         unfinished = tuple(run for run, done in enumerate(self._finished) if not done)
-        training = saved.training if saved else unfinished
         states = {
             run: self._load(run, epoch) if epoch > began else self._fresh(run, regularised)
-            for run in training
+            for run in (saved.training if saved else unfinished)
         }
         if saved:
             self._go_on(saved)
+        self._saved_at = epoch
+        self._best_epochs = {run: int(state.best.epoch) for run, state in states.items()}
+        return Start(
+            epoch,
+            states,
+            tuple(self._finished),
+            slots=saved.state.slots if saved else None,
+            initial=saved.state.initial if saved else None,
+        )
+
+    def begin(self, cohort: Cohort, initial: tuple[Accuracy, ...]) -> None:
+        """Be ready for the first epoch, and have the group's file there from now on.
+
+        Args:
+            cohort: at its start.
+            initial: accuracy of each run before training.
+        """
         self._history = {
-            run: GrowingHistory(folder, epoch)
+            run: GrowingHistory(folder, cohort.epoch)
             for run, folder in enumerate(self.folders)
             if not self._finished[run]
         }
-        slots = saved.state.slots if saved else None
-        weights = [run.weight for run in self._group.runs]
-        cohort = Cohort(self._programs, weights, states, slots=slots, epoch=epoch)
-        self._saved_at = epoch
-        self._best_epochs = {run: int(state.best.epoch) for run, state in states.items()}
-        self._initial = saved.state.initial if saved else self._initial_accuracies(cohort)
-        if training and not saved:
+        self._initial = initial
+        if cohort.training and not self._begun:
             self._write(cohort)
-        return cohort
 
     def append(self, rows: dict[int, Row]) -> None:
         """Keep what an epoch adds to the histories."""
@@ -94,10 +106,14 @@ class GroupOnDisk:
             if run in self._history:
                 self._history[run].append(row.history)
 
-    def finish(self, cohort: Cohort, ended: list[int]) -> None:
-        """Write the results of runs that have ended."""
-        wanted = [run for run in ended if not self._finished[run]]
-        for run, trained in cohort.accuracies(wanted).items():
+    def finish(self, cohort: Cohort, accuracies: Mapping[int, Mapping[str, float]]) -> None:
+        """Write the results of runs that have ended.
+
+        Args:
+            cohort: in which their states still are.
+            accuracies: of these runs, on each part of the data.
+        """
+        for run, trained in accuracies.items():
             folder, state = self.folders[run], cohort.state(run)
             Checkpoints(folder).save(BEST, state.best.variables)
             rows = self._history[run].finish()
@@ -182,8 +198,3 @@ class GroupOnDisk:
             opt_state=state.opt_state,
             best=best,
         )
-
-    def _initial_accuracies(self, cohort: Cohort) -> tuple[Accuracy, ...]:
-        found = cohort.accuracies(cohort.training)
-        nothing = dict.fromkeys(Accuracy.model_fields)
-        return tuple(Accuracy(**found.get(run, nothing)) for run in range(len(self.folders)))

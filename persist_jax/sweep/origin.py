@@ -6,6 +6,7 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
+import jax
 import joblib
 
 from persist_jax.store.configuration import fixed_checksum
@@ -23,6 +24,7 @@ def origin_of(experiment: Experiment, network: str, regulariser: str) -> Origin:
     return Origin(
         device=_kind(devices[0]),
         devices=len(devices),
+        processes=jax.process_count(),
         cores=joblib.cpu_count(),
         versions={"python": platform.python_version()} | _versions(),
         revision=_revision(),

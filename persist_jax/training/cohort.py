@@ -89,6 +89,11 @@ class Cohort:
         self.epoch += 1
         return rows
 
+    def ended(self, rows: Mapping[int, Row]) -> list[int]:
+        """The runs that train no further after the epoch of these rows."""
+        last = self.epoch >= self._programs.options.epochs
+        return [run for run, row in rows.items() if row.ended or last]
+
     def accuracies(self, runs: Iterable[int]) -> dict[int, dict[str, float]]:
         """Accuracy of runs with their best weights so far, on each part of the data."""
         runs = list(runs)

@@ -21,7 +21,8 @@ class Layout:
     """How lanes lie on devices: `(devices, lanes on each)` in front of every array.
 
     Attributes:
-        devices: the devices that train.
+        devices: the devices that train. Where they belong to several processes, each of these has
+            the arrays of its own ones.
         parallel: `"lanes"`: each device has its own lanes. `"batch"`: every device has all lanes
             and a share of every batch.
         lane_strategy: `"vmap"`: lanes of one device advance together; `"map"`: one after another.
@@ -42,6 +43,17 @@ class Layout:
         """The axis over which a batch is shared out."""
         return AXIS if self.parallel == "batch" and len(self.devices) > 1 else None
 
+    @property
+    def own_devices(self) -> tuple[Any, ...]:
+        """Those of this process."""
+        here = jax.process_index()
+        return tuple(device for device in self.devices if device.process_index == here)
+
+    @property
+    def spans_processes(self) -> bool:
+        """Whether other processes have some of the devices."""
+        return len(self.own_devices) < len(self.devices)
+
     def lanes_for(self, runs: int) -> int:
         """The number of lanes, over all devices, of a program that trains so many runs."""
         if self.parallel == "batch":
@@ -59,7 +71,7 @@ class Layout:
 
     def replicate(self, tree: PyTree) -> PyTree:
         """The same on every device."""
-        count = len(self.devices)
+        count = len(self.own_devices)
         return self._put(
             jax.tree.map(lambda leaf: np.broadcast_to(leaf, (count, *np.shape(leaf))), tree)
         )
@@ -69,7 +81,7 @@ class Layout:
 
         Without a number of lanes: of what is the same for all, as `replicate` does.
         """
-        front = (len(self.devices),)
+        front = (len(self.own_devices),)
         if lanes is not None:
             front += (lanes if self.parallel == "batch" else lanes // len(self.devices),)
         return jax.tree.map(
@@ -122,7 +134,7 @@ class Layout:
 
     @property
     def _sharding(self) -> NamedSharding:
-        return NamedSharding(Mesh(np.asarray(self.devices), (AXIS,)), PartitionSpec(AXIS))
+        return NamedSharding(Mesh(np.asarray(self.own_devices), (AXIS,)), PartitionSpec(AXIS))
 
     def _put(self, tree: PyTree) -> PyTree:
         return jax.device_put(tree, self._sharding)
@@ -156,10 +168,12 @@ def make_layout(
         raise ValueError(f"parallel: {parallel!r} is not one of {', '.join(PARALLEL)}")
     if lane_strategy not in STRATEGIES:
         raise ValueError(f"lane_strategy: {lane_strategy!r} is not one of {', '.join(STRATEGIES)}")
-    present = jax.local_devices()
+    present = jax.devices() if parallel == "batch" else jax.local_devices()
     count = len(present) if devices is None else devices
     if not 1 <= count <= len(present):
         raise ValueError(f"devices: {count} asked for, this machine has {len(present)}")
+    if count < len(present) and jax.process_count() > 1 and parallel == "batch":
+        raise ValueError(f"devices: {count} asked for, but processes share all {len(present)}")
     if parallel == "batch" and batch_size % count:
         raise ValueError(f"train.batch_size: {batch_size} does not divide over {count} devices")
     if lane_strategy == "auto":

@@ -112,7 +112,11 @@ class Programs:
         with self._compiling:
             if (without, lanes) not in self._compiled:
                 program = self._train_without if without else self._train
-                self._compiled[without, lanes] = program.lower(*self._shapes(lanes)).compile()
+                # What is compiled ahead of its call takes the arrays of one process only.
+                ahead = not self.layout.spans_processes
+                self._compiled[without, lanes] = (
+                    program.lower(*self._shapes(lanes)).compile() if ahead else program
+                )
             return self._compiled[without, lanes]
 
     def accuracies(self, lanes: Lane, wanted: np.ndarray) -> dict[str, np.ndarray]:

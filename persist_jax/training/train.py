@@ -171,8 +171,7 @@ def train(
         latest = cohort.train_epoch()
         for run, row in latest.items():
             rows[run].append(row)
-        last = cohort.epoch >= options.epochs
-        ended = [run for run, row in latest.items() if row.ended or last]
+        ended = cohort.ended(latest)
         for run, accuracy in cohort.accuracies(ended).items():
             state = cohort.state(run)
             trained[run] = Trained(

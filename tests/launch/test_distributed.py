@@ -1,0 +1,175 @@
+"""The command as one of several processes that train each run together."""
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from filelock import FileLock
+
+from launch.distributed import LOST
+from persist_jax.store import read_history, read_results
+
+ROOT = Path(__file__).parents[2]
+OVERRIDES = {
+    "networks": "mlp_0",
+    "models.mlp_0.hidden": "12,8",
+    "regularisers": "none,t1",
+    "weights": "0.001",
+    "parallel": "batch",
+    "train.batch_size": "300",
+    "train.epochs": "8",
+    "train.patience": "1000",
+    "train.checkpoint_every": "2",
+    "train.snapshot_every": "3",
+}
+MANY = "--config.train.epochs=120"
+
+
+def _start(workdir, *flags, devices=2, **environment):
+    overrides = [f"--config.{name}={value}" for name, value in OVERRIDES.items()]
+    start = [sys.executable, "-m", "launch.sweep", "--config=configs/mnist.py:digits"]
+    return subprocess.Popen(
+        [*start, *overrides, f"--workdir={workdir}", *flags],
+        cwd=ROOT,
+        env=os.environ
+        | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+        | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _start_two(workdir, *flags):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    together = ("--distributed", f"--coordinator_address={address}", "--num_processes=2")
+    return [_start(workdir, *together, f"--process_id={i}", *flags) for i in range(2)]
+
+
+def _end(process, status=0):
+    out, error = process.communicate(timeout=300)
+    assert process.returncode == status, error
+    return out, error
+
+
+def _until_it_trains(workdir, processes):
+    started = time.monotonic()
+    while not any(len(path.read_bytes().splitlines()) > 5 for path in _epochs(workdir)):
+        assert all(process.poll() is None for process in processes)
+        assert time.monotonic() - started < 200
+        time.sleep(0.02)
+
+
+def _epochs(workdir):
+    return list((workdir / "runs/mlp_0/t1").glob("*/seed0/epochs.jsonl"))
+
+
+def _close(ours, theirs, **tolerances):
+    """To the bit, or to rounding; all but the clock and the origins."""
+    pairs = list(zip(read_results(ours), read_results(theirs), strict=True))
+    assert len(pairs) == 2
+    for one, other in pairs:
+        assert one.run == other.run and one.epochs == other.epochs
+        one, other = (dict(read_history(record.folder)) for record in (one, other))
+        assert one.keys() == other.keys()
+        for name in one.keys() - {"seconds"}:
+            np.testing.assert_allclose(one[name], other[name], **tolerances, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "flags, line",
+    [
+        (("--num_processes=2",), "--num_processes: belongs to --distributed"),
+        (("--distributed", "--executor=processes"), "--executor: 'processes' trains groups apart"),
+        (("--distributed", "--config.parallel=lanes"), "parallel: 'lanes' must be 'batch' with"),
+        (("--distributed",), "--distributed: coordinator_address should be defined."),
+        (("--distributed", "--num_processes=0"), "--num_processes=0: "),
+    ],
+)
+@pytest.mark.slow
+def test_what_processes_cannot_do_is_one_line(tmp_path, flags, line):
+    _, error = _end(_start(tmp_path, *flags), status=2)
+    assert error.count("\n") == 1 and line in error
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """As tasks of a SLURM job are started, which JAX finds in the environment."""
+    folder = tmp_path_factory.mktemp("two")
+    job = {"SLURM_JOB_ID": str(random.randrange(4000)), "SLURM_STEP_NODELIST": "localhost"}
+    job |= {"SLURM_NTASKS": "2", "SLURM_STEP_NUM_NODES": "1"}
+    tasks = [job | {"SLURM_PROCID": str(i), "SLURM_LOCALID": str(i)} for i in range(2)]
+    outs = [_end(process) for process in [_start(folder, "--distributed", **t) for t in tasks]]
+    assert "sharing each batch" in outs[0][0] and "on 4 devices" in outs[0][0]
+    assert outs[1] == ("", "") and outs[0][1] == ""
+    return folder
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one_with_as_many_devices_and_one_device(two, tmp_path):
+    """To rounding: between processes sums are taken in another order, as the origins say."""
+    for devices in (4, 1):
+        alone = tmp_path / str(devices)
+        _end(_start(alone, devices=devices))
+        _close(two, alone, rtol=1e-4, atol=1e-5)
+        assert [r.origins[0].processes for r in read_results(alone)] == [1, 1]
+    origins = [record.origins[0] for record in read_results(two)]
+    assert [(origin.processes, origin.devices) for origin in origins] == [(2, 4), (2, 4)]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    for process in _start_two(folder, MANY):
+        _end(process)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+def test_one_that_is_killed_ends_the_other_and_the_same_commands_go_on(
+    uninterrupted, tmp_path, victim
+):
+    processes = _start_two(tmp_path, MANY)
+    _until_it_trains(tmp_path, processes)
+    started = time.monotonic()
+    processes[victim].kill()
+    _, error = _end(processes[1 - victim], status=2)
+    assert error == f"{LOST}\n" and time.monotonic() - started < 60
+    for process in _start_two(tmp_path, MANY):
+        _end(process)
+    _close(tmp_path, uninterrupted, rtol=0)
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_stops_all_after_their_epoch(uninterrupted, tmp_path):
+    processes = _start_two(tmp_path, MANY)
+    _until_it_trains(tmp_path, processes)
+    processes[1].send_signal(signal.SIGINT)
+    outs = [_end(process, status=130) for process in processes]
+    assert "Saved. The same command goes on" in outs[0][0]
+    assert outs[1][1] == "Stopping after this epoch, which is saved; once more stops at once.\n"
+    for process in _start_two(tmp_path, MANY):
+        _end(process)
+    _close(tmp_path, uninterrupted, rtol=0)
+
+
+@pytest.mark.slow
+def test_what_is_wrong_with_the_folder_is_said_once(two):
+    other = "--config.train.optimiser.learning_rate=0.5"
+    first, second = (_end(process, status=2) for process in _start_two(two, other))
+    assert first[1].startswith("train.optimiser.learning_rate: 0.5, but ")
+    assert first[1].count("\n") == 1
+    assert second[1] == f"{LOST}\n"
+    with FileLock(two / "lock"):
+        first, second = (_end(process, status=2) for process in _start_two(two))
+    assert first[1] == f"workdir: {two} is in use by another sweep\n" and second[1] == ""
