@@ -65,7 +65,6 @@ setup(
             *EXPERIMENT,
             *PREPARE,
             *SLURM,
-            "baycomp>=1.0.3",
             "beartype>=0.19",
             "chex>=0.1.88",
             "equinox>=0.11",
