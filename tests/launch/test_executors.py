@@ -8,39 +8,35 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from persist_jax.store import read_history, read_results
+from persist_jax.store import read_results
+from persist_jax.store.configuration import read_config
+from tests.faults import small_sweep
 
-ROOT = Path(__file__).parents[2]
-OVERRIDES = {
-    "networks": "mlp_0,mlp_1",
-    "models.mlp_0.hidden": "12,8",
-    "models.mlp_1.hidden": "6",
-    "regularisers": "l2",
-    "weights": "0.001,0.1",
-    "devices": "1",
-    "train.batch_size": "300",
-    "train.epochs": "1000",
-    "train.patience": "1000",
-    "train.checkpoint_every": "400",
-}
+# Two groups of two lanes, which train for some seconds and are saved once.
+GROUPS = (
+    "--config.networks=mlp_0,mlp_1",
+    "--config.models.mlp_1.hidden=6",
+    "--config.train.epochs=1000",
+    "--config.train.patience=1000",
+    "--config.train.checkpoint_every=400",
+    "--config.train.snapshot_every=1000",
+)
 PROCESSES = ("--executor=processes", "--workers=2")
+SLURM = ("--executor=slurm", "--slurm_cluster=local")
+RAY = ("--executor=ray", "--ray_address=local", "--ray_num_cpus=2")
+SAMPLE = (
+    "--config=configs/pgdl.py",
+    "--config.regularisers=none,t1",
+    "--config.weights=0.01",
+    "--config.train.epochs=3",
+)
 pytestmark = pytest.mark.slow
 
 
 def _start(workdir, *flags):
-    overrides = [f"--config.{name}={value}" for name, value in OVERRIDES.items()]
-    start = [sys.executable, "-m", "launch.sweep", "--config=configs/mnist.py:digits"]
-    return subprocess.Popen(
-        [*start, *overrides, f"--workdir={workdir}", *flags],
-        cwd=ROOT,
-        env={name: value for name, value in os.environ.items() if name != "XLA_FLAGS"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return small_sweep.start(small_sweep.command(workdir, *GROUPS, *flags))
 
 
 def _end(process, status=0):
@@ -58,14 +54,9 @@ def alone(tmp_path_factory):
 
 def _same(ours, theirs):
     """To the bit, all but the clock and the origins."""
-    pairs = list(zip(read_results(ours), read_results(theirs), strict=True))
-    assert len(pairs) == 4
-    for one, other in pairs:
-        clock = {"seconds": None, "origins": None}
-        assert one.plain() | clock == other.plain() | clock
-        one, other = (dict(read_history(record.folder)) for record in (one, other))
-        for name in one.keys() - {"seconds"}:
-            np.testing.assert_array_equal(one[name], other[name], name)
+    assert len(read_results(ours)) == 4
+    ours, theirs = (small_sweep.left_by(read_config(folder), folder) for folder in (ours, theirs))
+    assert not small_sweep.differences(ours, theirs)
 
 
 def _until_both_train(process, workdir):
@@ -108,6 +99,28 @@ def test_a_killed_worker_is_named_and_the_others_go_on(alone, tmp_path):
     assert not list(tmp_path.rglob("*.json.lock"))
 
 
+@pytest.mark.parametrize("flags", [(), PROCESSES])
+def test_a_group_that_cannot_be_trained_is_named_and_the_others_go_on(alone, tmp_path, flags):
+    """Its folder is a file; its network takes 4 TB."""
+    in_the_way = tmp_path / "file" / "runs" / "mlp_0" / "l2"
+    in_the_way.parent.mkdir(parents=True)
+    in_the_way.touch()
+    huge = ("--config.models.mlp_0.hidden=1000000,1000000", "--config.train.sampling=0.0001")
+    for name, own, words in (
+        ("file", (), f": [Errno 17] File exists: '{in_the_way}'"),
+        ("memory", huge, ": out of memory: mlp_0 l2, one lane of n = 210 points"),
+    ):
+        _, error = _end(_start(tmp_path / name, *own, *flags), status=2)
+        *_, line, last = error.splitlines()
+        assert line.startswith(f"[1/2] mlp_0 l2{words}")
+        assert last.startswith("1 of 2 groups did not end: mlp_0 l2; the same command goes on")
+        assert {record.run.network for record in read_results(tmp_path / name)} == {"mlp_1"}
+    in_the_way.unlink()
+    out, error = _end(_start(tmp_path / "file", *flags))
+    assert "[1/1] mlp_0 l2: 1000 epochs" in out and not error
+    _same(tmp_path / "file", alone)
+
+
 def test_a_signal_stops_every_worker_after_its_epoch(alone, tmp_path):
     process = _start(tmp_path, *PROCESSES)
     _until_both_train(process, tmp_path)
@@ -138,7 +151,7 @@ def test_workers_end_with_a_sweep_that_ends_at_once(tmp_path, number):
 
 
 def test_jobs_that_make_room_are_queued_again_and_end_the_same(alone, tmp_path):
-    process = _start(tmp_path, "--executor=slurm", "--slurm_cluster=local")
+    process = _start(tmp_path, *SLURM)
     _until_both_train(process, tmp_path)
     jobs = _running("submitit.core._submit", str(tmp_path))
     assert len(jobs) == 2
@@ -153,7 +166,7 @@ def test_jobs_that_make_room_are_queued_again_and_end_the_same(alone, tmp_path):
 
 
 def test_a_signal_stops_jobs_by_the_sweeps_folder(alone, tmp_path):
-    process = _start(tmp_path, "--executor=slurm", "--slurm_cluster=local")
+    process = _start(tmp_path, *SLURM)
     _until_both_train(process, tmp_path)
     process.send_signal(signal.SIGTERM)
     out, _ = _end(process, status=143)
@@ -162,10 +175,25 @@ def test_a_signal_stops_jobs_by_the_sweeps_folder(alone, tmp_path):
     _same(tmp_path, alone)
 
 
-def test_tasks_of_ray_end_the_same(alone, tmp_path):
-    pytest.importorskip("ray")
-    _end(_start(tmp_path, "--executor=ray", "--ray_address=local", "--ray_num_cpus=2"))
-    _same(tmp_path, alone)
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory):
+    """A part of the embedded sample, by this process."""
+    folder = tmp_path_factory.mktemp("sample")
+    _end(small_sweep.start(_of_sample(folder)))
+    return folder
+
+
+def _of_sample(workdir, *flags):
+    """All cores for every group, one after another where they are in processes of their own."""
+    return [sys.executable, "-m", "launch.sweep", *SAMPLE, f"--workdir={workdir}", *flags]
+
+
+@pytest.mark.parametrize("flags", [("--executor=processes", "--workers=1"), SLURM, RAY])
+def test_the_sample_is_the_same_by_every_executor(sample, tmp_path, flags):
+    if flags is RAY:
+        pytest.importorskip("ray")
+    _end(small_sweep.start(_of_sample(tmp_path, *flags)))
+    _same(tmp_path, sample)
 
 
 def _node(*flags):
@@ -173,8 +201,8 @@ def _node(*flags):
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--num-cpus=1", "--block"]
     return subprocess.Popen(
         [*command, "--disable-usage-stats", *flags],
-        cwd=ROOT,
-        env={name: value for name, value in os.environ.items() if name != "XLA_FLAGS"},
+        cwd=small_sweep.ROOT,
+        env=small_sweep.environment(),
         start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

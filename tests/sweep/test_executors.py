@@ -17,9 +17,9 @@ from persist_jax.store.lease import GroupTaken, lease
 from persist_jax.sweep import groups, load_experiment, read_configuration, run_sweep, train_group
 from persist_jax.sweep import progress as progress_module
 from persist_jax.sweep.executors import choose_executor
+from persist_jax.sweep.executors.ending import Ending
 from persist_jax.sweep.executors.shares import shares
 from persist_jax.sweep.executors.view import View
-from persist_jax.sweep.executors.worker import Ending
 from persist_jax.sweep.group import Progress
 
 # A configuration file with a data set of its own, which every worker has to learn of.

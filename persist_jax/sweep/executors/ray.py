@@ -1,7 +1,9 @@
 """Groups as plain tasks of a Ray cluster, which starts a task again when its node dies."""
 
 import os
+import socket
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from persist_jax.extras import needed_by
@@ -10,10 +12,12 @@ from persist_jax.sweep.executors.elsewhere import (
     train_elsewhere,
     train_until_asked,
 )
+from persist_jax.sweep.executors.ending import Ending
 from persist_jax.sweep.executors.work import Outcome, Work
-from persist_jax.sweep.executors.worker import Ending
 from persist_jax.sweep.grid import Group
 from persist_jax.validation import Count, NotNegative, Positive, Size
+
+_ANSWER = 10.0  # seconds that a cluster has to answer
 
 
 def package() -> Any:
@@ -53,10 +57,14 @@ def ray(
         num_gpus: GPUs of a task; a part of one, if several tasks share it.
         memory_gb: memory of a task, in GB.
         max_retries: how often a task is started again whose process or node died.
+
+    Raises:
+        ValueError: one line, where the address is none or nobody answers there.
     """
     cluster = package()
     here = not cluster.is_initialized()
     if here:
+        _check_address(address)
         # What a task prints is on its node; what a person has to know is said here.
         cluster.init(address=address, log_to_driver=False, logging_level="ERROR")
     try:
@@ -72,6 +80,30 @@ def ray(
     finally:
         if here:
             cluster.shutdown()
+
+
+def _check_address(address: str | None) -> None:
+    """Refuse a cluster that does not answer, for which Ray itself would wait for minutes."""
+    source = "ray_address"
+    if address in (None, "auto"):
+        source, address = "RAY_ADDRESS", os.environ.get("RAY_ADDRESS")
+    if not address:
+        folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+        # `ray start` leaves it, and `ray stop` takes it away; a head that is killed does not.
+        left = Path(folder) / "ray" / "ray_current_cluster"
+        source, address = str(left), left.read_text().strip() if left.exists() else "local"
+    if address == "local":
+        return
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise ValueError(f"{source}: {address[:200]!r} is not host:port, local or auto")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _ANSWER).close()
+    except OSError as error:
+        raise ValueError(
+            f"{source}: no Ray cluster answers at {address} ({error.strerror or error}); start it, "
+            "or end what is left of it by `ray stop`, or give --ray_address=local"
+        ) from None
 
 
 class _Task:

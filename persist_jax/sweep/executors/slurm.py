@@ -14,8 +14,8 @@ from persist_jax.sweep.executors.elsewhere import (
     train_elsewhere,
     train_until_asked,
 )
+from persist_jax.sweep.executors.ending import Ending
 from persist_jax.sweep.executors.work import Outcome, Work
-from persist_jax.sweep.executors.worker import Ending
 from persist_jax.sweep.grid import Group
 from persist_jax.validation import Positive, Size
 
