@@ -6,6 +6,7 @@ Two runs on scikit-learn's digits, five epochs with a checkpoint after each.
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
@@ -32,11 +33,21 @@ OVERRIDES = {
     "train.checkpoint_every": "1",
     "train.snapshot_every": "3",
 }
+# Makes it two groups of two lanes, which train for some seconds.
+GROUPS = {
+    "networks": "mlp_0,mlp_1",
+    "models.mlp_1.hidden": "6",
+    "train.epochs": "1000",
+    "train.patience": "1000",
+    "train.checkpoint_every": "400",
+    "train.snapshot_every": "1000",
+}
 
 
-def command(workdir: Path, *flags: str) -> list[str]:
-    """The sweep as a person starts it; of flags given twice the later one counts."""
-    overrides = [f"--config.{name}={value}" for name, value in OVERRIDES.items()]
+def command(workdir: Path, *flags: str, changed: Mapping[str, str] = {}) -> list[str]:
+    """The sweep as a person starts it, with some of its fields changed."""
+    fields = OVERRIDES | dict(changed)
+    overrides = [f"--config.{name}={value}" for name, value in fields.items()]
     start = [sys.executable, "-m", "launch.sweep", "--config=configs/mnist.py:digits"]
     return [*start, *overrides, f"--workdir={workdir}", *flags]
 

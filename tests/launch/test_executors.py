@@ -14,15 +14,6 @@ from persist_jax.store import read_results
 from persist_jax.store.configuration import read_config
 from tests.faults import small_sweep
 
-# Two groups of two lanes, which train for some seconds and are saved once.
-GROUPS = (
-    "--config.networks=mlp_0,mlp_1",
-    "--config.models.mlp_1.hidden=6",
-    "--config.train.epochs=1000",
-    "--config.train.patience=1000",
-    "--config.train.checkpoint_every=400",
-    "--config.train.snapshot_every=1000",
-)
 PROCESSES = ("--executor=processes", "--workers=2")
 SLURM = ("--executor=slurm", "--slurm_cluster=local")
 RAY = ("--executor=ray", "--ray_address=local", "--ray_num_cpus=2")
@@ -35,8 +26,9 @@ SAMPLE = (
 pytestmark = pytest.mark.slow
 
 
-def _start(workdir, *flags):
-    return small_sweep.start(small_sweep.command(workdir, *GROUPS, *flags))
+def _start(workdir, *flags, **changed):
+    changed = small_sweep.GROUPS | changed
+    return small_sweep.start(small_sweep.command(workdir, *flags, changed=changed))
 
 
 def _end(process, status=0):
@@ -105,12 +97,12 @@ def test_a_group_that_cannot_be_trained_is_named_and_the_others_go_on(alone, tmp
     in_the_way = tmp_path / "file" / "runs" / "mlp_0" / "l2"
     in_the_way.parent.mkdir(parents=True)
     in_the_way.touch()
-    huge = ("--config.models.mlp_0.hidden=1000000,1000000", "--config.train.sampling=0.0001")
+    huge = {"models.mlp_0.hidden": "1000000,1000000", "train.sampling": "0.0001"}
     for name, own, words in (
-        ("file", (), f": [Errno 17] File exists: '{in_the_way}'"),
+        ("file", {}, f": [Errno 17] File exists: '{in_the_way}'"),
         ("memory", huge, ": out of memory: mlp_0 l2, one lane of n = 210 points"),
     ):
-        _, error = _end(_start(tmp_path / name, *own, *flags), status=2)
+        _, error = _end(_start(tmp_path / name, *flags, **own), status=2)
         *_, line, last = error.splitlines()
         assert line.startswith(f"[1/2] mlp_0 l2{words}")
         assert last.startswith("1 of 2 groups did not end: mlp_0 l2; the same command goes on")

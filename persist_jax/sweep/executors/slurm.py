@@ -2,9 +2,11 @@
 
 import math
 import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Literal
 
 from persist_jax.extras import needed_by
@@ -85,7 +87,11 @@ def slurm(
     queue.update_parameters(**{name: value for name, value in asked.items() if value is not None})
     forget_stop(work)
     jobs = queue.map_array(_GroupJob(work), groups)
-    return train_elsewhere(work, groups, must_stop, lambda n: _Task(jobs[n]), len(groups))
+    outcome = train_elsewhere(work, groups, must_stop, lambda n: _Task(jobs[n]), len(groups))
+    for folder in (queue.folder, jobs_folder(work.workdir)):
+        with suppress(OSError):  # what tasks that failed have printed is in it
+            folder.rmdir()
+    return outcome
 
 
 class _Task:
@@ -93,23 +99,36 @@ class _Task:
 
     def __init__(self, job: Any):
         self._job = job
+        self._withdrawn = False
 
     def done(self) -> bool:
-        return self._job.done()
+        return self._withdrawn or self._job.done()
 
     def withdraw(self) -> None:
-        if self._job.state == "PENDING":
-            self._job.cancel(check=False)
+        if not shutil.which("scancel") or self._job.done():
+            return
+        quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "check": False}
+        subprocess.run(["scancel", "--state=PENDING", self._job.job_id], **quiet)
+        left = subprocess.run(["squeue", "--noheader", f"--jobs={self._job.job_id}"], **quiet)
+        self._withdrawn = not left.stdout.strip() and not self._job.paths.stdout.exists()
 
     def ending(self, stopping: bool) -> Ending:
         """What it returned; of a task that returned nothing, what the cluster says."""
+        if self._withdrawn:
+            return self._cleared(Ending(False))
         error, state = self._job.exception(), self._job.state
         if error is None:
-            return self._job.result()
+            return self._cleared(self._job.result())
         if stopping and state.startswith("CANCELLED"):
-            return Ending(False)
+            return self._cleared(Ending(False))
         words = f"its job {self._job.job_id} has no result, its state is {state}"
         return Ending(False, f"{words}; see {self._job.paths.stderr}")
+
+    def _cleared(self, ending: Ending) -> Ending:
+        """What a task was started from and has printed is of interest only where it failed."""
+        if not ending.failure:
+            shutil.rmtree(self._job.paths.folder, ignore_errors=True)
+        return ending
 
 
 class _GroupJob:
