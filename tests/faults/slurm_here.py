@@ -4,7 +4,8 @@
     sudo python -m tests.faults.slurm_here
 
 The sweep by this process, by tasks of the cluster, by tasks of which one has to make room in the
-middle, and by tasks that a signal to the command ends: the results have to be the same to the bit.
+middle, by tasks that a signal to the command ends, and by tasks of which one is killed: the
+results have to be the same to the bit.
 """
 
 import argparse
@@ -140,10 +141,22 @@ def preempted(workdir: Path) -> None:
     first = _said("squeue", "--noheader", "--format=%i", "--states=RUNNING").split()[0]
     _show(f"scancel --signal=USR2 {first}")
     _wait(lambda: "Restarts=1" in _said("scontrol", "show", "job", first), 60, "not queued again")
+    _wait(lambda: f"{first}|PENDING" in _said("squeue", "--format=%i|%T"), 60, "it does not wait")
     _show("squeue --format=%i|%T|%r|%S")
     (log,) = (workdir / "jobs" / first).glob("*.err")
-    print("\n".join(line for line in log.read_text().splitlines() if "submitit" in line))
+    print("\n".join(line for line in log.read_text().splitlines() if line.startswith("INFO")))
     _end(process, 0)
+
+
+def lost(workdir: Path) -> None:
+    """One of two tasks is killed; the same command trains its group."""
+    process = _start(workdir, *TASKS)
+    _until_all_train(workdir, 4)
+    first = _said("squeue", "--noheader", "--format=%i", "--states=RUNNING").split()[0]
+    _show(f"scancel --signal=KILL {first}")
+    _end(process, 2)
+    _show(f"find {workdir}/jobs -type f")
+    _end(_start(workdir, *TASKS), 0)
 
 
 def interrupted(workdir: Path) -> None:
@@ -153,8 +166,7 @@ def interrupted(workdir: Path) -> None:
     _show("squeue --format=%i|%T|%r")
     process.send_signal(signal.SIGTERM)
     _end(process, 128 + signal.SIGTERM)
-    if _show("squeue --noheader --format=%i|%T|%r").replace("COMPLETING", "").count("here"):
-        raise ChildProcessError("a task is left")
+    _wait(lambda: not _said("squeue", "--noheader"), 30, "a task is left")
     _end(_start(workdir, *TASKS), 0)
 
 
@@ -187,8 +199,9 @@ def main() -> int:
             _end(_start(folder / "slurm", *TASKS), 0)
             preempted(folder / "preempted")
             interrupted(folder / "interrupted")
+            lost(folder / "lost")
         print()
-        for sweep in ("slurm", "preempted", "interrupted"):
+        for sweep in ("slurm", "preempted", "interrupted", "lost"):
             outcomes.append(compare(folder / sweep, folder / "local"))
             print(f"{sweep}: {outcomes[-1]}", flush=True)
     return int(any(outcome.startswith("differs") for outcome in outcomes))

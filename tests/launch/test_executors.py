@@ -149,12 +149,31 @@ def test_jobs_that_make_room_are_queued_again_and_end_the_same(alone, tmp_path):
     assert len(jobs) == 2
     for job in jobs:
         os.kill(job, signal.SIGUSR2)
+    logs = [path.open() for path in (tmp_path / "jobs").rglob("*.err")]
     _end(process)
-    logs = "".join(path.read_text() for path in (tmp_path / "jobs").rglob("*.err"))
-    assert logs.count("Requeued job") == 2
+    assert "".join(log.read() for log in logs).count("Requeued job") == 2
+    for log in logs:
+        log.close()
+    assert not (tmp_path / "jobs").exists()
     _same(tmp_path, alone)
     # What is on disk says that they went on, though nothing changed for them.
     assert {len(record.origins) for record in read_results(tmp_path)} == {1}
+
+
+def test_a_killed_job_is_named_and_what_it_printed_stays(alone, tmp_path):
+    process = _start(tmp_path, *SLURM)
+    _until_both_train(process, tmp_path)
+    job = _running("submitit.core._submit", str(tmp_path))[0]
+    os.kill(job, signal.SIGKILL)
+    _, error = _end(process, status=2)
+    line, last = error.splitlines()
+    printed = tmp_path / "jobs" / str(job) / f"{job}_0_log.err"
+    assert line.endswith(f" l2: its job {job} has ended without a result; see {printed}")
+    assert last.startswith("1 of 2 groups did not end: mlp_")
+    assert {path.name for path in (tmp_path / "jobs").iterdir()} == {str(job)}
+    assert printed.exists()
+    _end(_start(tmp_path, *PROCESSES))
+    _same(tmp_path, alone)
 
 
 def test_a_signal_stops_jobs_by_the_sweeps_folder(alone, tmp_path):

@@ -64,7 +64,7 @@ def ray(
     cluster = package()
     here = not cluster.is_initialized()
     if here:
-        _check_address(address)
+        check_address(address)
         # What a task prints is on its node; what a person has to know is said here.
         cluster.init(address=address, log_to_driver=False, logging_level="ERROR")
     try:
@@ -82,8 +82,15 @@ def ray(
             cluster.shutdown()
 
 
-def _check_address(address: str | None) -> None:
-    """Refuse a cluster that does not answer, for which Ray itself would wait for minutes."""
+def check_address(address: str | None) -> None:
+    """Refuse a cluster that does not answer, for which Ray itself would wait for minutes.
+
+    Args:
+        address: as `ray` takes it.
+
+    Raises:
+        ValueError: one line that names the flag, the variable or the file which has the address.
+    """
     source = "ray_address"
     if address in (None, "auto"):
         source, address = "RAY_ADDRESS", os.environ.get("RAY_ADDRESS")
@@ -102,7 +109,7 @@ def _check_address(address: str | None) -> None:
     except OSError as error:
         raise ValueError(
             f"{source}: no Ray cluster answers at {address} ({error.strerror or error}); start it, "
-            "or end what is left of it by `ray stop`, or give --ray_address=local"
+            "or end what is left of it by 'ray stop', or give --ray_address=local"
         ) from None
 
 
