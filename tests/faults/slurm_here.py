@@ -50,6 +50,7 @@ JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 MpiDefault=none
 ReturnToService=2
+KillWait=2
 SchedulerParameters=bf_interval=2,sched_interval=2
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
@@ -153,7 +154,7 @@ def lost(workdir: Path) -> None:
     process = _start(workdir, *TASKS)
     _until_all_train(workdir, 4)
     first = _said("squeue", "--noheader", "--format=%i", "--states=RUNNING").split()[0]
-    _show(f"scancel --signal=KILL {first}")
+    _show(f"scancel {first}")  # SIGTERM, which a task ignores; two seconds later SIGKILL
     _end(process, 2)
     _show(f"find {workdir}/jobs -type f")
     _end(_start(workdir, *TASKS), 0)
@@ -188,6 +189,7 @@ def main() -> int:
     if missing := [name for name in NEEDED if not shutil.which(name)] or os.geteuid():
         print(f"needs root, and slurm-wlm and munge; missing: {missing or 'root'}", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # the cluster ends too
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "cluster").mkdir(mode=0o755)
