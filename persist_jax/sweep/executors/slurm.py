@@ -101,7 +101,7 @@ def slurm(
 
 def _clear(folder: Path) -> None:
     """Without what a cluster has copied; what tasks that failed have printed stays."""
-    for path in (*folder.glob("*_submission.sh"), *folder.glob(".submission_file_*.sh")):
+    for path in (*folder.glob("*/*_submission.sh"), *folder.glob(".submission_file_*.sh")):
         path.unlink()
     for path in (*folder.glob("*/"), folder):
         with suppress(OSError):
