@@ -176,11 +176,15 @@ def test_a_killed_job_is_named_and_what_it_printed_stays(alone, tmp_path):
     _same(tmp_path, alone)
 
 
-def test_a_signal_stops_jobs_by_the_sweeps_folder(alone, tmp_path):
-    process = _start(tmp_path, *SLURM)
+@pytest.mark.parametrize("flags", [SLURM, (*RAY[:2], "--ray_num_cpus=1")])
+def test_a_signal_stops_jobs_by_the_sweeps_folder(alone, tmp_path, flags):
+    if flags is not SLURM:
+        pytest.importorskip("ray")
+    process = _start(tmp_path, *flags)
     _until_both_train(process, tmp_path)
     process.send_signal(signal.SIGTERM)
-    out, _ = _end(process, status=143)
+    out, error = _end(process, status=143)
+    assert error == "Stopping after this epoch, which is saved; once more stops at once.\n"
     assert out.count(", interrupted") == 2 and not (tmp_path / "stop").exists()
     _end(_start(tmp_path, *PROCESSES))
     _same(tmp_path, alone)

@@ -1,8 +1,11 @@
 """Groups as plain tasks of a Ray cluster, which starts a task again when its node dies."""
 
 import os
+import signal
 import socket
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +68,9 @@ def ray(
     here = not cluster.is_initialized()
     if here:
         check_address(address)
-        # What a task prints is on its node; what a person has to know is said here.
-        cluster.init(address=address, log_to_driver=False, logging_level="ERROR")
+        with _signals_kept():
+            # What a task prints is on its node; what a person has to know is said here.
+            cluster.init(address=address, log_to_driver=False, logging_level="ERROR")
     try:
         asked = {"num_cpus": num_cpus, "num_gpus": num_gpus, "max_retries": max_retries}
         asked |= {"memory": int(memory_gb * 1e9)} if memory_gb else {}
@@ -80,6 +84,19 @@ def ray(
     finally:
         if here:
             cluster.shutdown()
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Ray has handlers of its own, which print the stack at a SIGTERM and raise it once more."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        if handler is not None:
+            signal.signal(number, handler)
 
 
 def check_address(address: str | None) -> None:
