@@ -52,8 +52,9 @@ def _same(ours, theirs):
 
 
 def _until_both_train(process, workdir):
+    """Until some epochs have ended: of the first one the sweep need not have heard yet."""
     started = time.monotonic()
-    while len([f for f in workdir.rglob("epochs.jsonl") if f.stat().st_size]) < 4:
+    while len([f for f in workdir.rglob("epochs.jsonl") if f.read_text().count("\n") > 1]) < 4:
         assert process.poll() is None and time.monotonic() - started < 200
         time.sleep(0.02)
 
