@@ -102,7 +102,9 @@ def _dry_run(config, workdir: Path, executor) -> int:
     from persist_jax.sweep.run import describe_training
 
     name, _ = CHOSEN_EXECUTOR()
-    print(f"  {len(groups(config, workdir))} groups to train, executor {name}")
+    found = groups(config, workdir)
+    lanes = max((len(group.runs) for group in found), default=0)
+    print(f"  {len(found)} groups to train, at most {lanes} lanes in each, executor {name}")
     if name == "local":
         check_devices(config)
     if not at_hand(config):

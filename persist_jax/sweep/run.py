@@ -46,6 +46,7 @@ def run_sweep(
     Raises:
         ChildProcessError: one line that names the groups without results, where some failed and
             the others have ended.
+        OSError: what every group would meet, as a full disk; nothing else is begun.
     """
     work = Work(config, workdir, tensorboard, profile, prepare, programs)
     close_groups(workdir)

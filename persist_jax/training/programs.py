@@ -85,7 +85,8 @@ class Programs:
 
     def start(self, seed: int) -> LaneState:
         """The state of a run before its first step, on the host."""
-        return jax.tree.map(np.asarray, self._initial(seed))
+        # Of an array that failed, as there was no memory for it, NumPy would end the process.
+        return jax.tree.map(np.asarray, jax.block_until_ready(self._initial(seed)))
 
     def train_epoch(self, lanes: Lane, wanted: np.ndarray, epoch: int) -> Callable:
         """The wanted lanes' epoch of that number, compiled: `() -> (lanes, metrics)`.

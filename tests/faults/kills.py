@@ -22,10 +22,8 @@ from tests.faults import small_sweep
 
 def kill_after(seconds: float, workdir: Path) -> bool:
     """Start the command and kill it after some time; whether it was still running."""
-    process = subprocess.Popen(
-        small_sweep.command(workdir), cwd=small_sweep.ROOT, env=small_sweep.environment(),
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = small_sweep.start(small_sweep.command(workdir), **silent)
     try:
         process.wait(seconds)
         return False

@@ -6,6 +6,7 @@ Two runs on scikit-learn's digits, five epochs with a checkpoint after each.
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
@@ -32,13 +33,23 @@ OVERRIDES = {
     "train.checkpoint_every": "1",
     "train.snapshot_every": "3",
 }
+# Makes it two groups of two lanes, which train for some seconds.
+GROUPS = {
+    "networks": "mlp_0,mlp_1",
+    "models.mlp_1.hidden": "6",
+    "train.epochs": "1000",
+    "train.patience": "1000",
+    "train.checkpoint_every": "400",
+    "train.snapshot_every": "1000",
+}
 
 
-def command(workdir: Path) -> list[str]:
-    """The sweep as a person starts it."""
-    overrides = [f"--config.{name}={value}" for name, value in OVERRIDES.items()]
+def command(workdir: Path, *flags: str, changed: Mapping[str, str] = {}) -> list[str]:
+    """The sweep as a person starts it, with some of its fields changed."""
+    fields = OVERRIDES | dict(changed)
+    overrides = [f"--config.{name}={value}" for name, value in fields.items()]
     start = [sys.executable, "-m", "launch.sweep", "--config=configs/mnist.py:digits"]
-    return [*start, *overrides, f"--workdir={workdir}"]
+    return [*start, *overrides, f"--workdir={workdir}", *flags]
 
 
 def environment() -> dict[str, str]:
@@ -46,11 +57,17 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
 
 
-def run(workdir: Path) -> subprocess.CompletedProcess:
-    """The sweep in a process of its own."""
-    return subprocess.run(
-        command(workdir), cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=600
-    )
+def start(words: list[str], **how) -> subprocess.Popen:
+    """A command in a process of its own, whose output can be read."""
+    how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | how
+    return subprocess.Popen(words, cwd=ROOT, env=environment(), text=True, **how)
+
+
+def run(workdir: Path, *flags: str, **how) -> subprocess.CompletedProcess:
+    """The sweep, to its end."""
+    with start(command(workdir, *flags), **how) as process:
+        out, error = process.communicate(timeout=600)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, error)
 
 
 def configuration() -> Configuration:
@@ -74,12 +91,13 @@ def train(config: Configuration, workdir: Path, must_stop=lambda: False) -> bool
 
 def left_by(config: Configuration, workdir: Path) -> dict[str, object]:
     """Everything a sweep leaves, by name; what depends on the clock is left out."""
-    model, dataset = load_experiment(config).models["mlp_0"], load_experiment(config).dataset
-    like = model.init(jax.random.key(0), np.zeros((1, *dataset.input_shape), np.float32))
+    experiment = load_experiment(config)
+    x = np.zeros((1, *experiment.dataset.input_shape), np.float32)
+    likes = {name: model.init(jax.random.key(0), x) for name, model in experiment.models.items()}
     found: dict[str, object] = {}
     for record in read_results(workdir):
         history = read_history(record.folder)
-        weights = Checkpoints(record.folder).load(BEST, like)
+        weights = Checkpoints(record.folder).load(BEST, likes[record.run.network])
         found[record.run.label] = record.plain() | {"seconds": None, "origins": None}
         arrays = {name: array for name, array in history.items() if name != "seconds"}
         leaves = jax.tree_util.tree_leaves_with_path(weights)

@@ -2,7 +2,6 @@
 
 import random
 import resource
-import subprocess
 from functools import partial
 
 import pytest
@@ -27,15 +26,13 @@ def test_killed_at_any_change_of_the_disk_it_ends_the_same(expected, tmp_path):
     assert set(kills.at_changes(30, tmp_path, expected)) == {"identical"}
 
 
+@pytest.mark.parametrize("executor", ["local", "processes"])
 @pytest.mark.parametrize("most", [2_000, 10_000])
-def test_where_nothing_more_can_be_written_it_is_one_line(expected, tmp_path, most):
+def test_where_nothing_more_can_be_written_it_is_one_line(expected, tmp_path, most, executor):
     """A limit on the size of files fails as a full disk does, and needs no disk of its own."""
     limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (most, most))
-    full = subprocess.run(
-        [*small_sweep.command(tmp_path), "--nocompilation_cache"],
-        cwd=small_sweep.ROOT, env=small_sweep.environment(), preexec_fn=limit,
-        capture_output=True, text=True,
-    )  # fmt: skip
+    flags = ("--nocompilation_cache", f"--executor={executor}")
+    full = small_sweep.run(tmp_path, *flags, preexec_fn=limit)
     (line,) = full.stderr.splitlines()
     assert full.returncode == 2 and str(tmp_path) in line, full.stderr
     assert small_sweep.run(tmp_path).returncode == 0

@@ -7,8 +7,10 @@ import time
 from pathlib import Path
 
 import pytest
+from absl.testing import flagsaver
 
-from launch.command_line import _in_words
+from launch.command_line import _in_words, flags
+from launch.sweep import CHOSEN_EXECUTOR
 
 ROOT = Path(__file__).parents[2]
 SWEEP = [sys.executable, "-m", "launch.sweep", "--config=configs/mnist.py:digits"]
@@ -72,6 +74,15 @@ def test_while_there_is_something_to_save_the_second_one_acts_at_once():
 )
 def test_faults_of_input_and_machine_are_one_line(error, words):
     assert _in_words(error).startswith(words) and "\n" not in _in_words(error)
+
+
+def test_a_flag_of_another_executor_is_refused():
+    with flagsaver.as_parsed(ray_num_cpus="2"):
+        flags.FLAGS.mark_as_parsed()
+        with pytest.raises(ValueError, match="^--ray_num_cpus: belongs to --executor=ray, not to"):
+            CHOSEN_EXECUTOR()
+        with flagsaver.as_parsed(executor="ray", workers="3"):
+            assert CHOSEN_EXECUTOR() == ("ray", {"num_cpus": 2.0, "workers": 3})
 
 
 def test_a_bug_is_a_traceback():

@@ -8,39 +8,27 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from persist_jax.store import read_history, read_results
+from persist_jax.store import read_results
+from persist_jax.store.configuration import read_config
+from tests.faults import small_sweep
 
-ROOT = Path(__file__).parents[2]
-OVERRIDES = {
-    "networks": "mlp_0,mlp_1",
-    "models.mlp_0.hidden": "12,8",
-    "models.mlp_1.hidden": "6",
-    "regularisers": "l2",
-    "weights": "0.001,0.1",
-    "devices": "1",
-    "train.batch_size": "300",
-    "train.epochs": "1000",
-    "train.patience": "1000",
-    "train.checkpoint_every": "400",
-}
 PROCESSES = ("--executor=processes", "--workers=2")
+SLURM = ("--executor=slurm", "--slurm_cluster=local")
+RAY = ("--executor=ray", "--ray_address=local", "--ray_num_cpus=2")
+SAMPLE = (
+    "--config=configs/pgdl.py",
+    "--config.regularisers=none,t1",
+    "--config.weights=0.01",
+    "--config.train.epochs=3",
+)
 pytestmark = pytest.mark.slow
 
 
-def _start(workdir, *flags):
-    overrides = [f"--config.{name}={value}" for name, value in OVERRIDES.items()]
-    start = [sys.executable, "-m", "launch.sweep", "--config=configs/mnist.py:digits"]
-    return subprocess.Popen(
-        [*start, *overrides, f"--workdir={workdir}", *flags],
-        cwd=ROOT,
-        env={name: value for name, value in os.environ.items() if name != "XLA_FLAGS"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def _start(workdir, *flags, **changed):
+    changed = small_sweep.GROUPS | changed
+    return small_sweep.start(small_sweep.command(workdir, *flags, changed=changed))
 
 
 def _end(process, status=0):
@@ -58,19 +46,15 @@ def alone(tmp_path_factory):
 
 def _same(ours, theirs):
     """To the bit, all but the clock and the origins."""
-    pairs = list(zip(read_results(ours), read_results(theirs), strict=True))
-    assert len(pairs) == 4
-    for one, other in pairs:
-        clock = {"seconds": None, "origins": None}
-        assert one.plain() | clock == other.plain() | clock
-        one, other = (dict(read_history(record.folder)) for record in (one, other))
-        for name in one.keys() - {"seconds"}:
-            np.testing.assert_array_equal(one[name], other[name], name)
+    assert len(read_results(ours)) == 4
+    ours, theirs = (small_sweep.left_by(read_config(folder), folder) for folder in (ours, theirs))
+    assert not small_sweep.differences(ours, theirs)
 
 
 def _until_both_train(process, workdir):
+    """Until some epochs have ended: of the first one the sweep need not have heard yet."""
     started = time.monotonic()
-    while len([f for f in workdir.rglob("epochs.jsonl") if f.stat().st_size]) < 4:
+    while len([f for f in workdir.rglob("epochs.jsonl") if f.read_text().count("\n") > 1]) < 4:
         assert process.poll() is None and time.monotonic() - started < 200
         time.sleep(0.02)
 
@@ -108,6 +92,28 @@ def test_a_killed_worker_is_named_and_the_others_go_on(alone, tmp_path):
     assert not list(tmp_path.rglob("*.json.lock"))
 
 
+@pytest.mark.parametrize("flags", [(), PROCESSES])
+def test_a_group_that_cannot_be_trained_is_named_and_the_others_go_on(alone, tmp_path, flags):
+    """Its folder is a file; its network takes 4 TB."""
+    in_the_way = tmp_path / "file" / "runs" / "mlp_0" / "l2"
+    in_the_way.parent.mkdir(parents=True)
+    in_the_way.touch()
+    huge = {"models.mlp_0.hidden": "1000000,1000000", "train.sampling": "0.0001"}
+    for name, own, words in (
+        ("file", {}, f": [Errno 17] File exists: '{in_the_way}'"),
+        ("memory", huge, ": out of memory: mlp_0 l2, one lane of n = 210 points"),
+    ):
+        _, error = _end(_start(tmp_path / name, *flags, **own), status=2)
+        *_, line, last = error.splitlines()
+        assert line.startswith(f"[1/2] mlp_0 l2{words}")
+        assert last.startswith("1 of 2 groups did not end: mlp_0 l2; the same command goes on")
+        assert {record.run.network for record in read_results(tmp_path / name)} == {"mlp_1"}
+    in_the_way.unlink()
+    out, error = _end(_start(tmp_path / "file", *flags))
+    assert "[1/1] mlp_0 l2: 1000 epochs" in out and not error
+    _same(tmp_path / "file", alone)
+
+
 def test_a_signal_stops_every_worker_after_its_epoch(alone, tmp_path):
     process = _start(tmp_path, *PROCESSES)
     _until_both_train(process, tmp_path)
@@ -138,34 +144,71 @@ def test_workers_end_with_a_sweep_that_ends_at_once(tmp_path, number):
 
 
 def test_jobs_that_make_room_are_queued_again_and_end_the_same(alone, tmp_path):
-    process = _start(tmp_path, "--executor=slurm", "--slurm_cluster=local")
+    process = _start(tmp_path, *SLURM)
     _until_both_train(process, tmp_path)
     jobs = _running("submitit.core._submit", str(tmp_path))
     assert len(jobs) == 2
     for job in jobs:
         os.kill(job, signal.SIGUSR2)
+    logs = [path.open() for path in (tmp_path / "jobs").rglob("*.err")]
     _end(process)
-    logs = "".join(path.read_text() for path in (tmp_path / "jobs").rglob("*.err"))
-    assert logs.count("Requeued job") == 2
+    assert "".join(log.read() for log in logs).count("Requeued job") == 2
+    for log in logs:
+        log.close()
+    assert not (tmp_path / "jobs").exists()
     _same(tmp_path, alone)
     # What is on disk says that they went on, though nothing changed for them.
     assert {len(record.origins) for record in read_results(tmp_path)} == {1}
 
 
-def test_a_signal_stops_jobs_by_the_sweeps_folder(alone, tmp_path):
-    process = _start(tmp_path, "--executor=slurm", "--slurm_cluster=local")
+def test_a_killed_job_is_named_and_what_it_printed_stays(alone, tmp_path):
+    process = _start(tmp_path, *SLURM)
+    _until_both_train(process, tmp_path)
+    os.kill(_running("submitit.core._submit", str(tmp_path))[0], signal.SIGKILL)
+    _, error = _end(process, status=2)
+    line, last = error.splitlines()
+    assert last.startswith("1 of 2 groups did not end: mlp_")
+    (folder,) = (tmp_path / "jobs").iterdir()  # of the other one nothing is left
+    said = f" l2: its job {folder.name} has ended without a result; see "
+    assert said in line and Path(line.partition("; see ")[2]).parent == folder
+    assert Path(line.partition("; see ")[2]).exists()
+    _end(_start(tmp_path, *PROCESSES))
+    _same(tmp_path, alone)
+
+
+@pytest.mark.parametrize("flags", [SLURM, (*RAY[:2], "--ray_num_cpus=1")])
+def test_a_signal_stops_jobs_by_the_sweeps_folder(alone, tmp_path, flags):
+    if flags is not SLURM:
+        pytest.importorskip("ray")
+    process = _start(tmp_path, *flags)
     _until_both_train(process, tmp_path)
     process.send_signal(signal.SIGTERM)
-    out, _ = _end(process, status=143)
+    out, error = _end(process, status=143)
+    assert error == "Stopping after this epoch, which is saved; once more stops at once.\n"
     assert out.count(", interrupted") == 2 and not (tmp_path / "stop").exists()
     _end(_start(tmp_path, *PROCESSES))
     _same(tmp_path, alone)
 
 
-def test_tasks_of_ray_end_the_same(alone, tmp_path):
-    pytest.importorskip("ray")
-    _end(_start(tmp_path, "--executor=ray", "--ray_address=local", "--ray_num_cpus=2"))
-    _same(tmp_path, alone)
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory):
+    """A part of the embedded sample, by this process."""
+    folder = tmp_path_factory.mktemp("sample")
+    _end(small_sweep.start(_of_sample(folder)))
+    return folder
+
+
+def _of_sample(workdir, *flags):
+    """All cores for every group, one after another where they are in processes of their own."""
+    return [sys.executable, "-m", "launch.sweep", *SAMPLE, f"--workdir={workdir}", *flags]
+
+
+@pytest.mark.parametrize("flags", [("--executor=processes", "--workers=1"), SLURM, RAY])
+def test_the_sample_is_the_same_by_every_executor(sample, tmp_path, flags):
+    if flags is RAY:
+        pytest.importorskip("ray")
+    _end(small_sweep.start(_of_sample(tmp_path, *flags)))
+    _same(tmp_path, sample)
 
 
 def _node(*flags):
@@ -173,8 +216,8 @@ def _node(*flags):
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--num-cpus=1", "--block"]
     return subprocess.Popen(
         [*command, "--disable-usage-stats", *flags],
-        cwd=ROOT,
-        env={name: value for name, value in os.environ.items() if name != "XLA_FLAGS"},
+        cwd=small_sweep.ROOT,
+        env=small_sweep.environment(),
         start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -1,6 +1,10 @@
 """Groups trained by others than this process: the same results, and what is said when it fails."""
 
+import errno
 import os
+import re
+import resource
+import socket
 import subprocess
 import sys
 from functools import partial
@@ -11,15 +15,17 @@ import numpy as np
 import pytest
 
 from launch.configuration_file import load_config
+from persist_jax import regularisers
 from persist_jax.store import read_history, read_results
 from persist_jax.store.group_file import lease_path
 from persist_jax.store.lease import GroupTaken, lease
 from persist_jax.sweep import groups, load_experiment, read_configuration, run_sweep, train_group
 from persist_jax.sweep import progress as progress_module
 from persist_jax.sweep.executors import choose_executor
+from persist_jax.sweep.executors.ending import Ending
+from persist_jax.sweep.executors.ray import check_address
 from persist_jax.sweep.executors.shares import shares
 from persist_jax.sweep.executors.view import View
-from persist_jax.sweep.executors.worker import Ending
 from persist_jax.sweep.group import Progress
 
 # A configuration file with a data set of its own, which every worker has to learn of.
@@ -160,6 +166,69 @@ def test_a_missing_package_is_one_line(monkeypatch, name, missing):
     words = rf'^--executor={name} needs {missing}: pip install "persist_jax\[{name}\]"$'
     with pytest.raises(ImportError, match=words):
         choose_executor(name, {})
+
+
+def test_a_ray_cluster_that_does_not_answer_is_one_line(monkeypatch, tmp_path):
+    for name in ("RAY_ADDRESS", "TMPDIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    for nothing_to_find in (None, "auto", "local"):
+        check_address(nothing_to_find)
+    left = tmp_path / "ray" / "ray_current_cluster"
+    left.parent.mkdir()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nobody listens
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        left.write_text(f"{address}\n")
+        words = f"no Ray cluster answers at {address} (Connection refused); start it, or end what "
+        for source, given in ((left, None), (left, "auto"), ("ray_address", address)):
+            with pytest.raises(ValueError, match=f"^{re.escape(f'{source}: {words}')}"):
+                check_address(given)
+        monkeypatch.setenv("RAY_ADDRESS", f"ray://{address}")
+        with pytest.raises(ValueError, match="^RAY_ADDRESS: no Ray cluster answers at ray://127"):
+            check_address(None)
+        check_address("local")
+        taken.listen()
+        check_address(None)
+    with pytest.raises(ValueError, match="^ray_address: 'head' is not host:port, local or auto"):
+        check_address("head")
+
+
+def test_a_group_that_fails_is_named_and_the_others_go_on(config, tmp_path, capsys):
+    in_the_way = tmp_path / "runs" / "mlp" / "l2"
+    in_the_way.parent.mkdir(parents=True)
+    in_the_way.touch()
+    for _ in range(2):  # the same command tries again
+        with pytest.raises(ChildProcessError, match="^1 of . groups did not end: mlp l2; the same"):
+            run_sweep(config, tmp_path)
+        said = capsys.readouterr().err
+        assert re.fullmatch(rf"\[1/.\] mlp l2: .*File exists: '{in_the_way}'\n", said)
+    assert {record.run.network for record in read_results(tmp_path)} == {"other"}
+
+
+def test_a_bug_of_one_group_is_a_traceback_and_the_others_go_on(config, tmp_path, capsys):
+    @regularisers.register("broken")
+    def broken(deaths):
+        return deaths + missing  # noqa: F821
+
+    broken_config = config.replace(regularisers=["broken", "l2"], networks=["other"])
+    with pytest.raises(ChildProcessError, match="^1 of 2 groups did not end: other broken; the"):
+        run_sweep(broken_config, tmp_path)
+    said = capsys.readouterr()
+    assert "Traceback" in said.err and "\n[1/2] other broken: NameError: name 'missing'" in said.err
+    assert said.out == "[2/2] other l2: 3 epochs\n"
+
+
+def test_what_every_group_would_meet_ends_all_at_once(config, tmp_path, capsys):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(OSError, match="File too large") as raised:
+            run_sweep(config, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert raised.value.errno == errno.EFBIG and not capsys.readouterr().err
+    assert not list(tmp_path.rglob("other"))
 
 
 def test_a_wrong_choice_is_one_line(config, tmp_path, monkeypatch):

@@ -78,11 +78,13 @@ def test_halves_go_on_from_where_the_whole_was(config, fits, tmp_path):
     assert len(_losses(tmp_path)) == 5
 
 
-def test_one_run_that_does_not_fit_is_one_line(config, fits, tmp_path):
+def test_one_run_that_does_not_fit_is_one_line(config, fits, tmp_path, capsys):
     fits(0)
     words = "out of memory: mlp l2, one lane of n = 20 points, train.batch_size 70, lanes: lower"
-    with pytest.raises(MemoryError, match=f"^{re.escape(words)}[^\n]*$"):
+    with pytest.raises(ChildProcessError, match="^1 of 1 groups did not end: mlp l2; the same"):
         run_sweep(config, tmp_path)
+    said = capsys.readouterr().err
+    assert re.search(rf"^\[1/1\] mlp l2: {re.escape(words)}.*\n\Z", said, re.M)
 
 
 LIMITED = """

@@ -3,12 +3,14 @@
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from persist_jax.store.sweep_folder import stop_path
+from persist_jax.sweep.executors.ending import Ending
 from persist_jax.sweep.executors.view import View
 from persist_jax.sweep.executors.work import Outcome, Work
-from persist_jax.sweep.executors.worker import Ending, train
+from persist_jax.sweep.executors.worker import train
 from persist_jax.sweep.grid import Group
 
 _POLL = 0.5  # seconds between two looks at the tasks
@@ -44,20 +46,32 @@ def train_elsewhere(
         must_stop: asked whether to stop.
         give: has a group trained, by its number; the other side calls `train_until_asked`.
         most: groups that are given at once.
+
+    Raises:
+        OSError: what every group would meet; the others end after their epoch.
     """
     view, stop = View(groups), stop_path(work.workdir)
     waiting, tasks = deque(range(len(groups))), {}
+
+    def ask_to_stop() -> None:
+        for task in tasks.values():
+            task.withdraw()
+        stop.touch()
+
     while tasks or (waiting and not stop.exists()):
         while waiting and len(tasks) < most and not stop.exists():
             number = waiting.popleft()
             tasks[number] = give(number)
         if not stop.exists() and must_stop():
-            stop.touch()
-            for task in tasks.values():
-                task.withdraw()
+            ask_to_stop()
         for number in [number for number, task in tasks.items() if task.done()]:
             view.looks_at(number, work)
-            view.ends(number, tasks.pop(number).ending(stop.exists()))
+            try:
+                view.ends(number, tasks.pop(number).ending(stop.exists()))
+            except OSError:
+                with suppress(OSError):  # where there is no space for that either, they end too
+                    ask_to_stop()
+                raise
         view.breaks_silence(work, tasks)
         time.sleep(_POLL)
     stop.unlink(missing_ok=True)

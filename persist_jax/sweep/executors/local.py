@@ -1,12 +1,12 @@
 """Groups one after another in this process, the next ones compiled meanwhile."""
 
 import itertools
-import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from persist_jax.store.lease import GroupTaken
-from persist_jax.sweep.executors.work import Failure, Outcome, Work
+from persist_jax.sweep.executors.ending import attempt
+from persist_jax.sweep.executors.view import View
+from persist_jax.sweep.executors.work import Outcome, Work
 from persist_jax.sweep.grid import Group
 from persist_jax.sweep.group import compile_group, train_group
 from persist_jax.sweep.progress import show_progress
@@ -17,24 +17,27 @@ _AHEAD = 2
 
 
 def local(work: Work, groups: Sequence[Group], must_stop: Callable[[], bool]) -> Outcome:
-    """Train every group here; what is wrong with one is raised and ends the sweep."""
-    following = iter(groups[1:])
-    failures = []
+    """Train every group here."""
+    view = View(groups)
     compilation = ThreadPoolExecutor(_AHEAD, "compile")
     try:
-        for number, group in enumerate(groups, 1):
-            for later in itertools.islice(following, _AHEAD if number == 1 else 1):
+        following = iter(groups[1:])
+        for number, group in enumerate(groups):
+            for later in itertools.islice(following, 1 if number else _AHEAD):
                 compilation.submit(compile_group, work.config, later, work.workdir)
-            with show_progress(f"[{number}/{len(groups)}] {group.label}") as report:
-                how = {"report": report, "must_stop": must_stop, "tensorboard": work.tensorboard}
-                how |= {"profile": work.profile and number == 1}
-                try:
-                    if not train_group(work.config, group, work.workdir, **how):
-                        return Outcome(False, tuple(failures))
-                except GroupTaken as taken:
-                    print(taken, file=sys.stderr, flush=True)
-                    failures.append(Failure(group.label, str(taken)))
+
+            def training(group: Group = group, number: int = number) -> bool:
+                with show_progress(f"[{number + 1}/{len(groups)}] {group.label}") as report:
+                    how = {"report": report, "must_stop": must_stop}
+                    how |= {"tensorboard": work.tensorboard, "profile": work.profile and not number}
+                    return train_group(work.config, group, work.workdir, **how)
+
+            ending = attempt(training)
+            if ending.failure or ending.error:
+                view.ends(number, ending)
+            elif not ending.finished:
+                return Outcome(False, tuple(view.failures))
     finally:
         # Whoever has stopped need not wait for what the next groups would have taken.
         compilation.shutdown(wait=False, cancel_futures=True)
-    return Outcome(True, tuple(failures))
+    return Outcome(True, tuple(view.failures))

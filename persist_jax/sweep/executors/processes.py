@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 
+from persist_jax.sweep.executors.ending import Ending
 from persist_jax.sweep.executors.shares import Share, most_workers, shares
 from persist_jax.sweep.executors.view import View
 from persist_jax.sweep.executors.work import Outcome, Work
-from persist_jax.sweep.executors.worker import Ending, train
+from persist_jax.sweep.executors.worker import train
 from persist_jax.sweep.grid import Group
 from persist_jax.sweep.group import Progress
 from persist_jax.validation import Size

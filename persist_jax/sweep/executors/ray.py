@@ -1,7 +1,12 @@
 """Groups as plain tasks of a Ray cluster, which starts a task again when its node dies."""
 
 import os
-from collections.abc import Callable, Sequence
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from persist_jax.extras import needed_by
@@ -10,10 +15,12 @@ from persist_jax.sweep.executors.elsewhere import (
     train_elsewhere,
     train_until_asked,
 )
+from persist_jax.sweep.executors.ending import Ending
 from persist_jax.sweep.executors.work import Outcome, Work
-from persist_jax.sweep.executors.worker import Ending
 from persist_jax.sweep.grid import Group
 from persist_jax.validation import Count, NotNegative, Positive, Size
+
+_ANSWER = 10.0  # seconds that a cluster has to answer
 
 
 def package() -> Any:
@@ -53,12 +60,17 @@ def ray(
         num_gpus: GPUs of a task; a part of one, if several tasks share it.
         memory_gb: memory of a task, in GB.
         max_retries: how often a task is started again whose process or node died.
+
+    Raises:
+        ValueError: one line, where the address is none or nobody answers there.
     """
     cluster = package()
     here = not cluster.is_initialized()
     if here:
-        # What a task prints is on its node; what a person has to know is said here.
-        cluster.init(address=address, log_to_driver=False, logging_level="ERROR")
+        check_address(address)
+        with _signals_kept():
+            # What a task prints is on its node; what a person has to know is said here.
+            cluster.init(address=address, log_to_driver=False, logging_level="ERROR")
     try:
         asked = {"num_cpus": num_cpus, "num_gpus": num_gpus, "max_retries": max_retries}
         asked |= {"memory": int(memory_gb * 1e9)} if memory_gb else {}
@@ -72,6 +84,50 @@ def ray(
     finally:
         if here:
             cluster.shutdown()
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Ray has handlers of its own, which print the stack at a SIGTERM and raise it once more."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        if handler is not None:
+            signal.signal(number, handler)
+
+
+def check_address(address: str | None) -> None:
+    """Refuse a cluster that does not answer, for which Ray itself would wait for minutes.
+
+    Args:
+        address: as `ray` takes it.
+
+    Raises:
+        ValueError: one line that names the flag, the variable or the file which has the address.
+    """
+    source = "ray_address"
+    if address in (None, "auto"):
+        source, address = "RAY_ADDRESS", os.environ.get("RAY_ADDRESS")
+    if not address:
+        folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+        # `ray start` leaves it, and `ray stop` takes it away; a head that is killed does not.
+        left = Path(folder) / "ray" / "ray_current_cluster"
+        source, address = str(left), left.read_text().strip() if left.exists() else "local"
+    if address == "local":
+        return
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise ValueError(f"{source}: {address[:200]!r} is not host:port, local or auto")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _ANSWER).close()
+    except OSError as error:
+        raise ValueError(
+            f"{source}: no Ray cluster answers at {address} ({error.strerror or error}); start it, "
+            "or end what is left of it by 'ray stop', or give --ray_address=local"
+        ) from None
 
 
 class _Task:

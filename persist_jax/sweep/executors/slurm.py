@@ -1,10 +1,14 @@
 """Groups as the tasks of one array job of a cluster, through submitit."""
 
 import math
+import os
 import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, Literal
 
 from persist_jax.extras import needed_by
@@ -14,8 +18,8 @@ from persist_jax.sweep.executors.elsewhere import (
     train_elsewhere,
     train_until_asked,
 )
+from persist_jax.sweep.executors.ending import Ending
 from persist_jax.sweep.executors.work import Outcome, Work
-from persist_jax.sweep.executors.worker import Ending
 from persist_jax.sweep.grid import Group
 from persist_jax.validation import Positive, Size
 
@@ -23,6 +27,8 @@ _WARNED = 120  # seconds between a job's warning and its end, of which its epoch
 _EPOCH = 90  # so many
 # How often a job may run out of time and be queued again: as often as it takes.
 _TIMEOUTS = 1000
+_LOOK = 10.0  # seconds between two looks at the cluster's queue
+_LATE = 60.0  # seconds that shared storage may take to show the result of a job that has ended
 
 
 def submitit() -> Any:
@@ -85,31 +91,85 @@ def slurm(
     queue.update_parameters(**{name: value for name, value in asked.items() if value is not None})
     forget_stop(work)
     jobs = queue.map_array(_GroupJob(work), groups)
-    return train_elsewhere(work, groups, must_stop, lambda n: _Task(jobs[n]), len(groups))
+    waiting = _Queue() if cluster == "slurm" else None
+    try:
+        give = [_Task(job, waiting) for job in jobs].__getitem__
+        return train_elsewhere(work, groups, must_stop, give, len(groups))
+    finally:
+        _clear(jobs_folder(work.workdir))
+
+
+def _clear(folder: Path) -> None:
+    """Without what a cluster has copied; what tasks that failed have printed stays."""
+    for path in (*folder.glob("*/*_submission.sh"), *folder.glob(".submission_file_*.sh")):
+        path.unlink()
+    for path in (*folder.glob("*/"), folder):
+        with suppress(OSError):
+            path.rmdir()
+
+
+class _Queue:
+    """What the cluster has of our jobs; accounting, which submitit asks, not every one keeps."""
+
+    def __init__(self):
+        self._asked = -math.inf
+        self._seen: float | None = None  # when the cluster answered
+        self._there: set[str] = set()
+        self._left: dict[str, float] = {}  # when a job was first seen not to be there
+
+    def look(self) -> set[str]:
+        """Look now, and no more for a while; jobs that wait or run, by id."""
+        ours = ["--noheader", "--array", "--format=%i", f"--user={os.getuid()}"]
+        said = subprocess.run(["squeue", *ours], capture_output=True, text=True)
+        self._asked = time.monotonic()
+        if said.returncode == 0:  # else the cluster has no time for it
+            self._seen, self._there = self._asked, set(said.stdout.split())
+            self._left = {job: at for job, at in self._left.items() if job not in self._there}
+        return self._there
+
+    def has_lost(self, job_id: str) -> bool:
+        """Whether a job that has no result has been gone for so long that none will come."""
+        if time.monotonic() - self._asked > _LOOK:
+            self.look()
+        if self._seen is None or job_id in self._there:
+            return False
+        return self._seen - self._left.setdefault(job_id, self._seen) > _LATE
 
 
 class _Task:
     """A task of the array job."""
 
-    def __init__(self, job: Any):
+    def __init__(self, job: Any, queue: _Queue | None):
         self._job = job
+        self._queue = queue
+        self._withdrawn = False
 
     def done(self) -> bool:
-        return self._job.done()
+        if self._queue is None:
+            return self._job.done()
+        there = self._job.paths.result_pickle.exists()
+        return there or self._withdrawn or self._queue.has_lost(self._job.job_id)
 
     def withdraw(self) -> None:
-        if self._job.state == "PENDING":
-            self._job.cancel(check=False)
+        if self._queue is not None:
+            command = ["scancel", "--state=PENDING", self._job.job_id]
+            subprocess.run(command, capture_output=True)
+            self._withdrawn = self._job.job_id not in self._queue.look()
 
     def ending(self, stopping: bool) -> Ending:
-        """What it returned; of a task that returned nothing, what the cluster says."""
-        error, state = self._job.exception(), self._job.state
-        if error is None:
-            return self._job.result()
-        if stopping and state.startswith("CANCELLED"):
-            return Ending(False)
-        words = f"its job {self._job.job_id} has no result, its state is {state}"
+        """What it returned; of a task that returned nothing, where to look."""
+        if self._job.paths.result_pickle.exists() and self._job.exception() is None:
+            return self._cleared(self._job.result())
+        if self._withdrawn:
+            return self._cleared(Ending(False))
+        words = f"its job {self._job.job_id} has ended without a result"
         return Ending(False, f"{words}; see {self._job.paths.stderr}")
+
+    def _cleared(self, ending: Ending) -> Ending:
+        """What a task was started from and has printed is of interest only where it failed."""
+        if not ending.failure:
+            shutil.rmtree(self._job.paths.folder, ignore_errors=True)
+        return ending
 
 
 class _GroupJob:

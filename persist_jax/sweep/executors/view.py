@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from persist_jax.store.epoch_lines import last_line
 from persist_jax.store.record import has_result
 from persist_jax.sweep import progress as silence
+from persist_jax.sweep.executors.ending import Ending
 from persist_jax.sweep.executors.work import Failure, Work
-from persist_jax.sweep.executors.worker import Ending
 from persist_jax.sweep.grid import Group
 from persist_jax.sweep.group import Progress
 from persist_jax.sweep.reading import options_of
@@ -41,7 +41,13 @@ class View:
         self._progress[number] = progress
 
     def ends(self, number: int, ending: Ending) -> None:
-        """A worker has ended with a group."""
+        """A worker has ended with a group.
+
+        Raises:
+            OSError: what the other groups would meet as well.
+        """
+        if ending.error:
+            raise ending.error
         progress = self._progress.pop(number, None)
         label = self._groups[number].label
         if ending.failure:

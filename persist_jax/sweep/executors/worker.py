@@ -1,29 +1,15 @@
-"""A group in a process that is not the sweep's own; whatever goes wrong there is one line."""
+"""A group in a process that is not the sweep's own."""
 
-import sys
 import time
-import traceback
 from collections.abc import Callable
-from typing import NamedTuple
 
 from persist_jax.store.lease import GroupTaken
 from persist_jax.sweep.compilation_cache import use_compilation_cache
+from persist_jax.sweep.executors.ending import Ending, attempt
 from persist_jax.sweep.executors.work import Work
 from persist_jax.sweep.grid import Group
 from persist_jax.sweep.group import Progress, train_group
 from persist_jax.sweep.host_devices import use_cores
-
-
-class Ending(NamedTuple):
-    """What became of a group.
-
-    Attributes:
-        finished: whether every run has ended; if not, everything is saved.
-        failure: what went wrong instead, in one line; may be empty.
-    """
-
-    finished: bool
-    failure: str = ""
 
 
 def train(
@@ -47,7 +33,8 @@ def train(
     """
     deadline = time.monotonic() + patience
     how = {"report": report, "must_stop": must_stop, "tensorboard": work.tensorboard}
-    try:
+
+    def training() -> bool:
         if work.prepare:
             work.prepare()
         use_cores(work.config)
@@ -55,20 +42,10 @@ def train(
             use_compilation_cache(work.programs)
         while True:
             try:
-                ended = train_group(work.config, group, work.workdir, profile=profile, **how)
-                return Ending(ended)
+                return train_group(work.config, group, work.workdir, profile=profile, **how)
             except GroupTaken:
                 if time.monotonic() >= deadline or must_stop():
                     raise
             time.sleep(1.0)
-    except Exception as error:
-        return Ending(False, _in_one_line(error))
 
-
-def _in_one_line(error: Exception) -> str:
-    """What a person's input or machine is at fault for; of all else the traceback is printed."""
-    words = " ".join(str(error).split())[:1000]
-    if isinstance(error, ValueError | OSError | ImportError | MemoryError) and words:
-        return words
-    traceback.print_exception(error, file=sys.stderr)
-    return f"{type(error).__name__}: {words}"
+    return attempt(training)

@@ -1,0 +1,213 @@
+"""A real sweep on a SLURM cluster of this machine alone, which is started for it and ended after.
+
+    sudo apt-get install -y slurm-wlm munge      # Debian's and Ubuntu's; pip install submitit
+    sudo python -m tests.faults.slurm_here
+
+The sweep by this process, by tasks of the cluster, by tasks of which one has to make room in the
+middle, by tasks that a signal to the command ends, and by tasks of which one is killed: the
+results have to be the same to the bit.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from persist_jax.store import read_results
+from persist_jax.store.configuration import read_config
+from tests.faults import small_sweep
+
+NEEDED = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "scontrol")
+# No control groups, no accounting: what a container or a laptop has.
+CONFIGURATION = """
+ClusterName=here
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={port}
+SlurmdPort={next_port}
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+CryptoType=crypto/munge
+SlurmUser=root
+SlurmdUser=root
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+MpiDefault=none
+ReturnToService=2
+KillWait=2
+SchedulerParameters=bf_interval=2,sched_interval=2
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+NodeName={host} NodeAddr=127.0.0.1 {hardware} State=UNKNOWN
+PartitionName=here Nodes={host} Default=YES MaxTime=INFINITE State=UP
+"""
+TASKS = ("--executor=slurm", "--slurm_partition=here", "--slurm_timeout_min=30")
+
+
+@contextmanager
+def cluster(folder: Path) -> Iterator[None]:
+    """A controller and one node, until the end; commands find them by SLURM_CONF."""
+    described = subprocess.run(["slurmd", "-C"], capture_output=True, text=True, check=True)
+    hardware = " ".join(described.stdout.splitlines()[0].split()[1:])
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = {"host": socket.gethostname().split(".")[0], "folder": folder, "hardware": hardware}
+    words |= {"port": port, "next_port": port + 1}
+    (folder / "slurm.conf").write_text(CONFIGURATION.format(**words))
+    os.environ["SLURM_CONF"] = str(folder / "slurm.conf")
+    # Before 23.11 there is no such choice, and the older plugin takes hold of nothing unasked.
+    version = tuple(map(int, re.findall(r"\d+", _said("sinfo", "--version"))[:2]))
+    plugin = "disabled" if version >= (23, 11) else "cgroup/v1"
+    (folder / "cgroup.conf").write_text(f"CgroupPlugin={plugin}\n")
+    for name in ("state", "spool"):
+        (folder / name).mkdir()
+    key = folder / "munge.key"
+    key.write_bytes(os.urandom(1024))
+    key.chmod(0o600)
+    munged = ["munged", "--foreground", "--force", f"--key-file={key}"]
+    for name in ("socket", "pid-file", "log-file", "seed-file"):
+        munged.append(f"--{name}={folder}/munge.{name.removesuffix('-file')}")
+    daemons = []
+    try:
+        for daemon in (munged, ["slurmctld", "-D"], ["slurmd", "-D"]):
+            with (folder / f"{daemon[0]}.out").open("w") as out:
+                daemons.append(subprocess.Popen(daemon, stdout=out, stderr=subprocess.STDOUT))
+            time.sleep(2)
+        _wait(lambda: "idle" in _said("sinfo", "--noheader", "--format=%T"), 60, "no idle node")
+        yield
+    finally:
+        _said("scancel", "--user=root")
+        for process in reversed(daemons):
+            process.terminate()
+            process.wait(30)
+
+
+def _said(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True).stdout
+
+
+def _wait(until, seconds: float, otherwise: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not until():
+        if time.monotonic() > deadline:
+            raise TimeoutError(otherwise)
+        time.sleep(0.1)
+
+
+def _start(workdir: Path, *flags: str) -> subprocess.Popen:
+    print(f"\n== launch.sweep --workdir={workdir.name} {' '.join(flags)}", flush=True)
+    command = small_sweep.command(workdir, *flags, changed=small_sweep.GROUPS)
+    return small_sweep.start(command, stdout=None, stderr=None)
+
+
+def _until_all_train(workdir: Path, runs: int) -> None:
+    def training() -> int:
+        return len([path for path in workdir.rglob("epochs.jsonl") if path.stat().st_size])
+
+    _wait(lambda: training() >= runs, 200, f"{workdir}: fewer than {runs} runs in training")
+
+
+def _show(command: str) -> str:
+    said = _said(*command.split())
+    print(f"$ {command}\n{said.rstrip()}", flush=True)
+    return said
+
+
+def _end(process: subprocess.Popen, status: int) -> None:
+    if process.wait(600) != status:
+        raise ChildProcessError(f"exit status {process.returncode}, not {status}")
+
+
+def preempted(workdir: Path) -> None:
+    """One of two tasks makes room in the middle."""
+    process = _start(workdir, *TASKS)
+    _until_all_train(workdir, 4)
+    first = _said("squeue", "--noheader", "--format=%i", "--states=RUNNING").split()[0]
+    _show(f"scancel --signal=USR2 {first}")
+    _wait(lambda: "Restarts=1" in _said("scontrol", "show", "job", first), 60, "not queued again")
+    _wait(lambda: f"{first}|PENDING" in _said("squeue", "--format=%i|%T"), 60, "it does not wait")
+    _show("squeue --format=%i|%T|%r|%S")
+    (log,) = (workdir / "jobs" / first).glob("*.err")
+    print("\n".join(line for line in log.read_text().splitlines() if line.startswith("INFO")))
+    _end(process, 0)
+
+
+def lost(workdir: Path) -> None:
+    """One of two tasks is killed; the same command trains its group."""
+    process = _start(workdir, *TASKS)
+    _until_all_train(workdir, 4)
+    first = _said("squeue", "--noheader", "--format=%i", "--states=RUNNING").split()[0]
+    _show(f"scancel {first}")  # SIGTERM, which a task ignores; two seconds later SIGKILL
+    _end(process, 2)
+    _show(f"find {workdir}/jobs -type f")
+    _end(_start(workdir, *TASKS), 0)
+
+
+def interrupted(workdir: Path) -> None:
+    """Room for one task at a time: it ends after its epoch, and the other one is withdrawn."""
+    process = _start(workdir, *TASKS, f"--slurm_cpus_per_task={os.cpu_count()}")
+    _until_all_train(workdir, 2)
+    _show("squeue --format=%i|%T|%r")
+    process.send_signal(signal.SIGTERM)
+    _end(process, 128 + signal.SIGTERM)
+    _wait(lambda: not _said("squeue", "--noheader"), 30, "a task is left")
+    _end(_start(workdir, *TASKS), 0)
+
+
+def compare(workdir: Path, alone: Path) -> str:
+    """Whether two sweeps left the same, and how many cores their runs had."""
+    ours, theirs = (small_sweep.left_by(read_config(path), path) for path in (workdir, alone))
+    wrong = small_sweep.differences(ours, theirs)
+    cores = [
+        sorted({origin.cores for record in read_results(path) for origin in record.origins})
+        for path in (workdir, alone)
+    ]
+    words = f"differs: {', '.join(wrong)}" if wrong else f"identical in {len(ours)} names"
+    left = sorted(path.name for path in (workdir / "jobs").rglob("*"))
+    return f"{words}; cores {cores[0]} and {cores[1]}; left in jobs/: {left or 'nothing'}"
+
+
+def main() -> int:
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    if missing := [name for name in NEEDED if not shutil.which(name)] or os.geteuid():
+        print(f"needs root, and slurm-wlm and munge; missing: {missing or 'root'}", file=sys.stderr)
+        return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # the cluster ends too
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "cluster").mkdir(mode=0o755)
+        _end(_start(folder / "local", "--executor=local"), 0)
+        outcomes = []
+        with cluster(folder / "cluster"):
+            _show("sinfo --version")
+            _show("sinfo --Node --long")
+            _end(_start(folder / "slurm", *TASKS), 0)
+            preempted(folder / "preempted")
+            interrupted(folder / "interrupted")
+            lost(folder / "lost")
+        print()
+        for sweep in ("slurm", "preempted", "interrupted", "lost"):
+            outcomes.append(compare(folder / sweep, folder / "local"))
+            print(f"{sweep}: {outcomes[-1]}", flush=True)
+    return int(any(outcome.startswith("differs") for outcome in outcomes))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
