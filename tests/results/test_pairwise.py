@@ -28,8 +28,8 @@ def test_the_effect_size_by_hand():
     assert rank_biserial(np.zeros(3)) == 0 and rank_biserial(np.array([-1.0])) == -1
 
 
-# Better, equivalent, worse of baycomp 1.0.3, which cannot be installed beside us: its archive has a
-# package `tests`. SignedRankTest.probs(DEMSAR[i], DEMSAR[j], rope, nsamples=400_000, random_state=1)
+# Better, equivalent, worse of baycomp 1.0.3, which is not installed here: it has a package `tests`.
+# SignedRankTest.probs(DEMSAR[i], DEMSAR[j], rope, nsamples=400_000, random_state=1)
 BAYCOMP = {
     (0, 1, 0.0): (0.0009, 0, 0.9991), (0, 1, 0.01): (0.0, 0.3286, 0.6714),
     (0, 3, 0.0): (0.0029, 0, 0.9971), (0, 3, 0.01): (0.0004, 0.0317, 0.9679),

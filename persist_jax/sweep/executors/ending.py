@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Callable
 from typing import NamedTuple
 
+from persist_jax.sweep.distributed import several
 from persist_jax.sweep.memory import ran_out
 
 # Where one group cannot be written, or be spoken of, no other one can.
@@ -32,6 +33,9 @@ def attempt(training: Callable[[], bool]) -> Ending:
     Args:
         training: `train_group` of it.
 
+    Raises:
+        Exception: what goes wrong, where several processes train the group together.
+
     Example:
         >>> def training():
         ...     raise MemoryError("out of memory: mlp_0 t1, one lane of n = 1010 points")
@@ -41,6 +45,8 @@ def attempt(training: Callable[[], bool]) -> Ending:
     try:
         return Ending(training())
     except Exception as error:
+        if several():
+            raise  # the other processes are in the middle of this group
         if isinstance(error, OSError) and error.errno in _OF_ALL:
             # Without the arrays that its traceback would keep alive.
             return Ending(False, error=error.with_traceback(None))
