@@ -1,9 +1,11 @@
 import pytest
 
+from configs import fashion_study
 from persist_jax.store.group_file import write_group
 from persist_jax.store.record import Accuracy, write_result
 from persist_jax.store.run import Run
 from persist_jax.sweep.grid import grid, groups, most_lanes
+from persist_jax.sweep.reading import read_configuration
 
 NOTHING = Accuracy(train=0.5, validation=0.5, test=0.5)
 
@@ -29,6 +31,14 @@ def _finish(run, workdir):
             "accuracy": {"initial": accuracy, "trained": accuracy},
         },
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(("examples", "runs"), [("all", 220), ("6000", 290), ("1000", 290)])
+def test_the_study_has_the_runs_that_it_says(examples, runs):
+    config, _ = read_configuration(fashion_study.get_config(examples))
+    assert len(grid(config)) == runs and len({run.seed for run in grid(config)}) == 5
+    for name, weights in config.weights_of.items():
+        assert {run.weight for run in grid(config) if run.regulariser == name} == set(weights)
 
 
 def test_none_is_there_once_per_network_and_seed(config):
