@@ -132,6 +132,8 @@ def test_lanes_on_a_mesh_of_two_axes():
         found = jax.jit(lanes_where_they_are(lambda own: own * own.size))(lanes)
         np.testing.assert_array_equal(found, 8 / shares)
         assert found.sharding.spec == P(axes)
+    lanes = jax.device_put(jnp.ones((8, 4)), NamedSharding(mesh, P("d", "e")))
+    assert jax.jit(lanes_where_they_are(lambda own: own))(lanes).sharding.spec == P("d", "e")
 
 
 def test_a_shared_search(points):
