@@ -138,7 +138,7 @@ def make_term(
     chosen, weights = _weighted(layers, layer_weights)
     bound = entry.parameters(parameters, name)
     return Term(
-        name, fraction, chosen, weights, neurons, distance, axis_name, tuple(sorted(bound.items()))
+        name, fraction, chosen, weights, neurons, distance, axis_name, tuple(bound.items())
     )
 
 

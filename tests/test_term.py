@@ -134,7 +134,9 @@ def test_a_term_is_a_value():
         ("t1", {"distance": "cosine"}, "distance: 'cosine' is not one of correlation, pearson, eu"),
         ("min_corr", {"distance": "pearson"}, "distance: 'pearson', but min_corr has correlations"),
         ("t1", {"layers": "h1"}, "layers: 'h1' is not a list of layers"),
+        ("t1", {"layers": 3}, "layers: 3 is not a list of layers"),
         ("t1", {"layers": []}, "layers: [] is not a list of layers"),
+        ("t1", {"layers": ()}, "layers: () is not a list of layers"),
         ("t1", {"layers": ["a", "a"]}, "layers: 'a' is there more than once"),
         ("t1", {"layers": ["a"], "layer_weights": {"a": 1}}, "layer_weights: names its layers"),
         ("t1", {"layers": ["a"], "layer_weights": [1, 2]}, "layer_weights: 2 weights for 1 lay"),
@@ -147,6 +149,13 @@ def test_wrong_choices_are_one_line_before_any_step(name, options, words):
     with pytest.raises(ValueError, match="^[^\n]*$") as error:
         pj.make_term(name, **options)
     assert str(error.value).startswith(words)
+
+
+def test_a_term_of_the_weights_from_outside_is_refused_by_its_name(monkeypatch):
+    monkeypatch.setattr(REGULARISERS, "_entries", dict(REGULARISERS._entries))
+    REGULARISERS.register("ours", takes="params")(lambda params: 0.0)
+    with pytest.raises(ValueError, match=r"^ours: a term of the weights .*; ours\(params\)$"):
+        pj.make_term("ours")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+from jax import Array
 from jax.experimental.xla_metadata import set_xla_metadata
 
 from persist_jax.kernels.sharding import left_to_the_compiler
@@ -13,25 +14,25 @@ from persist_jax.kernels.sharding import left_to_the_compiler
 _ONE_KERNEL = {"inlineable": "false", "xla_cpu_small_call": "true"}
 
 
-def as_one_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function`, which XLA is asked to compile for a CPU as one kernel, on one core.
+def as_one_kernel(function: Callable[[Array], Any]) -> Callable[[Array], Any]:
+    """`function` of an array, which XLA is asked to compile for a CPU as one kernel, on one core.
 
     It may hold elementwise operations, reductions, slices and loops of them. A version of XLA that
     does not know the mark compiles it as it does everything else; the results are the same.
     For programs of other platforms it is not meant.
     """
 
-    def unmarked(*arguments):
+    def unmarked(array):
         with set_xla_metadata(**dict.fromkeys(_ONE_KERNEL)):
-            return function(*arguments)
+            return function(array)
 
     called = jax.jit(unmarked)
 
-    def marked(*arguments):
+    def marked(array):
         # The call is one device's: there is no place in it for what moves data between several.
-        if any(left_to_the_compiler(array) for array in arguments):
-            return function(*arguments)
+        if left_to_the_compiler(array):
+            return function(array)
         with set_xla_metadata(**_ONE_KERNEL):
-            return called(*arguments)
+            return called(array)
 
     return marked

@@ -1,6 +1,7 @@
 """What the kernels take beside whole arrays: masks and condensed vectors; and what they refuse."""
 
 import functools
+import inspect
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +11,11 @@ from oracles import central_difference, neurons, single_linkage, symmetric
 from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import pdist, squareform
 
+from persist_jax import kernels
 from persist_jax.kernels import (
     correlation_deaths,
     correlation_distance,
+    correlation_tree,
     minimum_spanning_tree,
     zeroth_deaths,
 )
@@ -133,6 +136,21 @@ def test_wrong_lengths_and_masks_are_one_line():
         zeroth_deaths(jnp.ones(6), mask=jnp.ones(4, jnp.int32))
 
 
+@pytest.mark.parametrize(
+    "function", [minimum_spanning_tree, zeroth_deaths, correlation_deaths, correlation_tree]
+)
+def test_the_checks_leave_a_function_its_name_and_its_words(function):
+    assert getattr(kernels, function.__name__) is function and "Raises:" in function.__doc__
+    assert "algorithm" in inspect.signature(function).parameters
+
+
+def test_whole_numbers_are_one_line():
+    with pytest.raises(ValueError, match="^points must hold floating-point .* got dtype int32$"):
+        correlation_deaths(jnp.ones((4, 2), jnp.int32))
+    with pytest.raises(ValueError, match="^distances must hold .* got dtype bool$"):
+        minimum_spanning_tree(jnp.ones((4, 4), bool))
+
+
 @pytest.mark.parametrize("function", [minimum_spanning_tree, zeroth_deaths])
 def test_square_points_are_no_distances(function):
     points = neurons(np.random.default_rng(0), 30, 30)
@@ -140,15 +158,21 @@ def test_square_points_are_no_distances(function):
         with pytest.raises(ValueError, match=r"^distances must be symmetric, got .* point \d+"):
             function(given)
     upper = np.triu(symmetric(np.random.default_rng(0), 9))
-    with pytest.raises(ValueError, match="must be symmetric"):
-        function(upper)
+    words = r"must be symmetric, got \S+ from point 0 to point \d and \S+ back"
+    # The gap is larger than the largest number of its type.
+    far = jnp.array([[0, 6e4], [-6e4, 0]], jnp.float16)
+    for given in (upper, upper.T, far):
+        with pytest.raises(ValueError, match=words):
+            function(given)
 
 
 def test_rounding_is_no_asymmetry():
     distances = np.array(correlation_distance(neurons(np.random.default_rng(0), 30, 12)))
     expected = zeroth_deaths(distances)
     noise = np.random.default_rng(1).normal(size=distances.shape).astype(np.float32)
-    np.testing.assert_allclose(zeroth_deaths(distances + 1e-6 * noise), expected, atol=1e-5)
+    for shift in (0, -2):
+        noisy = distances + shift + 1e-6 * noise
+        np.testing.assert_allclose(zeroth_deaths(noisy), expected + shift, atol=1e-5)
     half = jnp.asarray(distances, jnp.bfloat16)
     zeroth_deaths(half)
     distances[3], distances[:, 3] = np.inf, np.inf

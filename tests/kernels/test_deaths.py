@@ -239,6 +239,20 @@ def test_the_largest_dense_sizes(monkeypatch):
                     jax.eval_shape(lambda x, f=function, a=algorithm: f(x, algorithm=a), shape)
 
 
+def test_a_correlation_above_1_by_rounding_is_at_distance_0_for_prim():
+    correlations = np.array([1 + 3e-7, -1 - 1e-7, 1, 1 - 1e-7, -0.5, 0], np.float32)
+    keys = np.asarray(correlation_edges._keys(jnp.asarray(correlations), nan=-1))
+    assert (keys[:3] == 0).all() and (np.diff(keys[2:]) > 0).all()
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "prim"])
+def test_on_a_cpu_prim_is_one_kernel(algorithm):
+    deaths = jax.jit(lambda x: correlation_deaths(x, algorithm=algorithm))
+    text = deaths.lower(jnp.ones((9, 5))).compile().as_text()
+    calls = [line for line in text.splitlines() if " call(" in line]
+    assert any('xla_cpu_small_call="true"' in line for line in calls)
+
+
 def test_the_gradient_of_points_forms_none_of_the_matrix():
     def squares(jaxpr):
         for equation in jaxpr.eqns:

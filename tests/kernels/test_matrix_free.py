@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from jax.sharding import PartitionSpec
 from scipy.cluster.hierarchy import linkage
+from scipy.linalg import hadamard
 from scipy.spatial.distance import squareform
 
 from persist_jax.kernels import looks
@@ -68,6 +69,8 @@ CLOUDS = {
     "constant rows": _with_constants(_random(300)),
     "constant first row": _with_constants(_signs(305))[5:],
     "all constant": np.ones((300, 24), np.float32),
+    # Every row that is not a copy is at distance 1, the constant ones in front of the others.
+    "orthogonal": np.repeat(hadamard(16), 19, 0)[:300].astype(np.float32),
     "two examples": _random(300, 2),
 }
 
@@ -127,7 +130,7 @@ def test_rows_that_look_at_one_group_together(name, monkeypatch):
     assert int(together.looked) == int(_grow(points).looked) > len(points)
 
 
-@pytest.mark.parametrize("name", ["exact ties", "exact duplicates", "all constant"])
+@pytest.mark.parametrize("name", ["exact ties", "exact duplicates", "all constant", "orthogonal"])
 def test_same_order_as_dense_where_nothing_is_rounded(name):
     np.testing.assert_array_equal(_tree(CLOUDS[name]), _dense_tree(CLOUDS[name]))
 

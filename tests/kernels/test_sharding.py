@@ -21,6 +21,7 @@ from persist_jax.kernels import (
     standardise,
     zeroth_deaths,
 )
+from persist_jax.kernels.sharding import lanes_where_they_are, left_to_the_compiler
 
 N = 20
 AUTO = jax.make_mesh((4,), ("d",), axis_types=(AxisType.Auto,))
@@ -104,6 +105,35 @@ def test_arrays_that_the_compiler_shares(points):
     _close(jax.jit(zeroth_deaths)(shared), zeroth_deaths(distances))
     shared = jax.device_put(points, NamedSharding(AUTO, P("d")))
     _close(jax.jit(correlation_deaths)(shared), correlation_deaths(points))
+
+
+@pytest.mark.parametrize(
+    "sizes, kinds, left",
+    [
+        ((4,), (AxisType.Auto,), True),
+        ((1,), (AxisType.Auto,), False),
+        ((4,), (AxisType.Explicit,), False),
+        ((4, 1), (AxisType.Auto, AxisType.Auto), True),
+        ((2, 2), (AxisType.Explicit, AxisType.Auto), True),
+        ((2, 1), (AxisType.Explicit, AxisType.Auto), False),
+    ],
+)
+def test_what_is_left_to_the_compiler(sizes, kinds, left):
+    mesh = jax.make_mesh(sizes, ("d", "e")[: len(sizes)], axis_types=kinds)
+    with jax.set_mesh(mesh):
+        array = jax.device_put(jnp.ones(4), NamedSharding(mesh, P("d")))
+        assert left_to_the_compiler(array) is left
+
+
+def test_lanes_on_a_mesh_of_two_axes():
+    mesh = jax.make_mesh((2, 2), ("d", "e"), axis_types=(AxisType.Explicit,) * 2)
+    for axes, shares in ((("d", "e"), 4), ("e", 2), (None, 1)):
+        lanes = jax.device_put(jnp.ones(8), NamedSharding(mesh, P(axes)))
+        found = jax.jit(lanes_where_they_are(lambda own: own * own.size))(lanes)
+        np.testing.assert_array_equal(found, 8 / shares)
+        assert found.sharding.spec == P(axes)
+    lanes = jax.device_put(jnp.ones((8, 4)), NamedSharding(mesh, P("d", "e")))
+    assert jax.jit(lanes_where_they_are(lambda own: own))(lanes).sharding.spec == P("d", "e")
 
 
 def test_a_shared_search(points):

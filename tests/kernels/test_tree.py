@@ -1,5 +1,7 @@
 """Trees of points, and what other libraries make of them, against scipy, networkx and the peers."""
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import networkx
@@ -87,12 +89,31 @@ def test_deaths_and_their_derivatives_are_those_of_correlation_deaths():
         trees.to_linkage()
 
 
+@pytest.mark.parametrize(
+    "shapes", [((2, 3, 2), (2, 3)), ((1, 2), (2,)), ((3, 2), (2,)), ((0, 2), ())]
+)
+def test_no_library_is_given_what_is_not_one_tree(shapes):
+    tree = Tree(*map(np.zeros, shapes))
+    for convert in (
+        tree.to_sparse,
+        tree.to_networkx,
+        tree.to_linkage,
+        tree.to_giotto,
+        tree.to_ripser,
+        tree.to_gudhi,
+    ):
+        with pytest.raises(ValueError, match="takes one tree.*got shapes") as error:
+            convert()
+        assert all(str(shape) in str(error.value) for shape in shapes)
+
+
 def test_a_nan_gives_the_star_and_one_neuron_no_edges(points):
     tree = correlation_tree(points.at[5, 0].set(jnp.nan))
     assert jnp.isnan(tree.deaths).all()
     np.testing.assert_array_equal(tree.edges, [(0, k) for k in range(1, N)])
-    with pytest.raises(ValueError, match="NaN has no place in a linkage"):
-        tree.to_linkage()
+    for deaths in (tree.deaths, tree.deaths.at[:-1].set(0)):
+        with pytest.raises(ValueError, match="NaN has no place in a linkage"):
+            Tree(tree.edges, deaths).to_linkage()
     alone = correlation_tree(points[:1])
     assert alone.edges.shape == (0, 2) and alone.to_sparse().shape == (1, 1)
     assert len(alone.to_networkx()) == 1 and alone.to_gudhi() == [(0, (0.0, np.inf))]
@@ -124,8 +145,15 @@ def test_networkx_finds_the_same_tree(points, tree, tied):
     assert networkx.is_tree(of_matrix(tied).to_networkx())
     named = tree.to_networkx(labels=(("hidden", k) for k in range(N)))
     assert named.nodes[7]["label"] == ("hidden", 7)
-    with pytest.raises(ValueError, match="labels: 3 of them for 24 points"):
-        tree.to_networkx(labels="abc")
+    for number in (3, 25):
+        with pytest.raises(ValueError, match=f"labels: {number} of them for 24 points"):
+            tree.to_networkx(labels=range(number))
+
+
+def test_without_networkx_the_error_names_it(tree, monkeypatch):
+    monkeypatch.setitem(sys.modules, "networkx", None)
+    with pytest.raises(ImportError, match="needs networkx: pip install networkx"):
+        tree.to_networkx()
 
 
 def test_linkage_is_scipys(points, tree, tied):

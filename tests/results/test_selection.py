@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from persist_jax.results.selection import choose, combine, tabulate
+from persist_jax.results.verdict import COLLAPSED, COMPLETED, WORSE
 from persist_jax.store import read_sweep, read_sweeps, write_result
 
 
@@ -110,6 +111,9 @@ def test_what_collapsed_is_counted_and_still_chosen_by_its_accuracy(tmp_path, sw
     assert choice.verdicts == ("completed", "collapsed", "completed")
     assert (choice.verdict, choice.suspect) == ("collapsed", True)
     assert choice.verdict_in_words == "1 of 3 collapsed"
+    assert choice._replace(seeds=(1,), verdicts=(COLLAPSED,)).verdict_in_words == COLLAPSED
+    others = choice._replace(verdicts=(COMPLETED, WORSE, COMPLETED))
+    assert others.verdict_in_words == f"1 of 3 {WORSE}"
     assert (table.collapsed["mlp_0", "t1"], table.worse["mlp_0", "t1"]) == (2, 1)
     both = combine([table, tabulate(read_sweep(tmp_path / "b"))])
     assert (both.collapsed.total(), both.worse.total(), both.diverged.total()) == (4, 2, 0)
