@@ -5,7 +5,7 @@
 
 The sweep by this process, by tasks of the cluster, by tasks of which one has to make room in the
 middle, by tasks that a signal to the command ends, and by tasks of which one is killed: the
-results have to be the same to the bit.
+results have to be the same to the bit. Then by two tasks that train each run together.
 """
 
 import argparse
@@ -171,6 +171,15 @@ def interrupted(workdir: Path) -> None:
     _end(_start(workdir, *TASKS), 0)
 
 
+def together(workdir: Path) -> None:
+    """Two tasks of one job train each run together, as JAX finds them in their environment."""
+    changed = {"devices": None, "parallel": "batch"}
+    command = small_sweep.command(workdir, "--distributed", changed=changed)
+    print(f"\n== srun --ntasks=2 launch.sweep --workdir={workdir.name} --distributed", flush=True)
+    srun = ["srun", "--ntasks=2", "--cpus-per-task=1"]
+    _end(small_sweep.start([*srun, *command], stdout=None, stderr=None), 0)
+
+
 def compare(workdir: Path, alone: Path) -> str:
     """Whether two sweeps left the same, and how many cores their runs had."""
     ours, theirs = (small_sweep.left_by(read_config(path), path) for path in (workdir, alone))
@@ -202,10 +211,13 @@ def main() -> int:
             preempted(folder / "preempted")
             interrupted(folder / "interrupted")
             lost(folder / "lost")
+            together(folder / "together")
         print()
         for sweep in ("slurm", "preempted", "interrupted", "lost"):
             outcomes.append(compare(folder / sweep, folder / "local"))
             print(f"{sweep}: {outcomes[-1]}", flush=True)
+        origin = read_results(folder / "together")[0].origins[0]
+        print(f"together: {origin.devices} devices of {origin.processes} processes", flush=True)
     return int(any(outcome.startswith("differs") for outcome in outcomes))
 
 

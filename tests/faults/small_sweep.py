@@ -44,10 +44,10 @@ GROUPS = {
 }
 
 
-def command(workdir: Path, *flags: str, changed: Mapping[str, str] = {}) -> list[str]:
-    """The sweep as a person starts it, with some of its fields changed."""
+def command(workdir: Path, *flags: str, changed: Mapping[str, str | None] = {}) -> list[str]:
+    """The sweep as a person starts it, with some of its fields changed, or left as they are."""
     fields = OVERRIDES | dict(changed)
-    overrides = [f"--config.{name}={value}" for name, value in fields.items()]
+    overrides = [f"--config.{name}={value}" for name, value in fields.items() if value is not None]
     start = [sys.executable, "-m", "launch.sweep", "--config=configs/mnist.py:digits"]
     return [*start, *overrides, f"--workdir={workdir}", *flags]
 
@@ -59,8 +59,8 @@ def environment() -> dict[str, str]:
 
 def start(words: list[str], **how) -> subprocess.Popen:
     """A command in a process of its own, whose output can be read."""
-    how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | how
-    return subprocess.Popen(words, cwd=ROOT, env=environment(), text=True, **how)
+    how = {"env": environment(), "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | how
+    return subprocess.Popen(words, cwd=ROOT, text=True, **how)
 
 
 def run(workdir: Path, *flags: str, **how) -> subprocess.CompletedProcess:

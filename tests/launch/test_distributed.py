@@ -1,13 +1,9 @@
 """The command as one of several processes that train each run together."""
 
-import os
 import random
 import signal
 import socket
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,36 +11,24 @@ from filelock import FileLock
 
 from launch.distributed import LOST
 from persist_jax.store import read_history, read_results
+from tests.faults import small_sweep
 
-ROOT = Path(__file__).parents[2]
-OVERRIDES = {
-    "networks": "mlp_0",
-    "models.mlp_0.hidden": "12,8",
+CHANGED = {
+    "devices": None,
     "regularisers": "none,t1",
     "weights": "0.001",
     "parallel": "batch",
-    "train.batch_size": "300",
     "train.epochs": "8",
     "train.patience": "1000",
     "train.checkpoint_every": "2",
-    "train.snapshot_every": "3",
 }
 MANY = "--config.train.epochs=120"
 
 
 def _start(workdir, *flags, devices=2, **environment):
-    overrides = [f"--config.{name}={value}" for name, value in OVERRIDES.items()]
-    start = [sys.executable, "-m", "launch.sweep", "--config=configs/mnist.py:digits"]
-    return subprocess.Popen(
-        [*start, *overrides, f"--workdir={workdir}", *flags],
-        cwd=ROOT,
-        env=os.environ
-        | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
-        | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    environment |= {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    command = small_sweep.command(workdir, *flags, changed=CHANGED)
+    return small_sweep.start(command, env=small_sweep.environment() | environment)
 
 
 def _start_two(workdir, *flags):
