@@ -7,6 +7,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullLocator
 
 from persist_jax.results.seeds import BASELINE, spread
 from persist_jax.results.selection import Table
@@ -46,7 +47,8 @@ def _draw(panel: Axes, table: Table, cell: tuple[str, str]) -> None:
     panel.grid(color=GRID, lw=0.6)
     panel.set_axisbelow(True)
     panel.set_xscale("log")
-    panel.tick_params(axis="x", which="minor", bottom=False)
+    panel.xaxis.set_major_locator(LogLocator(numticks=5))
+    panel.xaxis.set_minor_locator(NullLocator())
     records = table.records.get(cell, ())
     if not records:
         say(panel, "no run yet")

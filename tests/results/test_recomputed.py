@@ -1,6 +1,7 @@
-"""The report's numbers once more from the files alone, by pandas and SciPy."""
+"""The numbers of a report's files once more from the files alone, by pandas and SciPy."""
 
 import csv
+import io
 import json
 
 import numpy as np
@@ -8,7 +9,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from persist_jax.results.report import write_report
+from persist_jax.results.selection import tabulate
+from persist_jax.results.statistics import compare
+from persist_jax.results.tables import csv_text, statistics_json
+from persist_jax.store import read_sweep
 
 RUN = ["network", "regulariser"]
 
@@ -22,8 +26,12 @@ def folder(tmp_path_factory, sweeps):
         weights=(0.01, 1.0),
         seeds=(0, 1, 2),
     )
-    write_report([folder])
     return folder
+
+
+@pytest.fixture(scope="module")
+def table(folder):
+    return tabulate(read_sweep(folder))
 
 
 @pytest.fixture(scope="module")
@@ -48,13 +56,13 @@ def chosen(runs):
 
 
 @pytest.fixture(scope="module")
-def said(folder):
-    return json.loads((folder / "report/statistics.json").read_text())["tables"][0]
+def said(table):
+    return json.loads(statistics_json([table], [compare(table)]))["tables"][0]
 
 
-def test_the_table(folder, chosen):
-    rows = list(csv.DictReader((folder / "report/accuracies.csv").open()))
-    ours = pd.DataFrame(rows).set_index(RUN)
+def test_the_table(table, chosen):
+    rows = csv.DictReader(io.StringIO(csv_text([table])))
+    ours = pd.DataFrame(list(rows)).set_index(RUN)
     theirs = chosen.groupby(RUN).agg(
         weight=("weight", "first"), validation_accuracy=("validation", "mean"),
         train_accuracy=("train", "mean"), test_accuracy=("test", "mean"),
