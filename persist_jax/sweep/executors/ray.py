@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,7 +69,9 @@ def ray(
     here = not cluster.is_initialized()
     if here:
         check_address(address)
-        with _signals_kept():
+        with _signals_kept(), warnings.catch_warnings():
+            # A process of Ray's becomes another program at once: JAX's threads are not missed.
+            warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
             # What a task prints is on its node; what a person has to know is said here.
             cluster.init(address=address, log_to_driver=False, logging_level="ERROR")
     try:
