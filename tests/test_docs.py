@@ -5,6 +5,12 @@ import io
 import re
 from pathlib import Path
 
+import numpy as np
+import pytest
+
+from docs import whole_and_sample
+from docs.whole_and_sample import Snapshot
+
 DOCS = Path(__file__).parents[1] / "docs"
 
 
@@ -27,6 +33,7 @@ def test_every_page_is_run():
     elsewhere = ["sharding"]  # tests/kernels/test_sharding.py
     elsewhere += ["faults"]  # below
     elsewhere += ["scaling"]  # tests/launch/test_executors.py
+    elsewhere += ["whole_and_sample"]  # below
     assert sorted(names + elsewhere) == sorted(path.stem for path in DOCS.glob("*.md"))
 
 
@@ -87,3 +94,17 @@ def test_every_kind_of_model_is_decorrelated_by_three_lines(tmp_path, monkeypatc
     for (kind, zero, without), (_, one, with_term) in zip(rows[::2], rows[1::2], strict=True):
         assert (zero, one) == ("0.0", "1.0")
         assert float(with_term) > float(without) + 0.05, kind
+
+
+def test_the_table_of_whole_and_sample_counts_deaths():
+    deaths = np.array([0.06, 0.3, 1.0, 1.0], np.float32)
+    snapshots = [
+        Snapshot(epoch, run, accuracy, deaths[:2] + np.float32(epoch / 10), deaths)
+        for epoch, accuracy in ((0, np.nan), (1, 0.5), (2, 0.842))
+        for run in ("none", "t1")
+    ]
+    first, *_, last = whole_and_sample.table(snapshots).splitlines()[2:]
+    assert first == "| none | 0 |  | 0.180 | 0.590 | 50.0 | 25.0 | 0.0 | 50.0 |"
+    assert last == "| t1 | 2 | 84.20 | 0.380 | 0.590 | 0.0 | 25.0 | 0.0 | 50.0 |"
+    moving = [s._replace(whole=s.sample * 2) for s in snapshots]
+    assert whole_and_sample.together(moving, "t1") == pytest.approx(1)
