@@ -7,8 +7,8 @@
 The first so many training examples, or all 48000; the 12000 validation and 10000 test examples of
 the whole set. Networks and hyperparameters are those of `configs/mnist.py`, the paper's; weights
 are those of its ten that neither do nothing nor leave the network at chance, and with few examples
-one more, since a regulariser has more to do there. T1 and T2 are also taken over the living neurons
-alone, as a mean.
+one more, since a regulariser has more to do there. T1, as a mean, and T2 are also taken over the
+living neurons alone.
 
 Runs: 2 networks x 5 seeds x (1 + 7 regularisers x 3 weights) = 220, or 290 with 4 weights.
 """
