@@ -55,15 +55,29 @@ def _nearest_outside(
     distances: Float[Array, "n n"], component: Int32[Array, " n"]
 ) -> tuple[Array, Int32[Array, " n"]]:
     """Every vertex's first edge out of its component, as its key and the other end."""
-    n = distances.shape[0]
     outside = component[:, None] != component[None]
     keys = ordered_keys(distances, nan=_NAN)
     keys = jnp.where(outside, keys, jnp.iinfo(keys.dtype).max)
+    return lax.platform_dependent(keys, cpu=_least_in_two_passes, default=_least_in_one_pass)
+
+
+def _least_in_two_passes(keys):
+    """Every row's least key and where it is first: on a CPU `argmin` does not vectorise."""
     least = keys.min(1)
-    # `argmin` does not vectorise; of equal edges the one to the lower index comes first.
-    index = jnp.arange(n, dtype=jnp.int32)
-    nearest = jnp.where(keys == least[:, None], index[None], n).min(1)
-    return least, nearest
+    index = jnp.arange(keys.shape[1], dtype=jnp.int32)
+    return least, jnp.where(keys == least[:, None], index[None], keys.shape[1]).min(1)
+
+
+def _least_in_one_pass(keys):
+    """The same for a GPU, which a second reading of the matrix costs more than comparing pairs."""
+    index = lax.broadcasted_iota(jnp.int32, keys.shape, 1)
+
+    def first(one, other):
+        earlier = (one[0] < other[0]) | ((one[0] == other[0]) & (one[1] < other[1]))
+        return tuple(jnp.where(earlier, *pair) for pair in zip(one, other, strict=True))
+
+    beyond = tuple(pair.dtype.type(jnp.iinfo(pair.dtype).max) for pair in (keys, index))
+    return tuple(lax.reduce((keys, index), beyond, first, (1,)))
 
 
 def _join(forest: _Forest, key: Array, nearest: Int32[Array, " n"]) -> _Forest:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from oracles import KINDS, kruskal, symmetric
 
-from persist_jax.kernels import minimum_spanning_tree
+from persist_jax.kernels import boruvka, minimum_spanning_tree
 from persist_jax.kernels.prim import MOST_POINTS, _Frontier
 
 ALGORITHMS = ("auto", "prim", "boruvka")
@@ -39,6 +39,17 @@ def test_float64_tells_apart_what_float32_cannot(algorithm):
     with jax.enable_x64(True):
         edges = tree(jnp.asarray(distances), algorithm=algorithm)
     np.testing.assert_array_equal(edges, kruskal(distances))
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+def test_a_gpu_finds_the_least_keys_of_rows_in_one_pass(dtype):
+    keys = np.random.default_rng(0).integers(-3, 3, (40, 33)).astype(dtype)
+    keys[7] = np.iinfo(dtype).max
+    with jax.enable_x64(dtype == np.int64):
+        least, index = boruvka._least_in_one_pass(jnp.asarray(keys))
+    np.testing.assert_array_equal(least, keys.min(1))
+    np.testing.assert_array_equal(index, keys.argmin(1))
+    assert (least.dtype, index.dtype) == (dtype, np.int32)
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
