@@ -1,12 +1,17 @@
 """The checks that need a GPU: seconds, launches and memory; "not measured" without one."""
 
+import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
 from benchmarks.measure import interleaved_medians
-from persist_jax.kernels import correlation_deaths
+from persist_jax.kernels import (
+    correlation_deaths,
+    correlation_distance,
+    minimum_spanning_tree,
+)
 
 # What is measured: points n, lanes, algorithm, and the milliseconds it should stay under.
 CHECKS = {
@@ -16,6 +21,8 @@ CHECKS = {
     "n = 100 000, matrix-free": (100_000, 1, "matrix_free", 1500.0),
 }
 BATCH = 256
+# Of given matrices: points and lanes for which the ways to the tree are compared.
+TREES = ((256, 1), (1010, 1), (1010, 15), (1010, 51))
 
 
 def measure(device: str) -> dict[str, dict | None]:
@@ -30,6 +37,23 @@ def measure(device: str) -> dict[str, dict | None]:
         print(name, flush=True)
         points = jax.random.normal(jax.random.key(0), (lanes, n, BATCH))
         results[name] = _one(_value_and_gradient(algorithm, lanes), points)
+    return results
+
+
+def trees(device: str) -> dict[tuple[int, int], dict[str, float]]:
+    """Milliseconds of the trees of given matrices, by points and lanes; nothing without a GPU."""
+    if device != "gpu" or jax.default_backend() != "gpu":
+        return {}
+    results = {}
+    for n, lanes in TREES:
+        points = jax.random.normal(jax.random.key(0), (lanes, n, BATCH))
+        matrices = jax.vmap(correlation_distance)(points)
+        runs = {}
+        for name in ("boruvka", "prim"):
+            tree = functools.partial(minimum_spanning_tree, algorithm=name)
+            runs[name] = functools.partial(jax.jit(jax.vmap(tree)), matrices)
+        seconds = interleaved_medians(runs)
+        results[n, lanes] = {name: 1e3 * value for name, value in seconds.items()}
     return results
 
 
@@ -71,3 +95,11 @@ def print_table(results: dict[str, dict | None]) -> None:
         row = results[name]
         cell = ", ".join(f"{k}: {v:.4g}" for k, v in row.items()) if row else "not measured"
         print(f"| {name} | {limit:g} | {cell} |")
+
+
+def print_trees(results: dict[tuple[int, int], dict[str, float]]) -> None:
+    print("\n| tree of given matrices | boruvka, ms | prim, ms |\n|---|---|---|")
+    for n, lanes in TREES:
+        row = results.get((n, lanes), {})
+        cells = [f"{row[name]:.3g}" if row else "not measured" for name in ("boruvka", "prim")]
+        print(f"| n = {n}, {lanes} at once | {' | '.join(cells)} |")

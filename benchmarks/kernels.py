@@ -123,6 +123,7 @@ def main() -> None:
         return
     results = {"device": jax.devices()[0].device_kind, "gpu": gpu.measure(arguments.device)}
     gpu.print_table(results["gpu"])
+    gpu.print_trees(gpu.trees(arguments.device))
     if arguments.device == "cpu":
         results |= measure_on_cpu(arguments.n)
     arguments.output.mkdir(parents=True, exist_ok=True)

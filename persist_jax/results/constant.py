@@ -40,7 +40,8 @@ def plot_constant(table: Table, histories: Histories) -> Figure:
         if named:
             figure.legend(
                 handles=[named[name] for name in table.regularisers if name in named],
-                loc="outside upper center", ncols=min(len(named), 8), frameon=False,
+                loc="outside upper center", ncols=min(len(named), int(1.2 * size[0]) // 2),
+                frameon=False,
             )  # fmt: skip
     return figure
 

@@ -1,0 +1,58 @@
+"""The tables of docs/finding.md are counted from the sweeps' folders."""
+
+import re
+
+import pytest
+
+from docs import finding
+from persist_jax.results.selection import tabulate
+from persist_jax.store import read_sweep
+
+
+@pytest.fixture
+def folder(tmp_path, sweeps):
+    """Two seeds of `none`, T1 at two weights, the larger with many constant neurons."""
+    sweeps.config(tmp_path, "study", networks=["mlp_0"], regularisers=["none", "t1"])
+    for seed in (0, 1):
+        for name, weight, test, constant in (
+            ("none", 0.0, 0.80, 5),
+            ("t1", 0.01, 0.81 + 0.01 * seed, 4),
+            ("t1", 0.1, 0.70, 30 * seed),
+        ):
+            counts = {"neurons": 50, "constant": constant, "clusters": 0, "clustered": 0,
+                      "deaths": [0.1, 0.2, 0.3, 0.4, 1.0],
+                      "mean_correlation": 0.2 + weight}  # fmt: skip
+            before = counts | {"constant": 0}
+            found = {"threshold": 0.9, "examples": 256, "initial": before, "trained": counts}
+            fields = sweeps.record(
+                "mlp_0", name, weight, seed, validation=test, test=test, redundancy=found
+            )
+            term = [0.0, -1.0, float("nan"), -2.0] if name == "t1" else [0.0] * 4
+            arrays = {"validation_loss": [0.5, 0.4], "train_loss": [1.0] * 4,
+                      "train_term": term, "constant_neurons": [0, constant]}  # fmt: skip
+            sweeps.run(tmp_path, fields, arrays)
+    return tmp_path
+
+
+def test_tables(folder):
+    table = tabulate(read_sweep(folder))
+    assert finding.accuracies(table).splitlines()[2:] == [
+        "| none | 80.00 ± 0.00 |", "| t1 | 81.50 ± 0.71 (0.01) |",
+    ]  # fmt: skip
+    assert finding.differences(table).splitlines()[2:] == ["| t1 | **+1.50** (+1.00 to +2.00) |"]
+    # Of T1's larger weight one run has fewer constant neurons than none, and one, dead, has collapsed.
+    assert finding.neurons(table).splitlines()[2:] == [
+        "| none | 10.0 |  | 0.200 | 0.300 | 80.00 |  |",
+        "| t1 0.01 | 8.0 | 0 of 2 | 0.210 | 0.300 | 81.50 |  |",
+        "| t1 0.1 | 30.0 | 1 of 2 | 0.300 | 0.300 | 70.00 | 1 |",
+    ]
+    # 4 runs of 4 steps, a term of 0 and one that is no number in each; 8 epochs.
+    assert finding.acting([table]).splitlines()[2:] == ["| t1 | 4 | 16 | 8 | 8 | 37.5 |"]
+
+
+def test_the_command_draws_both_pictures(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["finding", str(folder), "--output", str(tmp_path)])
+    finding.main()
+    assert re.match(r"6 runs, \d\.\d hours", capsys.readouterr().out)
+    for name in ("finding.png", "finding_neurons.png"):
+        assert (tmp_path / name).stat().st_size > 10_000
