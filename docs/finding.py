@@ -8,6 +8,7 @@ many steps the term acts. Draws `finding.png` and `finding_neurons.png` beside i
 
 import argparse
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from persist_jax.results.seeds import BASELINE, paired_differences, spread
 from persist_jax.results.selection import Table, combine, tabulate
 from persist_jax.results.style import FONT, GRID, MUTED, lines
 from persist_jax.results.verdict import COMPLETED, verdict
-from persist_jax.store import Record, read_history, read_sweeps
+from persist_jax.store import Record, SweepFolder, read_history, read_sweeps
 
 TOPOLOGICAL = ("t1", "t2", "min_corr", "t1_living", "t2_living")
 MARKERS = "os^D"
@@ -35,7 +36,10 @@ def accuracies(table: Table) -> str:
     for name in table.regularisers:
         cells = [name]
         for network in table.networks:
-            choice = table.choices[network, name]
+            choice = table.choices.get((network, name))
+            if choice is None:
+                cells.append("–")
+                continue
             values = [100 * test for test in choice.tests.values()]
             weight = f" ({choice.weight:g})" if name != BASELINE else ""
             cells.append(f"{np.mean(values):.2f} ± {spread(values) or 0:.2f}{weight}")
@@ -132,7 +136,7 @@ def draw_differences(tables: Sequence[Table]) -> Figure:
     with rc_context(FONT):
         size = (2.5 * len(tables) + 0.9, 0.33 * len(names) + 1.3)
         figure = Figure(figsize=size, layout="constrained")
-        panels = figure.subplots(1, len(tables), sharey=True, squeeze=False)[0]
+        panels = figure.subplots(1, len(tables), sharex=True, sharey=True, squeeze=False)[0]
         networks = list(dict.fromkeys(n for table in tables for n in table.networks))
         for table, panel in zip(tables, panels, strict=True):
             panel.axvline(0, color=MUTED, lw=0.8, ls=(0, (4, 2)))
@@ -204,13 +208,21 @@ def _correlation(records: Sequence[Record]) -> float:
     return float(np.mean([r.redundancy.trained.mean_correlation for r in records]))
 
 
+def _examples(sweep: SweepFolder) -> str:
+    """A sweep of the study by what sets it apart, another by its name."""
+    dataset = sweep.config.get("dataset", {})
+    if "train_examples" not in dataset:
+        return sweep.title
+    return f"{dataset['train_examples'] or 'all'} examples"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sweeps", nargs="+", help="folders of finished sweeps")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent)
     flags = parser.parse_args()
     sweeps = read_sweeps(flags.sweeps)
-    tables = [tabulate(sweep) for sweep in sweeps]
+    tables = [replace(tabulate(sweep), title=_examples(sweep)) for sweep in sweeps]
     records = [record for sweep in sweeps for record in sweep.records]
     hours = sum(record.seconds for record in records) / 3600
     print(f"{len(records)} runs, {hours:.1f} hours of training\n")
