@@ -65,6 +65,21 @@ def _interval(difference) -> str:
     return f"**{text}** ({ends})" if difference.beyond_seeds else f"{text} ({ends})"
 
 
+def chosen_neurons(table: Table) -> str:
+    """At the chosen weights: constant neurons in percent, and mean |corr| of the others."""
+    rows = []
+    for name in table.regularisers:
+        cells = [name]
+        for network in table.networks:
+            choice = table.choices.get((network, name))
+            records = _known(table, name, network) if choice else []
+            own = [record for record in records if record.weight == choice.weight]
+            constant = np.mean([_constant(record) for record in own]) if own else 0
+            cells.append(f"{constant:.1f}, {_correlation(own):.3f}" if own else "–")
+        rows.append(cells)
+    return markdown(["constant %, mean abs corr", *table.networks], rows)
+
+
 def neurons(table: Table) -> str:
     """What each weight does to the neurons, over all networks and seeds."""
     baseline = {(r.network, r.seed): r for r in _known(table, BASELINE)}
@@ -92,12 +107,13 @@ def neurons(table: Table) -> str:
     return markdown(header, rows)
 
 
-def _known(table: Table, name: str) -> list[Record]:
+def _known(table: Table, name: str, network: str | None = None) -> list[Record]:
     return [
         record
-        for (_, regulariser), records in table.records.items()
+        for (column, regulariser), records in table.records.items()
         for record in records
-        if regulariser == name and record.status == "completed" and record.redundancy
+        if regulariser == name and network in (None, column)
+        if record.status == "completed" and record.redundancy
     ]
 
 
@@ -227,7 +243,7 @@ def main() -> None:
     hours = sum(record.seconds for record in records) / 3600
     print(f"{len(records)} runs, {hours:.1f} hours of training\n")
     whole = combine(tables) if len(tables) > 1 else tables[0]
-    print(f"{accuracies(whole)}\n\n{differences(whole)}\n")
+    print(f"{accuracies(whole)}\n\n{differences(whole)}\n\n{chosen_neurons(whole)}\n")
     for table in tables:
         print(f"{table.title}\n\n{neurons(table)}\n")
     print(acting(tables))

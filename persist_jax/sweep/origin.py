@@ -9,12 +9,13 @@ from pathlib import Path
 import jax
 import joblib
 
+from persist_jax import __version__
 from persist_jax.store.configuration import fixed_checksum
 from persist_jax.store.origin import Origin
 from persist_jax.sweep.compilation_cache import processor
 from persist_jax.sweep.experiment import Experiment, places
 
-_PACKAGES = ("flax", "jax", "jaxlib", "numpy", "optax", "persist_jax")
+_PACKAGES = ("flax", "jax", "jaxlib", "numpy", "optax")
 _CODE = Path(__file__).parents[1]
 
 
@@ -40,7 +41,8 @@ def _kind(device) -> str:
 
 @functools.cache
 def _versions() -> dict[str, str]:
-    return {name: version(name) for name in _PACKAGES}
+    # Ours may run from a folder on the path, without having been installed.
+    return {name: version(name) for name in _PACKAGES} | {"persist_jax": __version__}
 
 
 @functools.cache

@@ -40,6 +40,9 @@ def test_tables(folder):
         "| none | 80.00 ± 0.00 |", "| t1 | 81.50 ± 0.71 (0.01) |",
     ]  # fmt: skip
     assert finding.differences(table).splitlines()[2:] == ["| t1 | **+1.50** (+1.00 to +2.00) |"]
+    assert finding.chosen_neurons(table).splitlines()[2:] == [
+        "| none | 10.0, 0.200 |", "| t1 | 8.0, 0.210 |",
+    ]  # fmt: skip
     # Of the larger weight one run has fewer constant neurons than none; the dead one collapsed.
     assert finding.neurons(table).splitlines()[2:] == [
         "| none | 10.0 |  | 0.200 | 0.300 | 80.00 |  |",
