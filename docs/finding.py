@@ -128,18 +128,19 @@ def acting(tables: Sequence[Table]) -> str:
     for name in TOPOLOGICAL:
         records = [r for t in tables for (_, row), rs in t.records.items() if row == name
                    for r in rs]  # fmt: skip
-        steps = zero = epochs = constant = 0
+        runs = steps = zero = epochs = constant = 0
         for record in records:
             history = read_history(record.folder)
             if "train_term" not in history:
                 continue
+            runs += 1
             term = history["train_term"]
             steps, zero = steps + len(term), zero + int(np.sum(~(np.abs(term) > 0)))
             epochs += len(history["constant_neurons"])
             constant += int(np.sum(history["constant_neurons"] > 0))
         if steps:
             share = f"{100 * constant / epochs:.1f}"
-            rows.append([name, str(len(records)), str(steps), str(zero), str(epochs), share])
+            rows.append([name, str(runs), str(steps), str(zero), str(epochs), share])
     header = ["term", "runs", "steps", "of them term 0 or not finite", "epochs",
               "with a constant neuron, %"]  # fmt: skip
     return markdown(header, rows)
