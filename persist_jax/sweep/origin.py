@@ -3,19 +3,18 @@
 import functools
 import platform
 import subprocess
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import jax
 import joblib
 
-from persist_jax import __version__
 from persist_jax.store.configuration import fixed_checksum
 from persist_jax.store.origin import Origin
 from persist_jax.sweep.compilation_cache import processor
 from persist_jax.sweep.experiment import Experiment, places
 
-_PACKAGES = ("flax", "jax", "jaxlib", "numpy", "optax")
+_PACKAGES = ("flax", "jax", "jaxlib", "numpy", "optax", "persist_jax")
 _CODE = Path(__file__).parents[1]
 
 
@@ -41,8 +40,14 @@ def _kind(device) -> str:
 
 @functools.cache
 def _versions() -> dict[str, str]:
-    # Ours may run from a folder on the path, without having been installed.
-    return {name: version(name) for name in _PACKAGES} | {"persist_jax": __version__}
+    return {name: _version(name) for name in _PACKAGES}
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:  # ours may run from a folder that is on the path
+        return "not installed"
 
 
 @functools.cache
