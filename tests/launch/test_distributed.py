@@ -94,7 +94,8 @@ def two(tmp_path_factory):
     tasks = [job | {"SLURM_PROCID": str(i), "SLURM_LOCALID": str(i)} for i in range(2)]
     outs = [_end(process) for process in [_start(folder, "--distributed", **t) for t in tasks]]
     assert "sharing each batch" in outs[0][0] and "on 4 devices" in outs[0][0]
-    assert outs[1] == ("", "") and outs[0][1] == ""
+    # Of the library that sums between processes a bare number was seen in the output once.
+    assert not outs[1][0].strip("0123456789\n") and not outs[1][1] and not outs[0][1]
     return folder
 
 
