@@ -67,7 +67,9 @@ def test_spare_lanes_fill_the_devices_and_are_not_trained(perceptron, build):
     assert np.all(metrics.loss[3] == 0)
 
 
-@pytest.mark.parametrize("regulariser", ["t2", "min_corr"])
+@pytest.mark.parametrize(
+    "regulariser", ["t2", pytest.param("min_corr", marks=pytest.mark.slow)]
+)
 def test_a_batch_shared_by_four_devices_is_one_batch(convolutional, train, regulariser):
     """Batch statistics, dropout masks, sampled neurons and correlations are the whole batch's.
 
