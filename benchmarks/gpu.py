@@ -40,7 +40,7 @@ def measure(device: str) -> dict[str, dict | None]:
     return results
 
 
-def trees(device: str) -> dict[tuple[int, int], dict[str, float]]:
+def trees(device: str) -> dict[str, dict[str, float]]:
     """Milliseconds of the trees of given matrices, by points and lanes; nothing without a GPU."""
     if device != "gpu" or jax.default_backend() != "gpu":
         return {}
@@ -53,8 +53,12 @@ def trees(device: str) -> dict[tuple[int, int], dict[str, float]]:
             tree = functools.partial(minimum_spanning_tree, algorithm=name)
             runs[name] = functools.partial(jax.jit(jax.vmap(tree)), matrices)
         seconds = interleaved_medians(runs)
-        results[n, lanes] = {name: 1e3 * value for name, value in seconds.items()}
+        results[_case(n, lanes)] = {name: 1e3 * value for name, value in seconds.items()}
     return results
+
+
+def _case(n: int, lanes: int) -> str:
+    return f"n = {n}, {lanes} at once"
 
 
 def _value_and_gradient(algorithm: str, lanes: int) -> Callable:
@@ -97,9 +101,9 @@ def print_table(results: dict[str, dict | None]) -> None:
         print(f"| {name} | {limit:g} | {cell} |")
 
 
-def print_trees(results: dict[tuple[int, int], dict[str, float]]) -> None:
+def print_trees(results: dict[str, dict[str, float]]) -> None:
     print("\n| tree of given matrices | boruvka, ms | prim, ms |\n|---|---|---|")
-    for n, lanes in TREES:
-        row = results.get((n, lanes), {})
+    for case in (_case(n, lanes) for n, lanes in TREES):
+        row = results.get(case, {})
         cells = [f"{row[name]:.3g}" if row else "not measured" for name in ("boruvka", "prim")]
-        print(f"| n = {n}, {lanes} at once | {' | '.join(cells)} |")
+        print(f"| {case} | {' | '.join(cells)} |")

@@ -127,7 +127,8 @@ def main() -> None:
         return
     results = {"device": jax.devices()[0].device_kind, "gpu": gpu.measure(arguments.device)}
     gpu.print_table(results["gpu"])
-    gpu.print_trees(gpu.trees(arguments.device))
+    results["trees"] = gpu.trees(arguments.device)
+    gpu.print_trees(results["trees"])
     if arguments.device == "cpu":
         results |= measure_on_cpu(arguments.n)
     arguments.output.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ many steps the term acts. Draws `finding.png` and `finding_neurons.png` beside i
 """
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from persist_jax.results.seeds import BASELINE, paired_differences, spread
-from persist_jax.results.selection import Table, combine, tabulate
+from persist_jax.results.selection import Choice, Table, combine, tabulate
 from persist_jax.results.style import FONT, GRID, MUTED, lines
 from persist_jax.results.verdict import COMPLETED, verdict
 from persist_jax.store import Record, SweepFolder, read_history, read_sweeps
@@ -32,19 +32,21 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def accuracies(table: Table) -> str:
     """Test accuracy at the chosen weights: mean, spread over seeds, and the weight."""
+
+    def cell(name, network, choice):
+        values = [100 * test for test in choice.tests.values()]
+        weight = f" ({choice.weight:g})" if name != BASELINE else ""
+        return f"{np.mean(values):.2f} ± {spread(values) or 0:.2f}{weight}"
+
+    return _of_choices("test accuracy in % (weight)", table, cell)
+
+
+def _of_choices(title: str, table: Table, cell: Callable[[str, str, Choice], str]) -> str:
     rows = []
     for name in table.regularisers:
-        cells = [name]
-        for network in table.networks:
-            choice = table.choices.get((network, name))
-            if choice is None:
-                cells.append("–")
-                continue
-            values = [100 * test for test in choice.tests.values()]
-            weight = f" ({choice.weight:g})" if name != BASELINE else ""
-            cells.append(f"{np.mean(values):.2f} ± {spread(values) or 0:.2f}{weight}")
-        rows.append(cells)
-    return markdown(["test accuracy in % (weight)", *table.networks], rows)
+        chosen = {network: table.choices.get((network, name)) for network in table.networks}
+        rows.append([name, *(cell(name, *pair) if pair[1] else "–" for pair in chosen.items())])
+    return markdown([title, *table.networks], rows)
 
 
 def differences(table: Table) -> str:
@@ -67,17 +69,14 @@ def _interval(difference) -> str:
 
 def chosen_neurons(table: Table) -> str:
     """At the chosen weights: constant neurons in percent, and mean |corr| of the others."""
-    rows = []
-    for name in table.regularisers:
-        cells = [name]
-        for network in table.networks:
-            choice = table.choices.get((network, name))
-            records = _known(table, name, network) if choice else []
-            own = [record for record in records if record.weight == choice.weight]
-            constant = np.mean([_constant(record) for record in own]) if own else 0
-            cells.append(f"{constant:.1f}, {_correlation(own):.3f}" if own else "–")
-        rows.append(cells)
-    return markdown(["constant %, mean abs corr", *table.networks], rows)
+
+    def cell(name, network, choice):
+        own = [r for r in _known(table, name, network) if r.weight == choice.weight]
+        if not own:
+            return "–"
+        return f"{np.mean([_constant(record) for record in own]):.1f}, {_correlation(own):.3f}"
+
+    return _of_choices("constant %, mean abs corr", table, cell)
 
 
 def neurons(table: Table) -> str:
