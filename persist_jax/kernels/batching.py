@@ -6,27 +6,43 @@ from typing import Any
 import jax
 from jax import Array, lax
 
+from persist_jax.kernels import gpu
 from persist_jax.kernels.sharding import in_its_mesh, lanes_where_they_are
 
+Function = Callable[[Array], Any]
 
-def in_sequence_on_cpu(function: Callable[[Array], Any]) -> Callable[[Array], Any]:
-    """`function`, for which `vmap` means a loop over the batch on a CPU.
+
+def by_platform(cpu: Function, default: Function, gpu_lanes: Function | None = None) -> Function:
+    """A function of one array, computed in the way that suits the platform.
 
     A CPU runs a batched matrix product and a batched step of Prim slower than the same ones in
-    sequence, whose data stay in its cache.
+    sequence, whose data stay in its cache: there `vmap` means a loop over the batch.
+
+    Args:
+        cpu: the function for CPUs.
+        default: the function for everything else.
+        gpu_lanes: the function of arrays with lanes in front for NVIDIA GPUs, which is taken
+            where `gpu.has_kernels_for` says so; `default` elsewhere.
     """
 
-    def lanes(one, arrays):
+    def of_one(array):
+        own = {}
+        if gpu_lanes is not None and gpu.has_kernels_for(array):
+            own["cuda"] = lambda array: jax.tree.map(lambda leaf: leaf[0], gpu_lanes(array[None]))
+        return lax.platform_dependent(array, cpu=cpu, default=default, **own)
+
+    def of_lanes(one, arrays):
+        own = {}
+        if gpu_lanes is not None and gpu.has_kernels_for(arrays[0]):
+            own["cuda"] = gpu_lanes
         return lax.platform_dependent(
-            arrays,
-            cpu=lambda arrays: lax.map(one, arrays),
-            default=jax.vmap(function),
+            arrays, cpu=lambda arrays: lax.map(one, arrays), default=jax.vmap(default), **own
         )
 
-    return _with_lanes(function, lanes)
+    return _with_lanes(of_one, of_lanes)
 
 
-def in_sequence(function: Callable[[Array], Any]) -> Callable[[Array], Any]:
+def in_sequence(function: Function) -> Function:
     """`function`, for which `vmap` means a loop over the batch everywhere."""
     return _with_lanes(function, lax.map)
 

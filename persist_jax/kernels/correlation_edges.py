@@ -4,7 +4,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float, Int32
 
-from persist_jax.kernels.batching import in_sequence_on_cpu
+from persist_jax.kernels import gpu
+from persist_jax.kernels.batching import by_platform
 from persist_jax.kernels.boruvka import boruvka_edges
 from persist_jax.kernels.compilation import as_one_kernel
 from persist_jax.kernels.distances import one_minus_absolute, standardise, symmetric_product
@@ -46,12 +47,12 @@ def edges_and_correlations(
         edges = matrix_free_edges(fixed, axis_name=axis_name)
         return edges, _between(unit, edges)
     if algorithm == "boruvka" or n > MOST_POINTS:
-        edges = in_sequence_on_cpu(_by_boruvka)(fixed)
+        edges = by_platform(_by_boruvka, _by_boruvka, gpu.edges_of_units)(fixed)
         return edges, _between(unit, edges)
     if algorithm == "prim":
-        edges = in_sequence_on_cpu(_by_prim)(fixed)
+        edges = by_platform(_by_prim_on_cpu, _by_prim)(fixed)
         return edges, _to_parents(unit, edges)
-    edges = in_sequence_on_cpu(_by_the_faster)(fixed)
+    edges = by_platform(_by_prim_on_cpu, _by_boruvka, gpu.edges_of_units)(fixed)
     return edges, lax.platform_dependent(unit, edges, cpu=_to_parents, default=_between)
 
 
@@ -67,12 +68,8 @@ def _to_parents(unit: Float[Array, "n b"], edges: Int32[Array, "n-1 2"]) -> Floa
     return (unit[:-1] * unit[edges[:, 1]]).sum(1)
 
 
-def _by_the_faster(unit):
-    return lax.platform_dependent(unit, cpu=_by_prim_on_cpu, default=_by_boruvka)
-
-
 def _by_prim(unit):
-    return lax.platform_dependent(unit, cpu=_by_prim_on_cpu, default=lambda u: _prim(_product(u)))
+    return _prim(_product(unit))
 
 
 def _by_prim_on_cpu(unit):
@@ -100,7 +97,7 @@ def _prim(correlations: Float[Array, "n n"]) -> Int32[Array, "n-1 2"]:
 
 def _keys(correlations: Float[Array, "*shape"], nan: int) -> Array:
     """Integers that compare as `1 - |corr|`: the bits of numbers that are not negative."""
-    distances = jnp.maximum(1 - jnp.abs(correlations), 0)
+    distances = one_minus_absolute(correlations)
     return lax.bitcast_convert_type(
         distances, jnp.int32 if distances.dtype.itemsize == 4 else jnp.int64
     )

@@ -13,6 +13,10 @@ from persist_jax.kernels.arguments import as_points
 _BLOCK = 256
 _MOST_BLOCKS = 16
 
+# Distances below so many of their precision are 0: two products of the same rows may differ by as
+# much, and copies of a neuron are to be equally far from it in every program.
+ZERO = 8
+
 
 @as_points
 def standardise(points: Float[Array, "n b"]) -> Float[Array, "n b"]:
@@ -148,9 +152,9 @@ def euclidean_distance(points: Float[Array, "n b"]) -> Float[Array, "n n"]:
 
 
 def one_minus_absolute(correlations: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """`1 - |corr|` in [0, 1], with zero gradient where rounding makes |corr| 1 or more."""
-    size = jnp.abs(correlations)
-    return jnp.where(size >= 1, 0, 1 - size)
+    """`1 - |corr|` in [0, 1]; 0 with zero gradient where |corr| is 1 to the rounding of a product."""
+    gap = 1 - jnp.abs(correlations)
+    return jnp.where(gap < ZERO * jnp.finfo(gap.dtype).eps, 0, gap)
 
 
 def symmetric_product(unit: Float[Array, "n b"]) -> Float[Array, "n n"]:

@@ -50,16 +50,6 @@ class Tiling(NamedTuple):
     first: int | Int[Array, ""]
 
 
-def distances_of(products: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """`1 - |corr|`, and 0 where that is not above the rounding of the product itself.
-
-    So copies of a point are equally far from it whichever product they come from, and the order
-    of the vertices decides between them at once.
-    """
-    gap = one_minus_absolute(products)
-    return jnp.where(gap < 8 * jnp.finfo(gap.dtype).eps, 0, gap)
-
-
 def first_minimum(table: Float[Array, "rows k"]) -> tuple[Float[Array, " rows"], Array]:
     """The minimum of every row and the first column that has it."""
     least = table.min(1)
@@ -174,7 +164,7 @@ def _nearest_in_group(unit, labels, vertex, group, tiling):
         block = lax.dynamic_slice_in_dim(unit, group * tiling.size, tiling.size)
         product = jnp.matmul(unit[vertex], block.T, precision=lax.Precision.HIGHEST)
     leaving = (labels[target] != labels[vertex][:, None]) & (target < tiling.n)
-    gap = jnp.where(leaving, distances_of(product), jnp.inf)
+    gap = jnp.where(leaving, one_minus_absolute(product), jnp.inf)
     weight, first = first_minimum(gap)
     rest = jnp.where(place == first[:, None], jnp.inf, gap).min(1)
     return weight, group * tiling.size + first, rest

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from persist_jax.kernels import gpu
+from persist_jax.kernels.distances import one_minus_absolute
 from persist_jax.kernels.sharding import in_its_mesh, on_mesh_of, varying_as
 
 # Rows of the matrix that exist at a time. A block stays in the cache of a CPU, where a whole
@@ -39,11 +41,19 @@ def _derivative(primals, tangents):
 
 def _over_blocks(unit: Float[Array, "n b"], *, with_slopes: bool):
     """Sum and number of the pairs (i, j), i != j, that count, and `sum_j s_ij u_j` for every i."""
-    return in_its_mesh(functools.partial(_scan, with_slopes=with_slopes))(unit)
+    sums = functools.partial(_scan, with_slopes=with_slopes)
+    if gpu.has_kernels_for(unit):
+        own = functools.partial(_on_gpu, with_slopes=with_slopes)
+        sums = functools.partial(lax.platform_dependent, cuda=own, default=sums)
+    return in_its_mesh(sums)(jnp.where(jnp.isfinite(unit), unit, 0))
+
+
+def _on_gpu(unit: Float[Array, "n b"], *, with_slopes: bool):
+    total, count, slopes = (array[0] for array in gpu.absolute_sums(unit[None]))
+    return total, jnp.maximum(count, 1), slopes if with_slopes else None
 
 
 def _scan(unit: Float[Array, "n b"], *, with_slopes: bool):
-    unit = jnp.where(jnp.isfinite(unit), unit, 0)
     n, b = unit.shape
     block = n if n <= _ONE_BLOCK else _BLOCK
     blocks = -(-n // block)
@@ -60,7 +70,7 @@ def _scan(unit: Float[Array, "n b"], *, with_slopes: bool):
         sums = total + size.sum(0), count + (size > 0).astype(size.dtype).sum(0)
         if not with_slopes:
             return sums, None
-        signs = jnp.where(size < 1, jnp.sign(lax.stop_gradient(product)), 0)
+        signs = jnp.where(one_minus_absolute(product) > 0, jnp.sign(product), 0)
         return sums, jnp.matmul(signs, unit, precision=lax.Precision.HIGHEST)
 
     zeros = varying_as(on_mesh_of(jnp.zeros(n, unit.dtype), unit), unit)

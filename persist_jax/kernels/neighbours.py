@@ -14,11 +14,11 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Bool, Float, Int
 
+from persist_jax.kernels.distances import one_minus_absolute
 from persist_jax.kernels.looks import (
     Bounds,
     Candidates,
     Tiling,
-    distances_of,
     first_minimum,
     look_at_groups,
 )
@@ -65,7 +65,7 @@ def renew(
         i, j = pairs[0, k] * tile, pairs[1, k] * tile
         left, right = (lax.dynamic_slice_in_dim(unit, x, tile) for x in (tiling.first + i, j))
         label, other = (lax.dynamic_slice_in_dim(labels, x, tile) for x in (tiling.first + i, j))
-        gap = distances_of(jnp.matmul(left, right.T, precision=lax.Precision.HIGHEST))
+        gap = one_minus_absolute(jnp.matmul(left, right.T, precision=lax.Precision.HIGHEST))
         gap = jnp.where(label[:, None] == other[None], jnp.inf, gap)
         nearest = gap.reshape(tile, width, size).min(2)
         table = lax.dynamic_update_slice(table, nearest, (i, j // size))

@@ -240,7 +240,7 @@ def test_the_largest_dense_sizes(monkeypatch):
 
 
 def test_a_correlation_above_1_by_rounding_is_at_distance_0_for_prim():
-    correlations = np.array([1 + 3e-7, -1 - 1e-7, 1, 1 - 1e-7, -0.5, 0], np.float32)
+    correlations = np.array([1 + 3e-7, -1 - 1e-7, 1, 1 - 1e-6, -0.5, 0], np.float32)
     keys = np.asarray(correlation_edges._keys(jnp.asarray(correlations), nan=-1))
     assert (keys[:3] == 0).all() and (np.diff(keys[2:]) > 0).all()
 

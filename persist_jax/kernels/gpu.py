@@ -1,0 +1,236 @@
+"""How JAX calls the Triton kernels: functions of arrays with lanes in front, for NVIDIA GPUs.
+
+Triton writes a kernel's PTX while a program is lowered, and XLA takes it as it takes its own
+kernels: it launches them in CUDA graphs and keeps them in the programs that it stores.
+"""
+
+import functools
+import importlib.util
+import logging
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jaxtyping import Bool, Float, Int32
+
+from persist_jax.kernels.distances import ZERO
+from persist_jax.kernels.sharding import varying_as
+
+# One program joins the components of a lane: a vector of so many vertices fits into its registers.
+MOST_POINTS = 16_384
+# The first GPUs with products of bfloat16: Ampere.
+_LEAST_CAPABILITY = 80
+
+# Rows and columns of a tile of a product, the columns multiplied at a time, and the warps for it.
+_TILE, _DEPTH, _TILE_WARPS = 64, 32, 4
+# Rows that one program searches, the columns that it reads at a time, and its warps.
+_ROWS, _WIDTH, _SEARCH_WARPS = 4, 1024, 4
+
+
+def has_kernels_for(array: Array) -> bool:
+    """Whether there are kernels for as many rows of such numbers, and Triton to compile them."""
+    n = array.shape[0]
+    if array.dtype != jnp.float32 or not 2 <= n <= MOST_POINTS:
+        return False
+    on_gpu = jax.default_backend() == "gpu"
+    if importlib.util.find_spec("triton") is None:
+        if on_gpu:
+            _say_what_would_be_faster()
+        return False
+    return not on_gpu or _capability() >= _LEAST_CAPABILITY
+
+
+@functools.cache
+def _say_what_would_be_faster() -> None:
+    logging.getLogger(__name__).warning(
+        "persist_jax: trees are several times faster on this GPU with Triton: "
+        'pip install "persist_jax[cuda]"'
+    )
+
+
+def _lanes_in_front(function: Callable[[Array], Any]) -> Callable[[Array], Any]:
+    """`function` of lanes, for which `vmap` means more of them."""
+
+    @jax.custom_batching.custom_vmap
+    def of_lanes(lanes):
+        return function(lanes)
+
+    @of_lanes.def_vmap
+    def of_more(axis_size, in_batched, lanes):
+        results = of_lanes(lanes.reshape(-1, *lanes.shape[2:]))
+        shape = lanes.shape[:2]
+        results = jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), results)
+        return results, jax.tree.map(lambda _: True, results)
+
+    return of_lanes
+
+
+@_lanes_in_front
+def edges_of_matrices(
+    matrices: Float[Array, "lanes n n"],
+) -> tuple[Int32[Array, "lanes n-1 2"], Bool[Array, " lanes"]]:
+    """The edges of the minimum spanning trees, and of which lanes no distance is NaN."""
+    lanes, n, _ = matrices.shape
+    found, nan = _call(
+        "nearest_of_all", [matrices], [(lanes, n, 2), (lanes, n)],
+        grid=(_over(n, _ROWS), lanes), warps=_SEARCH_WARPS, N=n, R=_ROWS, W=_width(n),
+    )  # fmt: skip
+    return _edges(matrices, found, not_negative=False), ~(nan > 0).any(1)
+
+
+@_lanes_in_front
+def edges_of_units(units: Float[Array, "lanes n b"]) -> Int32[Array, "lanes n-1 2"]:
+    """The edges of the minimum spanning trees of standardised points under `1 - |corr|`."""
+    lanes, n, b = units.shape
+    side = _over(n, _TILE)
+    matrices, parts = _call(
+        "distances", _parts(units), [((lanes, n, n), jnp.float32), (lanes, side, n, 2)],
+        grid=(_upper_tiles(n), lanes), warps=_TILE_WARPS,
+        N=n, B=b, T=_TILE, K=_DEPTH, PARTS=side, ZERO=ZERO * float(jnp.finfo(jnp.float32).eps),
+    )  # fmt: skip
+    (found,) = _call(
+        "least_of_parts", [parts], [(lanes, n, 2)],
+        grid=(_over(n, 128), lanes), warps=4, N=n, PARTS=side, R=128,
+    )  # fmt: skip
+    return _edges(matrices, found, not_negative=True)
+
+
+def _edges(matrices, found, *, not_negative: bool) -> Int32[Array, "lanes n-1 2"]:
+    """Boruvka's rounds, from the first edge of every row on.
+
+    Their number is fixed, so no device waits for a decision of the host. In a lane that is one
+    component a round reads no row.
+    """
+    lanes, n, _ = matrices.shape
+    size = _power_of_two(n)
+    join = dict(grid=(lanes,), warps=min(max(size // 128, 4), 32), N=n, C=size)
+    flat, state = (lanes, n), (lanes, 2)
+    component, edge, state_, *_ = _call("first_join", [found], [flat, flat, state, flat, flat], **join)
+    for _ in range((n - 1).bit_length() - 1):
+        (found,) = _call(
+            "nearest_outside", [matrices, component, state_, found], [(lanes, n, 2)],
+            grid=(_over(n, _ROWS), lanes), warps=_SEARCH_WARPS,
+            N=n, R=_ROWS, W=_width(n), NOT_NEGATIVE=not_negative,
+        )  # fmt: skip
+        component, edge, state_, *_ = _call(
+            "join", [found, component, edge, state_], [flat, flat, state, flat, (lanes, n, 2)],
+            **join,
+        )  # fmt: skip
+    # The last component is the largest one. No edge is kept under its name.
+    k = jnp.arange(n - 1, dtype=jnp.int32)[None]
+    k = k + (k >= state_[:, 1:])
+    edge = jnp.take_along_axis(edge, k, 1, mode="promise_in_bounds")
+    return jnp.stack([edge >> 16, edge & 0xFFFF], -1)
+
+
+@_lanes_in_front
+def absolute_sums(
+    units: Float[Array, "lanes n b"],
+) -> tuple[Float[Array, " lanes"], Float[Array, " lanes"], Float[Array, "lanes n b"]]:
+    """Sum and number of the `|corr|` that are not 0, and `sum_j sign_ij u_j` for every i."""
+    lanes, n, b = units.shape
+    parts, stride, tiles = _parts(units), _over(n, 16) * 16, _upper_tiles(n)
+    signs, total, count = _call(
+        "signs", parts,
+        [((lanes, n, stride), jnp.bfloat16), *[((lanes, tiles), jnp.float32)] * 2],
+        grid=(tiles, lanes), warps=_TILE_WARPS,
+        N=n, B=b, T=_TILE, K=_DEPTH, STRIDE=stride, ZERO=ZERO * float(jnp.finfo(jnp.float32).eps),
+    )  # fmt: skip
+    (slopes,) = _call(
+        "signed_sums", [signs, *parts], [((lanes, n, b), jnp.float32)],
+        grid=(_over(n, 128) * _over(b, 128), lanes), warps=8,
+        N=n, B=b, STRIDE=stride, T=128, W=128, K=64,
+    )  # fmt: skip
+    return total.sum(1), count.sum(1), slopes
+
+
+def _parts(units: Float[Array, "*shape"]) -> list[Array]:
+    """Three bfloat16 arrays whose sum is the units, exactly."""
+    parts = []
+    for _ in range(3):
+        # A conversion to bfloat16 and back may be left out by the compiler; this is not.
+        part = lax.reduce_precision(units, exponent_bits=8, mantissa_bits=7)
+        parts.append(part.astype(jnp.bfloat16))
+        units = units - part
+    return parts
+
+
+def _call(
+    name: str, arrays: Sequence[Array], results: Sequence[Any], *, grid: tuple, warps: int,
+    **constants: Any,
+) -> list[Array]:  # fmt: skip
+    """Launch a kernel; results are given as (shape, dtype), or as the shape of an int32 array."""
+    results = [
+        jax.ShapeDtypeStruct(*(result if isinstance(result[0], tuple) else (result, jnp.int32)))
+        for result in results
+    ]
+    dtypes = tuple(array.dtype.name for array in (*arrays, *results))
+    ptx, entry, shared, unused = _ptx(name, dtypes, tuple(constants.items()), warps, _capability())
+    # Triton's own parameters come last. XLA passes no buffer twice, so these must differ.
+    spare = [varying_as(jnp.int32(k), *arrays) for k in range(unused)]
+    columns, lanes = (*grid, 1)[:2]
+    launched = jax.ffi.ffi_call("__gpu$xla.gpu.ptx", results)(
+        *arrays, *spare, name=entry, kernel_type="ptx", kernel_data=ptx,
+        grid_x=np.int32(columns), grid_y=np.int32(lanes), grid_z=np.int32(1),
+        block_x=np.int32(32 * warps), block_y=np.int32(1), block_z=np.int32(1),
+        shared_mem_bytes=np.int32(shared),
+        output_indices=tuple(np.int32(len(arrays) + k) for k in range(len(results))),
+    )  # fmt: skip
+    return varying_as(list(launched), *arrays)
+
+
+_TYPES = {"float32": "*fp32", "bfloat16": "*bf16", "int32": "*i32"}
+
+
+@functools.cache
+def _ptx(
+    name: str, dtypes: tuple[str, ...], constants: tuple, warps: int, capability: int
+) -> tuple[str, str, int, int]:
+    """A kernel's PTX, its entry, bytes of shared memory, and the number of Triton's parameters."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+
+    from persist_jax.kernels import triton_kernels
+
+    kernel, constants = vars(triton_kernels)[name], dict(constants)
+    arrays = dict(zip(kernel.arg_names, (_TYPES[dtype] for dtype in dtypes), strict=False))
+    source = triton.compiler.ASTSource(
+        kernel,
+        arrays | dict.fromkeys(constants, "constexpr"),
+        constants,
+        # XLA aligns every buffer: Triton reads several numbers at once where the shapes allow it.
+        {(k,): [["tt.divisibility", 16]] for k in range(len(arrays))},
+    )
+    compiled = triton.compile(
+        source, GPUTarget("cuda", capability, 32), {"num_warps": warps, "num_stages": 2}
+    )
+    ptx = compiled.asm["ptx"]
+    parameters = re.search(r"\.entry [^(]*\(([^)]*)\)", ptx)[1].count(".param")
+    return ptx, compiled.metadata.name, compiled.metadata.shared, parameters - len(arrays)
+
+
+def _capability() -> int:
+    """The compute capability of the GPU; without one, the least that the kernels need."""
+    if jax.default_backend() != "gpu":
+        return _LEAST_CAPABILITY
+    return int(jax.devices()[0].compute_capability.replace(".", ""))
+
+
+def _upper_tiles(n: int) -> int:
+    return _over(n, _TILE) * (_over(n, _TILE) + 1) // 2
+
+
+def _width(n: int) -> int:
+    return min(_WIDTH, _power_of_two(n))
+
+
+def _power_of_two(n: int) -> int:
+    return 1 << (n - 1).bit_length()
+
+
+def _over(n: int, size: int) -> int:
+    return -(-n // size)

@@ -1,0 +1,369 @@
+"""Triton kernels for NVIDIA GPUs: correlations, and Boruvka's rounds over a dense matrix.
+
+Lanes are the last axis of every grid, so `vmap` adds programs and no launches. The arrays of one
+lane lie behind those of another. A lane has `N` vertices and `B` examples. An edge is one 64-bit
+number, its weight in the upper half, its lower and its higher vertex in a quarter each: numbers
+compare as edges do.
+"""
+
+import triton
+import triton.language as tl
+
+# Above the key of every weight.
+NO_KEY = tl.constexpr(2147483647)
+_NAN_KEY = tl.constexpr(2147483646)
+# Both of its halves are `NO_KEY`.
+_NO_EDGE = tl.constexpr(9223372034707292159)
+
+
+@triton.jit
+def _keys(weights, NOT_NEGATIVE: tl.constexpr):
+    """Integers that compare as the weights do, with both zeros equal and NaN above infinity."""
+    bits = weights.to(tl.int32, bitcast=True)
+    if NOT_NEGATIVE:
+        keys = bits
+    else:
+        keys = tl.where(bits < 0, (bits ^ 0x7FFFFFFF) + 1, bits)
+        keys = tl.where(weights != weights, _NAN_KEY, keys)
+    return keys
+
+
+@triton.jit
+def _edges(keys, one, other):
+    """Numbers that compare as edges do: by (weight, lower vertex, higher vertex)."""
+    ends = (tl.minimum(one, other) << 16) | tl.maximum(one, other)
+    return (keys.to(tl.int64) << 32) | ends.to(tl.int64)
+
+
+@triton.jit
+def _wide(pointer):
+    """The same memory as 64-bit integers, which JAX has only where it is told to."""
+    return pointer.to(tl.pointer_type(tl.int64))
+
+
+@triton.jit
+def nearest_of_all(
+    matrix_ptr, found_ptr, nan_ptr, N: tl.constexpr, R: tl.constexpr, W: tl.constexpr
+):
+    """The first edge of every row, and whether there is a NaN in it; the diagonal is not read."""
+    lane = tl.program_id(1).to(tl.int64)
+    matrix_ptr += lane * N * N
+    row = tl.program_id(0) * R + tl.arange(0, R)
+    least = tl.full((R, W), NO_KEY, tl.int32)
+    first = tl.full((R, W), 0, tl.int32)
+    nan = tl.full((R, W), 0, tl.int32)
+    for start in range(0, N, W):
+        column = start + tl.arange(0, W)
+        wanted = (row < N)[:, None] & (column < N)[None, :] & (row[:, None] != column[None, :])
+        place = row[:, None].to(tl.int64) * N + column[None, :]
+        weights = tl.load(matrix_ptr + place, mask=wanted, other=0.0)
+        keys = tl.where(wanted, _keys(weights, False), NO_KEY)
+        nan = nan | (keys == _NAN_KEY).to(tl.int32)
+        better = keys < least
+        least = tl.where(better, keys, least)
+        first = tl.where(better, column[None, :], first)
+    key = tl.min(least, 1)
+    near = tl.min(tl.where(least == key[:, None], first, NO_KEY), 1)
+    found = tl.where(key == NO_KEY, _NO_EDGE, _edges(key, row, near))
+    tl.store(_wide(found_ptr) + lane * N + row, found, mask=row < N)
+    tl.store(nan_ptr + lane * N + row, tl.max(nan, 1), mask=row < N)
+
+
+@triton.jit
+def nearest_outside(
+    matrix_ptr, component_ptr, state_ptr, before_ptr, found_ptr,
+    N: tl.constexpr, R: tl.constexpr, W: tl.constexpr, NOT_NEGATIVE: tl.constexpr,
+):  # fmt: skip
+    """The first edge of every row out of its component.
+
+    The largest component is not searched: the others join it. A row whose nearest vertex is still
+    outside of its component is not read again.
+    """
+    lane = tl.program_id(1).to(tl.int64)
+    matrix_ptr += lane * N * N
+    component_ptr += lane * N
+    largest = tl.load(state_ptr + lane * 2 + 1)
+    row = tl.program_id(0) * R + tl.arange(0, R)
+    there = row < N
+    if tl.load(state_ptr + lane * 2) == 0:
+        own = tl.load(component_ptr + row, mask=there, other=0)
+        found = tl.load(_wide(before_ptr) + lane * N + row, mask=there, other=_NO_EDGE)
+        search = there & (own != largest)
+        ends = found.to(tl.int32)
+        near = tl.where((ends >> 16) == row, ends & 0xFFFF, ends >> 16)
+        known = there & (found != _NO_EDGE)
+        inside = tl.load(component_ptr + near, mask=known, other=0) == own
+        again = search & (inside | (found == _NO_EDGE))
+        found = tl.where(search, found, _NO_EDGE)
+        if tl.max(again.to(tl.int32), 0) > 0:
+            least = tl.full((R, W), NO_KEY, tl.int32)
+            first = tl.full((R, W), 0, tl.int32)
+            for start in range(0, N, W):
+                column = start + tl.arange(0, W)
+                wanted = again[:, None] & (column < N)[None, :]
+                place = row[:, None].to(tl.int64) * N + column[None, :]
+                weights = tl.load(matrix_ptr + place, mask=wanted, other=0.0)
+                other = tl.load(component_ptr + column, mask=column < N, other=0)
+                outside = wanted & (own[:, None] != other[None, :])
+                keys = tl.where(outside, _keys(weights, NOT_NEGATIVE), NO_KEY)
+                better = keys < least
+                least = tl.where(better, keys, least)
+                first = tl.where(better, column[None, :], first)
+            key = tl.min(least, 1)
+            near = tl.min(tl.where(least == key[:, None], first, NO_KEY), 1)
+            fresh = tl.where(key == NO_KEY, _NO_EDGE, _edges(key, row, near))
+            found = tl.where(again, fresh, found)
+        tl.store(_wide(found_ptr) + lane * N + row, found, mask=there)
+
+
+@triton.jit
+def _joined(best, component, component_ptr, vertex, there):
+    """The root that every component joins, given the first edge out of each."""
+    joins = there & (best != _NO_EDGE)
+    ends = best.to(tl.int32)
+    first = tl.load(component_ptr + (ends >> 16), mask=joins, other=0)
+    second = tl.load(component_ptr + (ends & 0xFFFF), mask=joins, other=0)
+    target = tl.where(joins, tl.where(first == vertex, second, first), vertex)
+    # Two components that choose the same edge point at each other: the lower one stays a root.
+    mutual = (tl.gather(target, target, 0) == vertex) & (vertex < target)
+    target = tl.where(mutual, vertex, target)
+    moved = joins & (target != vertex)
+    changing = 1
+    while changing > 0:
+        further = tl.gather(target, target, 0)
+        changing = tl.max((further != target).to(tl.int32), 0)
+        target = further
+    return target, ends, moved
+
+
+@triton.jit
+def _keep(component, sizes_ptr, component_ptr, state_ptr, vertex, there, N: tl.constexpr):
+    """Write the components, the name of the largest one, and whether it is the only one."""
+    tl.store(component_ptr + vertex, component, mask=there)
+    tl.store(sizes_ptr + vertex, tl.zeros_like(vertex), mask=there)
+    tl.debug_barrier()
+    tl.atomic_add(sizes_ptr + component, 1, mask=there, sem="relaxed")
+    tl.debug_barrier()
+    sizes = tl.load(sizes_ptr + vertex, mask=there, other=0, cache_modifier=".cg")
+    largest = tl.max(sizes, 0)
+    tl.store(state_ptr, (largest == N).to(tl.int32))
+    tl.store(state_ptr + 1, tl.min(tl.where(sizes == largest, vertex, N), 0))
+
+
+@triton.jit
+def least_of_parts(part_ptr, found_ptr, N: tl.constexpr, PARTS: tl.constexpr, R: tl.constexpr):
+    """The first edge of every row, given those in each part of its columns."""
+    lane = tl.program_id(1).to(tl.int64)
+    part_ptr = _wide(part_ptr) + lane * PARTS * N
+    row = tl.program_id(0) * R + tl.arange(0, R)
+    found = tl.load(part_ptr + row, mask=row < N, other=_NO_EDGE)
+    for part in range(1, PARTS):
+        other = tl.load(part_ptr + part * N + row, mask=row < N, other=_NO_EDGE)
+        found = tl.minimum(found, other)
+    tl.store(_wide(found_ptr) + lane * N + row, found, mask=row < N)
+
+
+@triton.jit
+def first_join(
+    found_ptr, component_ptr, edge_ptr, state_ptr, sizes_ptr, index_ptr,
+    N: tl.constexpr, C: tl.constexpr,
+):  # fmt: skip
+    """Join vertices along their first edges."""
+    lane = tl.program_id(0).to(tl.int64)
+    index_ptr += lane * N
+    vertex = tl.arange(0, C)
+    there = vertex < N
+    best = tl.load(_wide(found_ptr) + lane * N + vertex, mask=there, other=_NO_EDGE)
+    tl.store(index_ptr + vertex, vertex, mask=there)
+    tl.debug_barrier()
+    target, ends, moved = _joined(best, vertex, index_ptr, vertex, there)
+    tl.store(edge_ptr + lane * N + vertex, tl.where(moved, ends, -1), mask=there)
+    _keep(
+        target, sizes_ptr + lane * N, component_ptr + lane * N, state_ptr + lane * 2, vertex,
+        there, N,
+    )  # fmt: skip
+
+
+@triton.jit
+def join(
+    found_ptr, old_component_ptr, old_edge_ptr, old_state_ptr,
+    component_ptr, edge_ptr, state_ptr, sizes_ptr, best_ptr,
+    N: tl.constexpr, C: tl.constexpr,
+):  # fmt: skip
+    """Join components along the first edge out of each."""
+    lane = tl.program_id(0).to(tl.int64)
+    found_ptr = _wide(found_ptr) + lane * N
+    best_ptr = _wide(best_ptr) + lane * N
+    old_component_ptr += lane * N
+    vertex = tl.arange(0, C)
+    there = vertex < N
+    edge = tl.load(old_edge_ptr + lane * N + vertex, mask=there, other=0)
+    if tl.load(old_state_ptr + lane * 2) == 0:
+        component = tl.load(old_component_ptr + vertex, mask=there, other=0)
+        found = tl.load(found_ptr + vertex, mask=there, other=_NO_EDGE)
+        tl.store(best_ptr + vertex, tl.full((C,), _NO_EDGE, tl.int64), mask=there)
+        tl.debug_barrier()
+        offers = there & (found != _NO_EDGE)
+        tl.atomic_min(best_ptr + component, found, mask=offers, sem="relaxed")
+        tl.debug_barrier()
+        best = tl.load(best_ptr + vertex, mask=there, other=_NO_EDGE, cache_modifier=".cg")
+        target, ends, moved = _joined(best, component, old_component_ptr, vertex, there)
+        edge = tl.where(moved, ends, edge)
+        component = tl.gather(target, component, 0)
+        _keep(
+            component, sizes_ptr + lane * N, component_ptr + lane * N, state_ptr + lane * 2,
+            vertex, there, N,
+        )  # fmt: skip
+    else:
+        tl.store(state_ptr + lane * 2, 1)
+        tl.store(state_ptr + lane * 2 + 1, tl.load(old_state_ptr + lane * 2 + 1))
+    tl.store(edge_ptr + lane * N + vertex, edge, mask=there)
+
+
+@triton.jit
+def _upper_tile(k):
+    """The k-th pair (i, j), i <= j, in the order (0, 0), (0, 1), (1, 1), (0, 2) ..."""
+    j = ((tl.sqrt(8.0 * k + 1) - 1) / 2).to(tl.int32)
+    j = tl.where((j + 1) * (j + 2) // 2 <= k, j + 1, j)
+    j = tl.where(j * (j + 1) // 2 > k, j - 1, j)
+    return k - j * (j + 1) // 2, j
+
+
+@triton.jit
+def _rows(ptr, row, k, N: tl.constexpr, B: tl.constexpr):
+    inside = (row < N)[:, None] & (k < B)[None, :]
+    return tl.load(ptr + row[:, None] * B + k[None, :], mask=inside, other=0.0)
+
+
+@triton.jit
+def _product(
+    high_ptr, middle_ptr, low_ptr, row, column,
+    N: tl.constexpr, B: tl.constexpr, T: tl.constexpr, K: tl.constexpr,
+):  # fmt: skip
+    """The products of T rows with T rows, as precise as float32.
+
+    A float32 is the sum of three bfloat16, its parts. Of the nine products of two numbers' parts,
+    the three smallest are below the precision of float32. Tensor cores compute the other six.
+    They cut off what does not fit into a sum, so the largest products have a sum of their own.
+    """
+    large = tl.zeros((T, T), tl.float32)
+    small = tl.zeros((T, T), tl.float32)
+    for start in range(0, B, K):
+        k = start + tl.arange(0, K)
+        high = _rows(high_ptr, row, k, N, B)
+        middle = _rows(middle_ptr, row, k, N, B)
+        low = _rows(low_ptr, row, k, N, B)
+        other_high = tl.trans(_rows(high_ptr, column, k, N, B))
+        other_middle = tl.trans(_rows(middle_ptr, column, k, N, B))
+        other_low = tl.trans(_rows(low_ptr, column, k, N, B))
+        large = tl.dot(high, other_high, large)
+        small = tl.dot(low, other_high, small)
+        small = tl.dot(high, other_low, small)
+        small = tl.dot(middle, other_middle, small)
+        small = tl.dot(middle, other_high, small)
+        small = tl.dot(high, other_middle, small)
+    return large + small
+
+
+@triton.jit
+def _first_edges(keys, own, other, axis: tl.constexpr):
+    """The first edge in every row (axis 1) or column (axis 0) of a tile of keys."""
+    key = tl.min(keys, axis)
+    near = tl.min(tl.where(keys == tl.expand_dims(key, axis), other, NO_KEY), axis)
+    return tl.where(key == NO_KEY, _NO_EDGE, _edges(key, own, near))
+
+
+@triton.jit
+def distances(
+    high_ptr, middle_ptr, low_ptr, matrix_ptr, part_ptr,
+    N: tl.constexpr, B: tl.constexpr, T: tl.constexpr, K: tl.constexpr, PARTS: tl.constexpr,
+    ZERO: tl.constexpr,
+):  # fmt: skip
+    """`1 - |corr|` from the tiles on and above the diagonal, and the first edges in each tile.
+
+    A distance below `ZERO` is 0.
+    """
+    lane = tl.program_id(1).to(tl.int64)
+    rows = lane * N * B
+    matrix_ptr += lane * N * N
+    part_ptr = _wide(part_ptr) + lane * PARTS * N
+    i, j = _upper_tile(tl.program_id(0))
+    row = i * T + tl.arange(0, T)
+    column = j * T + tl.arange(0, T)
+    product = _product(high_ptr + rows, middle_ptr + rows, low_ptr + rows, row, column, N, B, T, K)
+    gap = 1 - tl.abs(product)
+    gap = tl.where(gap < ZERO, 0.0, gap)
+    if i == j:
+        # A pair's parts are summed in another order the other way round.
+        gap = tl.where(row[:, None] < column[None, :], gap, tl.trans(gap))
+    there = (row < N)[:, None] & (column < N)[None, :]
+    tl.store(matrix_ptr + row[:, None] * N + column[None, :], gap, mask=there)
+    keys = tl.where(there & (row[:, None] != column[None, :]), _keys(gap, True), NO_KEY)
+    tl.store(part_ptr + j * N + row, _first_edges(keys, row, column[None, :], 1), mask=row < N)
+    if i != j:
+        there = (column < N)[:, None] & (row < N)[None, :]
+        tl.store(matrix_ptr + column[:, None] * N + row[None, :], tl.trans(gap), mask=there)
+        found = _first_edges(keys, column, row[:, None], 0)
+        tl.store(part_ptr + i * N + column, found, mask=column < N)
+
+
+@triton.jit
+def signs(
+    high_ptr, middle_ptr, low_ptr, sign_ptr, total_ptr, count_ptr,
+    N: tl.constexpr, B: tl.constexpr, T: tl.constexpr, K: tl.constexpr, STRIDE: tl.constexpr,
+    ZERO: tl.constexpr,
+):  # fmt: skip
+    """The sign of every correlation, and by tile the sum and the number of those that are not 0.
+
+    A correlation has sign 0 where it is 0, and where `1 - |corr|` is below `ZERO`. Tiles on and
+    above the diagonal are computed; a row of signs has `STRIDE` of them, zeros at its end.
+    """
+    lane = tl.program_id(1).to(tl.int64)
+    rows = lane * N * B
+    sign_ptr += lane * N * STRIDE
+    i, j = _upper_tile(tl.program_id(0))
+    row = i * T + tl.arange(0, T)
+    column = j * T + tl.arange(0, T)
+    product = _product(high_ptr + rows, middle_ptr + rows, low_ptr + rows, row, column, N, B, T, K)
+    if i == j:
+        product = tl.where(row[:, None] < column[None, :], product, tl.trans(product))
+    pairs = (row < N)[:, None] & (column < N)[None, :] & (row[:, None] != column[None, :])
+    product = tl.where(pairs, product, 0.0)
+    size = tl.minimum(tl.abs(product), 1.0)
+    twice = tl.where(i == j, 1.0, 2.0)
+    place = lane * tl.num_programs(0) + tl.program_id(0)
+    tl.store(total_ptr + place, twice * tl.sum(tl.sum(size, 1), 0))
+    tl.store(count_ptr + place, twice * tl.sum(tl.sum((size > 0).to(tl.float32), 1), 0))
+    sign = tl.where(product > 0, 1.0, tl.where(product < 0, -1.0, 0.0))
+    sign = tl.where(1 - size < ZERO, 0.0, sign).to(tl.bfloat16)
+    there = (row < N)[:, None] & (column < STRIDE)[None, :]
+    tl.store(sign_ptr + row[:, None] * STRIDE + column[None, :], sign, mask=there)
+    if i != j:
+        there = (column < N)[:, None] & (row < STRIDE)[None, :]
+        tl.store(sign_ptr + column[:, None] * STRIDE + row[None, :], tl.trans(sign), mask=there)
+
+
+@triton.jit
+def signed_sums(
+    sign_ptr, high_ptr, middle_ptr, low_ptr, sum_ptr,
+    N: tl.constexpr, B: tl.constexpr, STRIDE: tl.constexpr,
+    T: tl.constexpr, W: tl.constexpr, K: tl.constexpr,
+):  # fmt: skip
+    """The sum of all rows, each times its sign in the matrix of signs; exact products."""
+    lane = tl.program_id(1).to(tl.int64)
+    sign_ptr += lane * N * STRIDE
+    across = (B + W - 1) // W
+    row = tl.program_id(0) // across * T + tl.arange(0, T)
+    column = tl.program_id(0) % across * W + tl.arange(0, W)
+    total = tl.zeros((T, W), tl.float32)
+    for start in range(0, N, K):
+        k = start + tl.arange(0, K)
+        wanted = (row < N)[:, None] & (k < STRIDE)[None, :]
+        sign = tl.load(sign_ptr + row[:, None] * STRIDE + k[None, :], mask=wanted, other=0.0)
+        place = lane * N * B + k[:, None] * B + column[None, :]
+        inside = (k < N)[:, None] & (column < B)[None, :]
+        total = tl.dot(sign, tl.load(low_ptr + place, mask=inside, other=0.0), total)
+        total = tl.dot(sign, tl.load(middle_ptr + place, mask=inside, other=0.0), total)
+        total = tl.dot(sign, tl.load(high_ptr + place, mask=inside, other=0.0), total)
+    place = lane * N * B + row[:, None] * B + column[None, :]
+    tl.store(sum_ptr + place, total, mask=(row < N)[:, None] & (column < B)[None, :])
