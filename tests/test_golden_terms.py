@@ -11,11 +11,12 @@ from persist_jax.pgdl.keras_weights import weight_order
 from persist_jax.regularisers import REGULARISERS, regulariser
 
 CASES = ["mlp_dead", "mlp_full", "mlp_half", "conv_bn", "conv_dropout", "conv_prelu_gap"]
+pytestmark = pytest.mark.usefixtures("float32_products")
 TERMS = ["t1", "t2", "min_corr", "l1", "l2"]
 
 
 @pytest.fixture(scope="module", params=CASES)
-def case(golden, request):
+def case(golden, float32_products, request):
     return golden(request.param)
 
 

@@ -62,5 +62,15 @@ def neurons(rng, n, b):
     return points.astype(np.float32)
 
 
+def with_dependent_rows(points):
+    """What `neurons` returns, its collinear and repeated rows made anew from rows 1 and 2.
+
+    An edge leads to either of two collinear rows, as rounding decides, and so does its gradient.
+    The gradient with respect to the row that both are made of is the same in either case.
+    """
+    n = points.shape[0]
+    return points.at[n // 2].set(1 - 2 * points[1]).at[n - 1].set(points[2])
+
+
 def central_difference(function, x, direction, step=1e-6):
     return (function(x + step * direction) - function(x - step * direction)) / (2 * step)

@@ -131,6 +131,7 @@ def test_all_algorithms_agree(points):
     np.testing.assert_allclose(gradients[0], gradients[1], atol=1e-5)
 
 
+@pytest.mark.needs_cpu("elsewhere these are the programs that all other tests run")
 def test_what_other_platforms_run_is_the_same(monkeypatch):
     """The programs for an accelerator, run on a CPU."""
     cloud = np.random.default_rng(0).normal(size=(2, N, B)).astype(np.float32)

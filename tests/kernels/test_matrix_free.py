@@ -232,6 +232,7 @@ def test_vmapped_gradient_equals_the_dense_one():
     np.testing.assert_allclose(gradients("matrix_free"), gradients("prim"), atol=1e-6)
 
 
+@pytest.mark.needs_devices(4)
 @pytest.mark.parametrize("name", ["relu", "clusters", "exact ties", "constant rows"])
 def test_devices_share_the_rows_and_agree(name):
     points = CLOUDS[name]
@@ -240,12 +241,14 @@ def test_devices_share_the_rows_and_agree(name):
         np.testing.assert_array_equal(edges, _tree(points))
 
 
+@pytest.mark.needs_devices(4)
 def test_devices_with_nothing_to_search():
     points = _random(2)
     for edges in np.asarray(_sharded(np.stack([points] * 4))):
         np.testing.assert_array_equal(edges, [[0, 1]])
 
 
+@pytest.mark.needs_devices(4)
 def test_shares_inside_shard_map():
     points = CLOUDS["relu"]
     mesh = jax.make_mesh((4,), ("devices",))
