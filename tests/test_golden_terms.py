@@ -97,9 +97,11 @@ def test_terms_and_gradients(case, values, name):
         if weight.collection == "params"
     ]
     assert len(ordered) == len(published)
+    # A bias of the last layer changes no correlation: its gradient is the rounding of the others'.
+    rounding = 2e-7 * np.linalg.norm([np.linalg.norm(other) for other in published]) + 1e-6
     for ours, other in zip(ordered, published, strict=True):
         error = np.linalg.norm(ours - other)
-        assert error <= 1e-4 * np.linalg.norm(other) + 1e-6
+        assert error <= 1e-4 * np.linalg.norm(other) + rounding
 
 
 def test_names_are_those_of_the_experiments():

