@@ -11,11 +11,12 @@ from persist_jax.pgdl.keras_weights import weight_order
 from persist_jax.regularisers import REGULARISERS, regulariser
 
 CASES = ["mlp_dead", "mlp_full", "mlp_half", "conv_bn", "conv_dropout", "conv_prelu_gap"]
+pytestmark = pytest.mark.usefixtures("float32_products")
 TERMS = ["t1", "t2", "min_corr", "l1", "l2"]
 
 
 @pytest.fixture(scope="module", params=CASES)
-def case(golden, request):
+def case(golden, float32_products, request):
     return golden(request.param)
 
 
@@ -96,9 +97,11 @@ def test_terms_and_gradients(case, values, name):
         if weight.collection == "params"
     ]
     assert len(ordered) == len(published)
+    # A bias of the last layer changes no correlation: its gradient is the rounding of the others'.
+    rounding = 2e-7 * np.linalg.norm([np.linalg.norm(other) for other in published]) + 1e-6
     for ours, other in zip(ordered, published, strict=True):
         error = np.linalg.norm(ours - other)
-        assert error <= 1e-4 * np.linalg.norm(other) + 1e-6
+        assert error <= 1e-4 * np.linalg.norm(other) + rounding
 
 
 def test_names_are_those_of_the_experiments():

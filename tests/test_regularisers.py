@@ -220,6 +220,7 @@ def test_channels_are_their_means_over_the_positions():
     np.testing.assert_allclose(points, np.concatenate([*rows, layers[2].mean(axis=1).T]), rtol=1e-5)
 
 
+@pytest.mark.needs_devices(4)
 @pytest.mark.parametrize("neurons", NEURONS)
 def test_devices_that_share_a_batch_sample_the_same_points(neurons):
     rng = np.random.default_rng(5)

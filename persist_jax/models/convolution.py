@@ -42,7 +42,9 @@ def convolution(
     else:
         pairs = padding
     pairs = tuple((int(low), int(high)) for low, high in pairs)
-    return _plain(x, kernel, strides, pairs, options.get("precision"))
+    # Its backward pass may be traced outside the `jax.default_matmul_precision` of this one.
+    precision = options.get("precision") or jax.config.jax_default_matmul_precision
+    return _plain(x, kernel, strides, pairs, precision)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))

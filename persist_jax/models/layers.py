@@ -125,15 +125,20 @@ class _BatchNorm(nn.Module):
         else:
             batch_mean, batch_var = mean.value, var.value
         factor = jax.lax.rsqrt(batch_var + self.spec.epsilon)
+        dtype = x.dtype
         if self.spec.scale:
-            factor = factor * self.param("scale", nn.initializers.ones, c, jnp.float32)
+            scale = self.param("scale", nn.initializers.ones, c, jnp.float32)
+            factor, dtype = factor * scale, jnp.promote_types(dtype, scale.dtype)
         y = (x - batch_mean.reshape(wide)) * factor.reshape(wide)
         if self.spec.center:
-            y = y + self.param("bias", nn.initializers.zeros, c, jnp.float32).reshape(wide)
-        return y
+            bias = self.param("bias", nn.initializers.zeros, c, jnp.float32)
+            y, dtype = y + bias.reshape(wide), jnp.promote_types(dtype, bias.dtype)
+        # The statistics are in float32 at least; where all else is in bfloat16, so is the output.
+        return y.astype(dtype)
 
     def _statistics(self, x: Array) -> tuple[Array, Array, int]:
         axes, count = tuple(range(x.ndim - 1)), math.prod(x.shape[:-1])
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         mean = x.mean(axes)
         axis_name = None if self.is_initializing() else self.mode.axis_name
         if axis_name is not None:

@@ -21,10 +21,12 @@ class Made(NamedTuple):
 
     @property
     def machine(self) -> str:
-        """Devices and cores, in words."""
+        """Devices, cores and a precision that is not the default, in words."""
         o = self.origin
         devices = f"{o.devices} device{'s' if o.devices > 1 else ''}"
-        return f"{o.device}, {devices}, {o.cores} core{'s' if o.cores > 1 else ''}"
+        machine = f"{o.device}, {devices}, {o.cores} core{'s' if o.cores > 1 else ''}"
+        chosen = o.matmul_precision != "default"
+        return f"{machine}, products at {o.matmul_precision}" if chosen else machine
 
     @property
     def versions(self) -> str:

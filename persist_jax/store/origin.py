@@ -11,6 +11,8 @@ class Origin(Fields):
         devices: how many trained, in all processes.
         processes: how many they belonged to.
         cores: how many this process might use.
+        matmul_precision: of the networks' products; see `persist_jax.models.at_precision`. A file
+            without it is of a training at "default".
         versions: of Python and of the packages that compute, by name.
         revision: the git revision of the code, with "-dirty" if it was changed; null where the
             code is not a repository.
@@ -21,6 +23,7 @@ class Origin(Fields):
     devices: Size
     processes: Size = 1
     cores: Size
+    matmul_precision: str = "default"
     versions: dict[str, str]
     revision: str | None
     configuration: str

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from persist_jax.data.dataset import Dataset
 from persist_jax.data.registry import choose_dataset, load_dataset
 from persist_jax.models.model import Model
+from persist_jax.models.precision import at_precision
 from persist_jax.models.registry import MODELS, build_model
 from persist_jax.regularisers import regulariser as regulariser_named
 from persist_jax.store.configuration import Configuration
@@ -32,7 +33,7 @@ class Experiment:
     Attributes:
         config: the configuration, with the checksums of data and networks.
         dataset: train, validation and test arrays.
-        models: the networks by name.
+        models: the networks by name, at the precision that they are trained with.
     """
 
     config: Configuration
@@ -169,10 +170,12 @@ def _load(text: str) -> Experiment:
     dataset = load_dataset(config.dataset)
     models, checksums = {}, {}
     for name in config.networks:
-        options_of(config, name).check_iterations(len(dataset.train.y))
+        options = options_of(config, name)
+        options.check_iterations(len(dataset.train.y))
         section, where = model_section(config, name), f"models.{name}"
-        models[name] = build_model(section, dataset.input_shape, dataset.num_classes, where)
-        checksums[name] = _checksum(models[name], dataset, where)
+        model = build_model(section, dataset.input_shape, dataset.num_classes, where)
+        checksums[name] = _checksum(model, dataset, where)
+        models[name] = at_precision(model, options.matmul_precision)
     config = config.replace(dataset_checksum=dataset.checksum, checksums=checksums)
     return Experiment(config, dataset, models)
 

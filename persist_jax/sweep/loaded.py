@@ -30,7 +30,8 @@ class LoadedRun:
     """A run that has ended; see `persist_jax.load_run`.
 
     Attributes:
-        model: the network; `model.apply(run.trained, x)` gives logits and activations.
+        model: the network; `model.apply(run.trained, x)` gives logits and activations, at
+            the precision of the training.
         trained: its variables of the best epoch. Of a run that diverged before it had one, the
             initial ones.
         initial: the variables that it started from.

@@ -26,6 +26,7 @@ def origin_of(experiment: Experiment, network: str, regulariser: str) -> Origin:
         devices=len(devices),
         processes=jax.process_count(),
         cores=joblib.cpu_count(),
+        matmul_precision=_precision(experiment.options(network).matmul_precision),
         versions={"python": platform.python_version()} | _versions(),
         revision=_revision(),
         configuration=fixed_checksum(
@@ -36,6 +37,11 @@ def origin_of(experiment: Experiment, network: str, regulariser: str) -> Origin:
 
 def _kind(device) -> str:
     return f"{device.device_kind} {processor()}" if device.platform == "cpu" else device.device_kind
+
+
+def _precision(chosen: str) -> str:
+    """The chosen one, or that of JAX's own setting, to which "default" leaves it."""
+    return jax.config.jax_default_matmul_precision or chosen if chosen == "default" else chosen
 
 
 @functools.cache

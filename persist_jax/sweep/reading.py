@@ -12,7 +12,7 @@ from persist_jax.registry import Entry, Registry
 from persist_jax.regularisers import REGULARISERS, regulariser
 from persist_jax.store.configuration import Configuration, flatten
 from persist_jax.training.optimisers import OPTIMISERS, SCHEDULES
-from persist_jax.training.options import Options
+from persist_jax.training.options import ADDED_FIELDS, Options
 from persist_jax.validation import Given, Part, plain, shortened
 
 with needed_by("persist_jax.sweep", "experiment"):
@@ -26,6 +26,7 @@ _CHOICES: tuple[tuple[str, str, Registry], ...] = (
     ("train.optimiser.schedule", "name", SCHEDULES),
 )
 
+_ADDED_TO_TRAIN = {name: Options.model_fields[name].default for name in ADDED_FIELDS}
 _MOST_RUNS = 1_000_000  # each has a folder
 
 
@@ -140,21 +141,25 @@ def _with_defaults(config: Configuration) -> Configuration:
         for name in config.regularisers
     }
     terms = {name: parameters for name, parameters in terms.items() if parameters}
-    return config.replace(dataset=plain(dataset), models=plain(models), terms=plain(terms))
+    train = _ADDED_TO_TRAIN | config.train
+    return config.replace(
+        dataset=plain(dataset), models=plain(models), terms=plain(terms), train=train
+    )
 
 
 def defaults(config: Configuration) -> dict[str, Any]:
-    """By dotted name, the default of every parameter of the chosen entries that has one."""
+    """By dotted name, the default of every parameter that a folder's configuration may lack."""
     chosen = {"dataset": choose_dataset(config.dataset)[0]}
     for name, section in config.models.items():
         chosen[f"models.{name}"] = _model(name, section)[0]
     chosen |= {f"terms.{name}": REGULARISERS[name] for name in config.regularisers}
-    return {
+    of_entries = {
         f"{section}.{name}": plain(default)
         for section, entry in chosen.items()
         for name, default in entry.defaults().items()
         if default is not inspect.Parameter.empty
     }
+    return of_entries | {f"train.{name}": default for name, default in _ADDED_TO_TRAIN.items()}
 
 
 def _model(name: str, section: Any) -> tuple[Entry, dict[str, Any]]:

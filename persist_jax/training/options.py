@@ -5,9 +5,13 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from persist_jax.activations import Layers
+from persist_jax.models.precision import Precision
 from persist_jax.sampling import sample_neurons
 from persist_jax.training.optimisers import make_optimiser
 from persist_jax.validation import INT32_MAX, Count, Given, NotNegative, Part, Size
+
+# Fields that configurations of earlier versions lack; these versions trained with the defaults.
+ADDED_FIELDS = ("neurons", "matmul_precision")
 
 
 class Options(Given):
@@ -22,6 +26,8 @@ class Options(Given):
         optimiser: name, learning rate, parameters, schedule; see `make_optimiser`.
         sampling: share of each layer's neurons that enter the point cloud.
         neurons: what a neuron is, "positions" or "channels"; see `persist_jax.sample_neurons`.
+        matmul_precision: of the network's products, "default", "highest" or "bfloat16"; the term
+            is computed in float32 whatever it is. See `persist_jax.models.at_precision`.
         term_every: the term's gradient is taken every so many iterations and reused in between.
         term_epochs: the term is applied in the first epochs only; null: in all.
         checkpoint_every: epochs between checkpoints.
@@ -41,6 +47,7 @@ class Options(Given):
     optimiser: dict[str, Any]
     sampling: Part = 1.0
     neurons: Literal["positions", "channels"] = "positions"
+    matmul_precision: Precision = "default"
     term_every: Size = 1
     term_epochs: Count | None = None
     checkpoint_every: Size = 10
@@ -50,7 +57,7 @@ class Options(Given):
     def read(cls, fields: Any, where: str = "train") -> "Options":
         """Options of a `config.train`, which leaves nothing to defaults; see `Fields.read`."""
         for name in cls.model_fields:
-            if isinstance(fields, Mapping) and name not in fields and name != "neurons":
+            if isinstance(fields, Mapping) and name not in {*fields, *ADDED_FIELDS}:
                 raise ValueError(f"{where}.{name}: missing")
         options = super().read(fields, where)
         make_optimiser(options.optimiser, f"{where}.optimiser")

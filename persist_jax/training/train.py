@@ -12,6 +12,7 @@ import numpy as np
 
 from persist_jax.data.dataset import Dataset
 from persist_jax.models.model import Model, Variables
+from persist_jax.models.precision import at_precision
 from persist_jax.regularisers import regulariser as regulariser_named
 from persist_jax.training.cohort import Cohort, Row, outcome
 from persist_jax.training.layout import Layout, make_layout
@@ -77,6 +78,7 @@ def assemble(
         ValueError: one line that names the argument that does not hold.
     """
     options.check_iterations(len(dataset.train.y))
+    model = at_precision(model, options.matmul_precision)
     layout = layout_of(
         model, dataset, options, parallel=parallel, lane_strategy=lane_strategy, devices=devices
     )

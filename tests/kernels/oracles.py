@@ -62,5 +62,50 @@ def neurons(rng, n, b):
     return points.astype(np.float32)
 
 
+def exact_distances(points):
+    """`1 - |corr|` in float64 by numpy: a constant row is at distance 1 from every other."""
+    with np.errstate(invalid="ignore"):
+        correlations = np.nan_to_num(np.corrcoef(points.astype(np.float64)))
+    distances = np.clip(1 - np.abs(correlations), 0, 1)
+    np.fill_diagonal(distances, 0)
+    return distances
+
+
+def assert_is_tree(edges, n):
+    edges = np.asarray(edges)
+    assert edges.shape == (n - 1, 2) and edges.dtype == np.int32
+    assert (edges[:, 0] < edges[:, 1]).all() and (edges >= 0).all() and (edges < n).all()
+    root = np.arange(n)
+    for i, j in edges:
+        assert root[i] != root[j], "the edges close a cycle"
+        root[root == root[j]] = root[i]
+
+
+def as_set(edges):
+    return set(map(tuple, np.asarray(edges).tolist()))
+
+
+def assert_same_tree(points, edges, others):
+    """The same edges, in the same order up to rounding, as of two programs.
+
+    No edge in test_matrix_free is nearer than 3e-6 to one that could take its place, above the
+    rounding of any product; but two of a tree may be as close as 4e-8, and change places.
+    """
+    assert as_set(edges) == as_set(others)
+    distances = exact_distances(np.asarray(points, np.float32))
+    found, expected = (distances[tuple(np.asarray(rows).T)] for rows in (edges, others))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def with_dependent_rows(points):
+    """What `neurons` returns, its collinear and repeated rows made anew from rows 1 and 2.
+
+    An edge leads to either of two collinear rows, as rounding decides, and so does its gradient.
+    The gradient with respect to the row that both are made of is the same in either case.
+    """
+    n = points.shape[0]
+    return points.at[n // 2].set(1 - 2 * points[1]).at[n - 1].set(points[2])
+
+
 def central_difference(function, x, direction, step=1e-6):
     return (function(x + step * direction) - function(x - step * direction)) / (2 * step)

@@ -20,6 +20,7 @@ from persist_jax.kernels import (
 N, B = 9, 6
 tree = jax.jit(minimum_spanning_tree, static_argnames="algorithm")
 deaths = jax.jit(zeroth_deaths, static_argnames="algorithm")
+distances_of = jax.jit(correlation_distance)
 point_deaths = jax.jit(correlation_deaths, static_argnames="algorithm")
 point_gradient = jax.jit(
     jax.grad(lambda x, algorithm: correlation_deaths(x, algorithm=algorithm).sum()),
@@ -126,11 +127,17 @@ def test_all_algorithms_agree(points):
     found = [point_deaths(points, algorithm=a) for a in ("auto", "prim", "boruvka", "matrix_free")]
     for other in found[1:]:
         np.testing.assert_allclose(other, found[0], atol=1e-6)
-    gradients = [point_gradient(points, algorithm=a) for a in ("prim", "boruvka")]
-    assert jnp.isfinite(gradients[0]).all()
-    np.testing.assert_allclose(gradients[0], gradients[1], atol=1e-5)
+    for algorithm in ("prim", "boruvka"):
+        assert jnp.isfinite(point_gradient(points, algorithm=algorithm)).all()
+    # Of these points most correlations are tied, and each program rounds its own: only of the same
+    # distances do the edges agree.
+    distances = np.asarray(distances_of(points))
+    np.testing.assert_array_equal(
+        tree(distances, algorithm="prim"), tree(distances, algorithm="boruvka")
+    )
 
 
+@pytest.mark.needs_cpu("elsewhere these are the programs that all other tests run")
 def test_what_other_platforms_run_is_the_same(monkeypatch):
     """The programs for an accelerator, run on a CPU."""
     cloud = np.random.default_rng(0).normal(size=(2, N, B)).astype(np.float32)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from jax.sharding import PartitionSpec
+from oracles import as_set, assert_is_tree, assert_same_tree, exact_distances
 from scipy.cluster.hierarchy import linkage
 from scipy.linalg import hadamard
 from scipy.spatial.distance import squareform
@@ -80,54 +81,35 @@ def _dense_tree(points):
     return minimum_spanning_tree(correlation_distance(points), algorithm="prim")
 
 
-def _distances(points):
-    """In float64 by numpy: a constant row is at distance 1 from every other."""
-    with np.errstate(invalid="ignore"):
-        correlations = np.nan_to_num(np.corrcoef(points.astype(np.float64)))
-    distances = np.clip(1 - np.abs(correlations), 0, 1)
-    np.fill_diagonal(distances, 0)
-    return distances
-
-
 def _linkage_deaths(points):
-    return linkage(squareform(_distances(points), checks=False), "single")[:, 2]
+    return linkage(squareform(exact_distances(points), checks=False), "single")[:, 2]
 
 
 def _deaths(points, edges):
-    return np.sort(_distances(points)[tuple(np.asarray(edges).T)])
-
-
-def _assert_is_tree(edges, n):
-    edges = np.asarray(edges)
-    assert edges.shape == (n - 1, 2) and edges.dtype == np.int32
-    assert (edges[:, 0] < edges[:, 1]).all() and (edges >= 0).all() and (edges < n).all()
-    root = np.arange(n)
-    for i, j in edges:
-        assert root[i] != root[j], "the edges close a cycle"
-        root[root == root[j]] = root[i]
-
-
-def _as_set(edges):
-    return set(map(tuple, np.asarray(edges).tolist()))
+    return np.sort(exact_distances(points)[tuple(np.asarray(edges).T)])
 
 
 @pytest.mark.parametrize("name", [name for name in CLOUDS if name != "two examples"])
 def test_same_edges_as_dense(name):
     points = CLOUDS[name]
     edges = _tree(points)
-    _assert_is_tree(edges, len(points))
-    assert _as_set(edges) == _as_set(_dense_tree(points))
+    assert_is_tree(edges, len(points))
+    assert as_set(edges) == as_set(_dense_tree(points))
 
 
 @pytest.mark.parametrize("name", ["relu", "clusters", "small clusters", "constant rows"])
 def test_rows_that_look_at_one_group_together(name, monkeypatch):
-    """As those of large groups do, and as often: the same looks, in another order."""
+    """As those of large groups do, and as often: the same looks, in another order.
+
+    Another product rounds a bound the other way now and then, and a look more or less is taken.
+    """
     monkeypatch.setattr(looks, "_SHARED", 1)
     points = CLOUDS[name]
     edges = jax.jit(functools.partial(matrix_free_spanning_tree, tile=_TILE))(points)
-    assert _as_set(edges) == _as_set(_dense_tree(points))
+    assert as_set(edges) == as_set(_dense_tree(points))
     together = jax.jit(lambda points: grow(standardise(points), tile=_TILE))(points)
-    assert int(together.looked) == int(_grow(points).looked) > len(points)
+    looked, alone = int(together.looked), int(_grow(points).looked)
+    assert abs(looked - alone) <= alone / 200 and looked > len(points)
 
 
 @pytest.mark.parametrize("name", ["exact ties", "exact duplicates", "all constant", "orthogonal"])
@@ -146,12 +128,12 @@ def test_sizes_around_the_tile(n):
     points = _random(n)
     edges = matrix_free_spanning_tree(points, tile=_TILE)
     assert edges.shape == (n - 1, 2)
-    assert _as_set(edges) == _as_set(_dense_tree(points))
+    assert as_set(edges) == as_set(_dense_tree(points))
 
 
 def test_tile_does_not_matter():
     points = CLOUDS["relu"]
-    np.testing.assert_array_equal(matrix_free_spanning_tree(points, tile=1), _tree(points))
+    assert_same_tree(points, matrix_free_spanning_tree(points, tile=1), _tree(points))
 
 
 def test_rejects_a_tile_below_one():
@@ -165,7 +147,7 @@ def test_looks_again_at_groups_used_up_by_the_own_component():
     points = _clusters(300, 5)
     forest = _grow(points)
     assert int(forest.passes) == 1 and int(forest.looked) > 3 * len(points)
-    assert _as_set(_tree(points)) == _as_set(_dense_tree(points))
+    assert as_set(_tree(points)) == as_set(_dense_tree(points))
 
 
 def test_makes_the_table_again_where_most_groups_are_used_up():
@@ -184,20 +166,20 @@ def test_float64():
     with jax.enable_x64(True):
         points = _clusters(150, 10).astype(np.float64)
         edges = matrix_free_spanning_tree(points, tile=_TILE)
-        assert _as_set(edges) == _as_set(_dense_tree(points))
+        assert as_set(edges) == as_set(_dense_tree(points))
         np.testing.assert_allclose(_deaths(points, edges), _linkage_deaths(points), atol=1e-14)
 
 
 def test_half_precision_is_computed_in_single():
     points = jnp.asarray(CLOUDS["random"], jnp.bfloat16)
-    np.testing.assert_array_equal(_tree(points), _tree(points.astype(jnp.float32)))
+    assert_same_tree(points, _tree(points), _tree(points.astype(jnp.float32)))
 
 
 def test_near_duplicates_below_rounding_still_give_a_tree():
     points = np.repeat(_random(10), 30, 0)
     points = points * np.random.default_rng(4).uniform(1, 3, (300, 1)).astype(np.float32)
     edges = _tree(points)
-    _assert_is_tree(edges, 300)
+    assert_is_tree(edges, 300)
     np.testing.assert_allclose(_deaths(points, edges), _linkage_deaths(points), atol=1e-6)
 
 
@@ -208,7 +190,7 @@ def test_rows_that_are_not_finite_take_part_as_constant_ones(bad):
     constant = points.copy()
     constant[[0, 17, 290]] = 1.0
     edges = _tree(points)
-    _assert_is_tree(edges, 300)
+    assert_is_tree(edges, 300)
     np.testing.assert_array_equal(edges, _tree(constant))
     assert np.isnan(correlation_deaths(points, algorithm="matrix_free")).all()
 
@@ -217,7 +199,7 @@ def test_vmap_gives_each_tree():
     clouds = np.stack([CLOUDS["random"], CLOUDS["relu"], CLOUDS["clusters"]])
     trees = jax.jit(jax.vmap(functools.partial(matrix_free_spanning_tree, tile=_TILE)))(clouds)
     for points, edges in zip(clouds, trees, strict=True):
-        np.testing.assert_array_equal(edges, _tree(points))
+        assert_same_tree(points, edges, _tree(points))
 
 
 def test_vmapped_gradient_equals_the_dense_one():
@@ -232,20 +214,24 @@ def test_vmapped_gradient_equals_the_dense_one():
     np.testing.assert_allclose(gradients("matrix_free"), gradients("prim"), atol=1e-6)
 
 
+@pytest.mark.needs_devices(4)
 @pytest.mark.parametrize("name", ["relu", "clusters", "exact ties", "constant rows"])
 def test_devices_share_the_rows_and_agree(name):
     points = CLOUDS[name]
-    trees = _sharded(np.stack([points] * 4))
-    for edges in np.asarray(trees):
-        np.testing.assert_array_equal(edges, _tree(points))
+    first, *others = np.asarray(_sharded(np.stack([points] * 4)))
+    assert_same_tree(points, first, _tree(points))
+    for edges in others:
+        np.testing.assert_array_equal(edges, first)
 
 
+@pytest.mark.needs_devices(4)
 def test_devices_with_nothing_to_search():
     points = _random(2)
     for edges in np.asarray(_sharded(np.stack([points] * 4))):
         np.testing.assert_array_equal(edges, [[0, 1]])
 
 
+@pytest.mark.needs_devices(4)
 def test_shares_inside_shard_map():
     points = CLOUDS["relu"]
     mesh = jax.make_mesh((4,), ("devices",))
@@ -254,7 +240,7 @@ def test_shares_inside_shard_map():
     shared = jax.shard_map(
         tree, mesh=mesh, in_specs=replicated, out_specs=replicated, check_vma=False
     )
-    np.testing.assert_array_equal(jax.jit(shared)(points), _tree(points))
+    assert_same_tree(points, jax.jit(shared)(points), _tree(points))
 
 
 _sharded = jax.pmap(
@@ -271,9 +257,10 @@ _scales = st.integers(-20, 20).map(lambda power: 2.0**power)
 @given(points=_small_clouds, scale=_scales, seed=st.integers(0, 1000))
 def test_invariants(points, scale, seed):
     edges = _tree(points)
-    _assert_is_tree(edges, 40)
+    assert_is_tree(edges, 40)
     deaths = _deaths(points, edges)
-    np.testing.assert_allclose(_distances(points)[tuple(np.asarray(edges).T)], deaths, atol=1e-6)
+    in_order = exact_distances(points)[tuple(np.asarray(edges).T)]
+    np.testing.assert_allclose(in_order, deaths, atol=1e-6)
     np.testing.assert_allclose(deaths, _linkage_deaths(points), atol=1e-6)
 
     np.testing.assert_array_equal(_tree(points * np.float32(scale)), edges)

@@ -5,12 +5,13 @@ import pytest
 
 from persist_jax.results.constant import plot_constant
 from persist_jax.results.cost import step_times
-from persist_jax.results.made import made_by
+from persist_jax.results.made import Made, made_by
 from persist_jax.results.report import write_report
 from persist_jax.results.selection import tabulate
 from persist_jax.results.weights import plot_weights
 from persist_jax.store import read_results, read_sweep
 from persist_jax.store.commands import note_command, read_commands
+from persist_jax.store.origin import Origin
 
 HERE = {"device": "cpu (AMD)", "devices": 2, "cores": 2, "versions": {"jax": "0.10.2"}}
 HERE |= {"revision": "abc", "configuration": "1"}
@@ -47,6 +48,13 @@ def test_places_are_counted_once_per_run(folder):
     assert (first.runs, first.origin.revision) == (6, "abc")
     assert (second.runs, second.origin.revision) == (3, "xyz")
     assert first.machine == "cpu (AMD), 2 devices, 2 cores" and first.versions == "jax 0.10.2"
+
+
+def test_a_precision_that_was_chosen_is_said():
+    chosen = Origin.read(HERE | {"matmul_precision": "bfloat16"})
+    assert Made(1, chosen).machine == "cpu (AMD), 2 devices, 2 cores, products at bfloat16"
+    # A file that does not say it is older than the choice.
+    assert Origin.read(HERE).matmul_precision == "default"
 
 
 def test_the_time_of_a_step_is_that_of_the_median_epoch(folder):

@@ -93,6 +93,21 @@ def test_a_diverged_run_has_what_it_had(workdir):
     jax.tree.map(np.testing.assert_array_equal, run.trained, run.initial)
 
 
+def test_the_precision_of_a_sweep_is_on_record_and_that_of_its_loaded_runs(small, tmp_path):
+    chosen = {"train.epochs": 1, "train.matmul_precision": "bfloat16"}
+    config = small(weights=[0.1], **chosen)
+    settle(load_experiment(config).config, tmp_path, ())
+    assert train_group(config, groups(config, tmp_path)[0], tmp_path)
+    run = pj.load_run(tmp_path, "mlp", "l2", 0.1)
+    assert run.options.matmul_precision == "bfloat16"
+    assert [origin.matmul_precision for origin in run.record.origins] == ["bfloat16"]
+    points = run.points(run.dataset.validation.x[:70])
+    np.testing.assert_array_equal(points, points.astype("bfloat16").astype("float32"))
+    # The same network, to the last bit of its checksum and of its initial weights.
+    usual = load_experiment(small(weights=[0.1]))
+    assert load_experiment(config).config.checksums == usual.config.checksums
+
+
 @pytest.mark.parametrize(
     "name, words",
     [

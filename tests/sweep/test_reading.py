@@ -100,6 +100,27 @@ def test_a_folder_older_than_a_parameter_has_its_default(small, tmp_path):
     assert read_config(tmp_path) == config
 
 
+@pytest.mark.parametrize(
+    "field, default, other",
+    [("matmul_precision", "default", "bfloat16"), ("neurons", "positions", "channels")],
+)
+def test_a_folder_without_a_field_of_train_has_its_default(small, tmp_path, field, default, other):
+    config = small()
+    assert config.train[field] == default == getattr(options_of(config, "mlp"), field)
+    assert small(**{f"train.{field}": default}) == config
+    settle(config, tmp_path, (), defaults(config))
+    (tmp_path / "runs" / "mlp" / "l2").mkdir(parents=True)
+    before = json.loads((tmp_path / "config.json").read_text())
+    del before["train"][field]
+    (tmp_path / "config.json").write_text(json.dumps(before))
+    assert getattr(options_of(read_config(tmp_path), "mlp"), field) == default
+    changed = small(**{f"train.{field}": other})
+    with pytest.raises(ValueError, match=f"^train.{field}: '{other}', but .* with '{default}'"):
+        settle(changed, tmp_path, (), defaults(changed))
+    settle(config, tmp_path, (), defaults(config))
+    assert read_config(tmp_path) == config
+
+
 def test_another_schedule_takes_over_no_number_that_means_something_else():
     fields = mnist.get_config("digits")
     fields.train.optimiser.schedule.name = "cosine"
