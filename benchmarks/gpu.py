@@ -1,109 +1,227 @@
-"""The checks that need a GPU: seconds, launches and memory; "not measured" without one."""
+"""Our own kernels on an NVIDIA GPU against XLA's, side by side in one run.
 
-import functools
-from collections.abc import Callable
+    python -m benchmarks.gpu [--only trees terms steps trace large] [--lanes 1 15 51] [--output DIR]
+
+prints Markdown tables and writes `gpu.json`; two to three minutes on an H100. Times are medians
+in milliseconds. Many calls are in flight at once, so a figure is what the device needs and not
+what Python does. "XLA" is the same function without our kernels, as it runs where Triton is not
+installed. Without a GPU every figure is "not measured".
+"""
+
+import argparse
+import contextlib
+import glob
+import json
+import statistics
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
 
-from benchmarks.measure import interleaved_medians
-from persist_jax.kernels import (
-    correlation_deaths,
-    correlation_distance,
-    minimum_spanning_tree,
-)
+from benchmarks import training_step
+from persist_jax.kernels import correlation_deaths, correlation_distance, gpu, zeroth_deaths
+from persist_jax.models import build_model
+from persist_jax.regularisers import mean_correlation
 
-# What is measured: points n, lanes, algorithm, and the milliseconds it should stay under.
-CHECKS = {
-    "n = 1010, value and gradient": (1010, 1, "auto", 0.5),
-    "51 lanes of n = 1010": (1010, 51, "auto", 3.0),
-    "n = 5252": (5252, 1, "auto", 3.0),
-    "n = 100 000, matrix-free": (100_000, 1, "matrix_free", 1500.0),
-}
 BATCH = 256
-# Of given matrices: points and lanes for which the ways to the tree are compared.
-TREES = ((256, 1), (1010, 1), (1010, 15), (1010, 51))
+# Lanes of points, and their number in each.
+TREES = ((1, 256), (1, 1010), (15, 1010), (51, 1010), (1, 2048), (1, 5252))
+TERMS = ((1, 1010), (15, 1010), (51, 1010), (1, 5252))
+STEPS = 188
+PARTS = ("trees", "terms", "steps", "trace", "large")
 
 
-def measure(device: str) -> dict[str, dict | None]:
-    """Per check its milliseconds, kernels and peak GB; None where there is no GPU."""
-    if device != "gpu":
-        return dict.fromkeys(CHECKS)
-    if jax.default_backend() != "gpu":
-        print("no GPU is visible to JAX: nothing is measured")
-        return dict.fromkeys(CHECKS)
+@contextlib.contextmanager
+def without_our_kernels() -> Iterator[None]:
+    with mock.patch.object(gpu, "has_kernels_for", lambda array: False):
+        yield
+
+
+def points_of(lanes: int, n: int) -> jax.Array:
+    """Activations of a ReLU layer on random inputs: some neurons never fire."""
+    keys = jax.random.split(jax.random.key(0), 2)
+    inputs = jax.random.normal(keys[0], (lanes, BATCH, 40))
+    weights = jax.random.normal(keys[1], (lanes, 40, n))
+    return jax.nn.relu(jnp.einsum("lbk,lkn->lnb", inputs, weights) - 1)
+
+
+def both(function: Callable, *arrays: jax.Array) -> dict[str, Callable[[], object]]:
+    """The function compiled with our kernels and without, of the same arrays."""
+    with without_our_kernels():
+        xla = jax.jit(lambda *arrays: function(*arrays)).lower(*arrays).compile()
+    ours = jax.jit(lambda *arrays: function(*arrays)).lower(*arrays).compile()
+    return {"XLA": lambda: xla(*arrays), "ours": lambda: ours(*arrays)}
+
+
+def queued(functions: dict[str, Callable[[], object]], calls: int = 30) -> dict[str, float]:
+    """Milliseconds of a call among many in flight; the functions take turns."""
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for repeat in range(8):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            results = [function() for _ in range(calls)]
+            jax.block_until_ready(results)
+            # The first turn loads the kernels.
+            if repeat:
+                times[name].append((time.perf_counter() - start) / calls * 1e3)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def trees() -> dict[str, dict[str, float]]:
+    """Deaths of given matrices."""
     results = {}
-    for name, (n, lanes, algorithm, _) in CHECKS.items():
-        print(name, flush=True)
-        points = jax.random.normal(jax.random.key(0), (lanes, n, BATCH))
-        results[name] = _one(_value_and_gradient(algorithm, lanes), points)
+    for lanes, n in TREES:
+        matrices = jax.jit(jax.vmap(correlation_distance))(points_of(lanes, n))
+        results[case(lanes, n)] = queued(both(jax.vmap(zeroth_deaths), matrices))
     return results
 
 
-def trees(device: str) -> dict[str, dict[str, float]]:
-    """Milliseconds of the trees of given matrices, by points and lanes; nothing without a GPU."""
-    if device != "gpu" or jax.default_backend() != "gpu":
-        return {}
-    results = {}
-    for n, lanes in TREES:
-        points = jax.random.normal(jax.random.key(0), (lanes, n, BATCH))
-        matrices = jax.vmap(correlation_distance)(points)
-        runs = {}
-        for name in ("boruvka", "prim"):
-            tree = functools.partial(minimum_spanning_tree, algorithm=name)
-            runs[name] = functools.partial(jax.jit(jax.vmap(tree)), matrices)
-        seconds = interleaved_medians(runs)
-        results[_case(n, lanes)] = {name: 1e3 * value for name, value in seconds.items()}
-    return results
-
-
-def _case(n: int, lanes: int) -> str:
-    return f"n = {n}, {lanes} at once"
-
-
-def _value_and_gradient(algorithm: str, lanes: int) -> Callable:
-    def term(points):
-        return correlation_deaths(points, algorithm=algorithm).sum()
-
-    function = jax.value_and_grad(term)
-    return jax.vmap(function) if lanes > 1 else lambda points: function(points[0])
-
-
-def _one(function: Callable, points: jax.Array) -> dict:
-    compiled = jax.jit(function).lower(points).compile()
-    seconds = interleaved_medians({"": lambda: compiled(points)})[""]
-    memory = jax.local_devices()[0].memory_stats() or {}
+def terms() -> dict[str, dict[str, float]]:
+    """Value and gradient of a term, from points."""
+    found = {
+        "T1": lambda x: -correlation_deaths(x, ordered=False).sum(),
+        "min_corr": mean_correlation,
+    }
     return {
-        "milliseconds": 1e3 * seconds,
-        # Each fusion, product, sort or scatter outside another fusion is one launch.
-        "kernels in the program": _launches(compiled.as_text()),
-        "peak GB so far": memory.get("peak_bytes_in_use", 0) / 1e9,
-        "finite": bool(jnp.isfinite(jax.tree.leaves(compiled(points))[0]).all()),
+        f"{name}, {case(lanes, n)}": queued(
+            both(jax.vmap(jax.value_and_grad(term)), points_of(lanes, n))
+        )
+        for name, term in found.items()
+        for lanes, n in TERMS
     }
 
 
-def _launches(program: str) -> int:
-    fused = False
-    count = 0
-    for line in program.splitlines():
-        if line.startswith(("%", "ENTRY")):
-            fused = "fused" in line or "region" in line
-        launching = (" fusion(", " custom-call(", " sort(", " scatter(", " copy(")
-        count += not fused and any(kind in line for kind in launching)
-    return count
+def programs_of_steps(lanes: int) -> dict[str, object]:
+    """Compiled epochs of the first MNIST network by term, with our kernels and without."""
+    network = build_model(training_step.NETWORKS["mlp_0"], (28, 28, 1), 10)
+
+    def assembled(terms):
+        made = training_step.assembled(network, BATCH, terms, "auto", STEPS)
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda one: one.compile(lanes), made.values()))
+        return made
+
+    with without_our_kernels():
+        xla = assembled(("t1", "min_corr"))
+    return {f"{name}, XLA": one for name, one in xla.items()} | assembled(
+        ("none", "t1", "t2", "min_corr")
+    )
 
 
-def print_table(results: dict[str, dict | None]) -> None:
-    print("\n| on a GPU | should stay under, ms | measured |\n|---|---|---|")
-    for name, (*_, limit) in CHECKS.items():
-        row = results[name]
-        cell = ", ".join(f"{k}: {v:.4g}" for k, v in row.items()) if row else "not measured"
-        print(f"| {name} | {limit:g} | {cell} |")
+def steps(programs: dict[int, dict[str, object]]) -> dict[str, dict[str, float]]:
+    """Milliseconds of a step of all lanes, as training takes it."""
+    results = {}
+    for lanes, own in programs.items():
+        times = training_step.timed(own, lanes, repeats=9)
+        results[f"{lanes} lanes"] = {name: value * lanes for name, value in times.items()}
+    return results
 
 
-def print_trees(results: dict[str, dict[str, float]]) -> None:
-    print("\n| tree of given matrices | boruvka, ms | prim, ms |\n|---|---|---|")
-    for case in (_case(n, lanes) for n, lanes in TREES):
-        row = results.get(case, {})
-        cells = [f"{row[name]:.3g}" if row else "not measured" for name in ("boruvka", "prim")]
-        print(f"| {case} | {' | '.join(cells)} |")
+def trace(programs: dict[int, dict[str, object]]) -> dict[str, dict]:
+    """Launches and the kernels that take most of a T1 step, with our kernels and without."""
+    results = {}
+    for lanes, own in programs.items():
+        for name in ("t1, XLA", "t1"):
+            run = training_step.epochs(own[name], lanes)
+            run()
+            count, kernels = launched(run)
+            top = {kernel: round(us / STEPS, 2) for kernel, us in kernels.most_common(10)}
+            total = kernels.total() / STEPS
+            results[f"{name}, {lanes} lanes"] = {
+                "launches a step": count / STEPS, "us a step": total, "top ten, us": top,
+            }  # fmt: skip
+    return results
+
+
+def launched(function: Callable[[], object]) -> tuple[int, Counter]:
+    """How many kernels a call launches, and the microseconds of each name."""
+    with tempfile.TemporaryDirectory() as folder:
+        with jax.profiler.trace(folder):
+            jax.block_until_ready(function())
+        (path,) = glob.glob(f"{folder}/**/*.xplane.pb", recursive=True)
+        planes = jax.profiler.ProfileData.from_file(path).planes
+        events = [
+            event
+            for plane in planes
+            if "GPU" in plane.name
+            for line in plane.lines
+            if line.name.startswith("Stream")
+            for event in line.events
+        ]
+        kernels: Counter = Counter()
+        for event in events:
+            kernels[event.name] += event.duration_ns / 1e3
+        return len(events), kernels
+
+
+def large() -> dict[str, dict[str, float]]:
+    """Value and gradient in O(n b) memory, one call at a time."""
+    points = points_of(1, 100_000)[0]
+    term = jax.jit(
+        jax.value_and_grad(lambda x: -correlation_deaths(x, algorithm="matrix_free").sum())
+    )
+    jax.block_until_ready(term(points))
+    return {case(1, 100_000): queued({"XLA": lambda: term(points)}, calls=1)}
+
+
+def case(lanes: int, n: int) -> str:
+    return f"n = {n}" if lanes == 1 else f"{lanes} lanes of n = {n}"
+
+
+def print_table(title: str, rows: dict[str, dict[str, float]]) -> None:
+    columns = list(dict.fromkeys(name for row in rows.values() for name in row))
+    print(f"\n{title}\n\n| | {' | '.join(columns)} |\n|---|{'---:|' * len(columns)}")
+    for name, row in rows.items():
+        cells = (f"{row[column]:.3g}" if column in row else "-" for column in columns)
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--lanes", nargs="+", type=int, default=(1, 15, 51))
+    parser.add_argument("--output", type=Path, default=Path("runs/benchmarks"))
+    arguments = parser.parse_args()
+    if jax.default_backend() != "gpu":
+        print("JAX sees no GPU: not measured")
+        return
+    device = jax.devices()[0]
+    print(f"{device.device_kind}, JAX {jax.__version__}, float32, b = {BATCH}; milliseconds")
+    results: dict[str, object] = {"device": device.device_kind, "jax": jax.__version__}
+    tables = {
+        "trees": ("Deaths of given matrices", trees),
+        "terms": ("Value and gradient of a term, from points", terms),
+        "large": ("Matrix-free, value and gradient", large),
+    }
+    for part, (title, measure) in tables.items():
+        if part in arguments.only:
+            results[part] = measure()
+            print_table(title, results[part])
+    if {"steps", "trace"} & set(arguments.only):
+        programs = {lanes: programs_of_steps(lanes) for lanes in arguments.lanes}
+        if "steps" in arguments.only:
+            results["steps"] = steps(programs)
+            print_table("A step of mlp_0, all lanes", results["steps"])
+            over = {
+                lanes: {name: value / row["none"] for name, value in row.items()}
+                for lanes, row in results["steps"].items()
+            }
+            print_table("The same over a step without a term", over)
+        if "trace" in arguments.only:
+            results["trace"] = trace(programs)
+            print("\nT1 steps, traced:\n")
+            for name, row in results["trace"].items():
+                print(f"- {name}: {json.dumps(row)}")
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    (arguments.output / "gpu.json").write_text(json.dumps(results, indent=1) + "\n")
+    print(f"\nwritten to {arguments.output / 'gpu.json'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,6 @@
-"""The kernels against their peers and the floor, and their figures on a GPU.
+"""The kernels against their peers and the floor, on a CPU; on a GPU see `benchmarks.gpu`.
 
-    python -m benchmarks.kernels [--device cpu|gpu] [--n 256 1010 2048] [--output DIR]
+    python -m benchmarks.kernels [--n 256 1010 2048] [--output DIR]
         [--synchronous]
 
 prints Markdown tables and writes `kernels.json` and `kernels.png`. A few minutes on 2 cores.
@@ -20,7 +20,6 @@ from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import squareform
 from tqdm import tqdm
 
-from benchmarks import gpu
 from benchmarks.measure import (
     floor_rates,
     interleaved_medians,
@@ -112,7 +111,6 @@ def print_table(title: str, rows: dict[int, dict[str, float]], base: str) -> Non
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--n", type=int, nargs="+", default=SIZES)
     parser.add_argument("--output", type=Path, default=Path("runs/benchmarks"))
     parser.add_argument("--synchronous", action="store_true")
@@ -125,16 +123,10 @@ def main() -> None:
         jax.block_until_ready(loss(points_of(arguments.n[0])))
         print(own_peak_megabytes())
         return
-    results = {"device": jax.devices()[0].device_kind, "gpu": gpu.measure(arguments.device)}
-    gpu.print_table(results["gpu"])
-    results["trees"] = gpu.trees(arguments.device)
-    gpu.print_trees(results["trees"])
-    if arguments.device == "cpu":
-        results |= measure_on_cpu(arguments.n)
+    results = {"device": jax.devices()[0].device_kind} | measure_on_cpu(arguments.n)
     arguments.output.mkdir(parents=True, exist_ok=True)
     (arguments.output / "kernels.json").write_text(json.dumps(results, indent=1))
-    if arguments.device == "cpu":
-        plot_growth(results, arguments.output / "kernels.png")
+    plot_growth(results, arguments.output / "kernels.png")
     print(f"\nwritten to {arguments.output}")
 
 

@@ -8,9 +8,10 @@ as an epoch of one scan on synthetic images; the medians are of epochs taken in 
 """
 
 import argparse
+import itertools
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from persist_jax.models import build_model
 from persist_jax.regularisers import REGULARISERS
 from persist_jax.training import Options, assemble
 from persist_jax.training.layout import STRATEGIES
+from persist_jax.training.programs import Programs
 from persist_jax.training.state import Lane
 
 STEPS = 40
@@ -50,33 +52,55 @@ def synthetic(examples: int, shape: tuple[int, ...] = (28, 28, 1)) -> Split:
     return Split((prototypes[y] + noise) / 2, y)
 
 
-def measure(
-    network, batch: int, lanes: int, repeats: int, terms: Sequence[str], lane_strategy: str
-) -> dict[str, float]:
-    """Milliseconds per step and lane, by regulariser."""
-    sizes = (batch * STEPS, batch, batch)
-    dataset = Dataset("synthetic", *(synthetic(size) for size in sizes))
-    programs = {
+def assembled(
+    network, batch: int, terms: Sequence[str], lane_strategy: str, steps: int = STEPS
+) -> dict[str, Programs]:
+    """What trains the network for epochs of so many steps, by regulariser."""
+    dataset = Dataset("synthetic", *(synthetic(size) for size in (batch * steps, batch, batch)))
+    return {
         name: assemble(
             network, dataset, options(batch),
             regulariser=name, lane_strategy=lane_strategy, devices=1,
         )
         for name in terms
+    }  # fmt: skip
+
+
+def epochs(programs: Programs, lanes: int) -> Callable[[], float]:
+    """A function that trains the lanes for one more epoch and returns the seconds it took."""
+    wanted, numbers = np.ones(lanes, bool), itertools.count()
+    lane = Lane(programs.start(0), np.float32(1e-3))
+    trained = [programs.layout.place([lane] * lanes)]
+
+    def epoch():
+        run = programs.train_epoch(trained.pop(), wanted, next(numbers))
+        start = time.perf_counter()
+        trained.append(run()[0])
+        return time.perf_counter() - start
+
+    return epoch
+
+
+def timed(programs: dict[str, Programs], lanes: int, repeats: int) -> dict[str, float]:
+    """Milliseconds per step and lane, medians of epochs taken in turn."""
+    runs = {name: epochs(one, lanes) for name, one in programs.items()}
+    for run in runs.values():
+        run()
+    times = [{name: run() for name, run in runs.items()} for _ in range(repeats)]
+    return {
+        name: float(np.median([turn[name] for turn in times])) * 1e3 / (one.plan.steps * lanes)
+        for name, one in programs.items()
     }
+
+
+def measure(
+    network, batch: int, lanes: int, repeats: int, terms: Sequence[str], lane_strategy: str
+) -> dict[str, float]:
+    """Milliseconds per step and lane, by regulariser."""
+    programs = assembled(network, batch, terms, lane_strategy)
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda one: one.compile(lanes), programs.values()))
-    wanted, trained = np.ones(lanes, bool), {}
-    for name, one in programs.items():
-        lane = Lane(one.start(0), np.float32(1e-3))
-        trained[name] = one.train_epoch(one.layout.place([lane] * lanes), wanted, 0)()[0]
-    times: dict[str, list[float]] = {name: [] for name in trained}
-    for epoch in range(1, repeats + 1):
-        for name, one in programs.items():
-            run = one.train_epoch(trained[name], wanted, epoch)
-            start = time.perf_counter()
-            trained[name], _ = run()
-            times[name].append((time.perf_counter() - start) / (STEPS * lanes) * 1e3)
-    return {name: float(np.median(values)) for name, values in times.items()}
+    return timed(programs, lanes, repeats)
 
 
 def main() -> None:

@@ -66,7 +66,10 @@ class Term:
         if term.takes == "points":
             return term.term(points)
         if self.distance == "correlation":
-            return term.term(correlation_deaths(points, axis_name=self.axis_name))
+            deaths = correlation_deaths(
+                points, axis_name=self.axis_name, ordered=term.ordered
+            )
+            return term.term(deaths)
         return term.term(zeroth_deaths(_MATRICES[self.distance](points)))
 
 

@@ -78,6 +78,7 @@ def correlation_deaths(
     algorithm: str = "auto",
     axis_name: str | None = None,
     mask: Bool[Array, " n"] | None = None,
+    ordered: bool = True,
 ) -> Float[Array, "n-1"]:
     r"""The deaths of neurons under `1 - |corr|`, differentiable with respect to the points.
 
@@ -104,9 +105,11 @@ def correlation_deaths(
         mask: which rows are neurons, where others fill the array up to a fixed shape. Those may
             hold anything, NaN too. The deaths of the k neurons come first, `k - 1` of them, then
             `n - k` times `inf` with gradient 0: leave them out of what is made of the deaths.
+        ordered: whether the deaths are to be ascending. A term that does not depend on their
+            order saves a sort without; with a mask they are ascending in any case.
 
     Returns:
-        The n - 1 deaths in [0, 1], ascending, float32 or float64.
+        The n - 1 deaths in [0, 1], ascending unless told otherwise, float32 or float64.
 
     Raises:
         ValueError: if `points` has not two axes, one of them is empty, `algorithm` is unknown, or
@@ -127,7 +130,9 @@ def correlation_deaths(
         # last.
         points = jnp.where(mask[:, None], points, 0)
     _, correlations = edges_and_correlations(points, algorithm, axis_name)
-    deaths = jnp.sort(one_minus_absolute(correlations))
+    deaths = one_minus_absolute(correlations)
+    if ordered or mask is not None:
+        deaths = jnp.sort(deaths)
     # Every neuron has an edge, so a NaN is seen among the n - 1 correlations.
     deaths = jnp.where(jnp.isnan(correlations).any(), jnp.nan, deaths)
     if mask is None:

@@ -152,7 +152,7 @@ def euclidean_distance(points: Float[Array, "n b"]) -> Float[Array, "n n"]:
 
 
 def one_minus_absolute(correlations: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """`1 - |corr|` in [0, 1]; 0 with zero gradient where |corr| is 1 to the rounding of a product."""
+    """`1 - |corr|` in [0, 1]; 0 with gradient 0 where |corr| is 1 to the rounding of a product."""
     gap = 1 - jnp.abs(correlations)
     return jnp.where(gap < ZERO * jnp.finfo(gap.dtype).eps, 0, gap)
 

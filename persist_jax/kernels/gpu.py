@@ -108,21 +108,21 @@ def _edges(matrices, found, *, not_negative: bool) -> Int32[Array, "lanes n-1 2"
     lanes, n, _ = matrices.shape
     size = _power_of_two(n)
     join = dict(grid=(lanes,), warps=min(max(size // 128, 4), 32), N=n, C=size)
-    flat, state = (lanes, n), (lanes, 2)
-    component, edge, state_, *_ = _call("first_join", [found], [flat, flat, state, flat, flat], **join)
+    flat, few = (lanes, n), (lanes, 2)
+    component, edge, state, *_ = _call("first_join", [found], [flat, flat, few, flat, flat], **join)
     for _ in range((n - 1).bit_length() - 1):
         (found,) = _call(
-            "nearest_outside", [matrices, component, state_, found], [(lanes, n, 2)],
+            "nearest_outside", [matrices, component, state, found], [(lanes, n, 2)],
             grid=(_over(n, _ROWS), lanes), warps=_SEARCH_WARPS,
             N=n, R=_ROWS, W=_width(n), NOT_NEGATIVE=not_negative,
         )  # fmt: skip
-        component, edge, state_, *_ = _call(
-            "join", [found, component, edge, state_], [flat, flat, state, flat, (lanes, n, 2)],
+        component, edge, state, *_ = _call(
+            "join", [found, component, edge, state], [flat, flat, few, flat, (lanes, n, 2)],
             **join,
         )  # fmt: skip
     # The last component is the largest one. No edge is kept under its name.
     k = jnp.arange(n - 1, dtype=jnp.int32)[None]
-    k = k + (k >= state_[:, 1:])
+    k = k + (k >= state[:, 1:])
     edge = jnp.take_along_axis(edge, k, 1, mode="promise_in_bounds")
     return jnp.stack([edge >> 16, edge & 0xFFFF], -1)
 

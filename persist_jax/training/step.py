@@ -116,7 +116,8 @@ def _term(model, regulariser, options, axis_name, params, collections, activatio
     points = options.points(activations, axis_name)
     if regulariser.takes == "points":
         return regulariser.term(points)
-    return regulariser.term(correlation_deaths(points, axis_name=axis_name))
+    deaths = correlation_deaths(points, axis_name=axis_name, ordered=regulariser.ordered)
+    return regulariser.term(deaths)
 
 
 def _together(model, regulariser, options, axis_name):
