@@ -33,7 +33,7 @@ def at_precision(model: Model, precision: Precision) -> Model:
         >>> x = jnp.ones((1, 4))
         >>> variables = model.init(jax.random.key(0), x)
         >>> logits, _ = model.apply(variables, x)
-        >>> variables["params"]["layer_00"]["kernel"].dtype, logits.dtype
+        >>> variables["params"]["layer_01"]["kernel"].dtype, logits.dtype
         (dtype('float32'), dtype('float32'))
     """
     return model if precision == "default" else AtPrecision(model, precision)
