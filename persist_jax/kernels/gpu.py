@@ -205,9 +205,12 @@ def _ptx(
         # XLA aligns every buffer: Triton reads several numbers at once where the shapes allow it.
         {(k,): [["tt.divisibility", 16]] for k in range(len(arrays))},
     )
-    compiled = triton.compile(
-        source, GPUTarget("cuda", capability, 32), {"num_warps": warps, "num_stages": 2}
-    )
+    # The GPU's driver compiles the PTX: one older than Triton knows that version and no newer one.
+    version = 80 if capability <= 90 else 88
+    options = {"num_warps": warps, "num_stages": 2, "ptx_version": version}
+    with triton.knobs.compilation.scope():
+        triton.knobs.compilation.disable_line_info = True
+        compiled = triton.compile(source, GPUTarget("cuda", capability, 32), options)
     ptx = compiled.asm["ptx"]
     parameters = re.search(r"\.entry [^(]*\(([^)]*)\)", ptx)[1].count(".param")
     return ptx, compiled.metadata.name, compiled.metadata.shared, parameters - len(arrays)
