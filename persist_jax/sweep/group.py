@@ -21,6 +21,7 @@ from persist_jax.sweep.profiling import profiled
 from persist_jax.sweep.saved import read_saved
 from persist_jax.sweep.start import share_start
 from persist_jax.sweep.watching import Watcher
+from persist_jax.training.programs import Programs
 
 
 class Progress(NamedTuple):
@@ -136,8 +137,33 @@ def compile_group(
 
     What cannot be compiled or read is left for that to say.
     """
+    programs, lanes, epoch = _first(config, group, workdir)
+    programs.compile(lanes, epoch)
+    programs.evaluation.compile_draw()
+    programs.evaluation.compile(lanes)
+
+
+def compile_rest(
+    config: Configuration, group: Group, workdir: str | os.PathLike[str]
+) -> None:
+    """Compile the smaller programs of a group's last epochs, where it is known which they are.
+
+    Lanes that advance together have few of them. Where lanes go one after another, on cores, most
+    of the many sizes would be compiled for nothing.
+    """
+    programs, lanes, epoch = _first(config, group, workdir)
+    if programs.layout.lane_strategy == "vmap":
+        for fewer in programs.layout.later(lanes):
+            programs.compile(fewer, epoch)
+            programs.evaluation.compile(fewer)
+
+
+def _first(
+    config: Configuration, group: Group, workdir: str | os.PathLike[str]
+) -> tuple[Programs, int, int]:
+    """Of a group's next epoch: what trains it, its lanes, and its number."""
     saved = read_saved(group, workdir)
-    epoch = saved.state.epoch if saved else group.continued_at or 0
     programs = load_experiment(config).programs(group.network, group.regulariser)
     slots = len(saved.state.slots) if saved else len(group.runs)
-    programs.compile(programs.layout.lanes_for(slots), epoch)
+    epoch = saved.state.epoch if saved else group.continued_at or 0
+    return programs, programs.layout.lanes_for(slots), epoch

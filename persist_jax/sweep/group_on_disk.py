@@ -113,8 +113,9 @@ class GroupOnDisk:
             cohort: in which their states still are.
             accuracies: of these runs, on each part of the data.
         """
+        states = cohort.states(accuracies)
         for run, trained in accuracies.items():
-            folder, state = self.folders[run], cohort.state(run)
+            folder, state = self.folders[run], states[run]
             Checkpoints(folder).save(BEST, state.best.variables)
             rows = self._history[run].finish()
             record = asdict(self._group.runs[run]) | outcome(
@@ -130,8 +131,7 @@ class GroupOnDisk:
 
     def save(self, cohort: Cohort) -> None:
         """Checkpoint every run in training, then the group itself."""
-        for run in cohort.training:
-            state = cohort.state(run)
+        for run, state in cohort.states(cohort.training).items():
             self._best_epochs[run] = int(state.best.epoch)
             Checkpoints(self.folders[run]).save(cohort.epoch, state)
             if run in self._history:

@@ -25,6 +25,15 @@ def use_cores(config: Configuration) -> None:
         jax.config.update("jax_num_cpu_devices", min(joblib.cpu_count(), wanted))
 
 
+def compilers() -> int:
+    """How many programs compile side by side: one per core, two at least.
+
+    Half as many where the cores train as well.
+    """
+    cores = joblib.cpu_count()
+    return max(2, cores // 2 if jax.local_devices()[0].platform == "cpu" else cores)
+
+
 def use_nothing() -> None:
     """Leave all accelerators to the processes that train; before any array."""
     jax.config.update("jax_platforms", "cpu")

@@ -172,13 +172,13 @@ def train(
         for run, row in latest.items():
             rows[run].append(row)
         ended = cohort.ended(latest)
-        for run, accuracy in cohort.accuracies(ended).items():
-            state = cohort.state(run)
+        accuracies, states = cohort.accuracies(ended), cohort.states(ended)
+        for run, state in states.items():
             trained[run] = Trained(
                 *grid[run],
                 variables=state.best.variables,
                 outcome=outcome(state, cohort.epoch, programs.plan),
-                accuracy={"initial": initial[run], "trained": accuracy},
+                accuracy={"initial": initial[run], "trained": accuracies[run]},
                 history=_joined(rows.pop(run)),
             )
         cohort.end(ended)

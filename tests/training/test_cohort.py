@@ -49,7 +49,7 @@ def test_a_diverged_run_says_where_and_leaves_the_others_alone(uninterrupted):
 
 def test_leaving_idle_lanes_out_changes_nothing(programs, uninterrupted, monkeypatch):
     """Where lanes share a device one after another there is nothing to gain, so it is forced."""
-    monkeypatch.setattr(Layout, "compacts", True)
+    monkeypatch.setattr(Layout, "later", lambda layout, lanes: [1])
     cohort = _cohort(programs, [0.1, 1e38])
     rows = _trained(cohort)
     assert cohort.slots == [0]
