@@ -11,6 +11,7 @@ from typing import NamedTuple
 from persist_jax.store.configuration import Configuration
 from persist_jax.store.lease import lease
 from persist_jax.store.sweep_folder import profile_folder
+from persist_jax.sweep.costs import Meter
 from persist_jax.sweep.distributed import most, several
 from persist_jax.sweep.experiment import load_experiment
 from persist_jax.sweep.grid import Group
@@ -65,7 +66,8 @@ def train_group(
     how = {"report": report, "must_stop": must_stop, "tensorboard": tensorboard}
     with lease(group.path(Path(workdir))):
         try:
-            return _train(config, group, workdir, profile=profile, **how)
+            with Meter(Path(workdir), group.label) as meter:
+                return _train(config, group, workdir, meter, profile=profile, **how)
         except FAILED as error:
             # The others could not know that two halves train from here.
             if not ran_out(error) or several():
@@ -83,6 +85,7 @@ def _train(
     config: Configuration,
     group: Group,
     workdir: str | os.PathLike[str],
+    meter: Meter,
     *,
     report: Callable[[Progress], None],
     must_stop: Callable[[], bool],
@@ -105,6 +108,7 @@ def _train(
         while cohort.training:
             with _profiled(group, workdir, profile and cohort.epoch == second):
                 rows = cohort.train_epoch()
+            meter.epoch(rows)
             ended = cohort.ended(rows)
             disk.append(rows)
             watcher.append(cohort.epoch, rows)

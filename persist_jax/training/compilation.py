@@ -1,6 +1,7 @@
 """Programs that are compiled once, by whichever thread asks first, several of them side by side."""
 
 import threading
+import time
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 
@@ -8,6 +9,7 @@ import jax
 
 # Lowering may run the compiler of a kernel, which takes one thread at a time; XLA takes many.
 LOWERING = threading.RLock()
+_WAITED = threading.local()
 
 
 class Compilations:
@@ -34,6 +36,7 @@ class Compilations:
         Raises:
             Exception: of the compiler; the next call for this key tries again.
         """
+        began = time.perf_counter()
         with self._lock:
             known = self._found.get(key)
             mine = known or self._found.setdefault(key, Future())
@@ -45,9 +48,17 @@ class Compilations:
             except BaseException as error:
                 del self._found[key]
                 mine.set_exception(error)
-        return mine.result()
+        try:
+            return mine.result()
+        finally:
+            _WAITED.seconds = seconds_waited() + time.perf_counter() - began
 
     def keys(self) -> set[Hashable]:
         """Of the programs that are compiled or in the making."""
         with self._lock:
             return set(self._found)
+
+
+def seconds_waited() -> float:
+    """For how long this thread has compiled programs, or waited for those of other threads."""
+    return getattr(_WAITED, "seconds", 0.0)
