@@ -24,13 +24,13 @@ class _Compilers:
         jax.monitoring.register_event_duration_secs_listener(self._takes)
         jax.monitoring.register_event_listener(self._happens)
 
-    def since_last(self) -> dict[str, float]:
+    def since_last(self) -> dict[str, float | int]:
         """`compiling`, `compiled` and `cached` since this was asked for the last time."""
         with self._lock:
             counts, self._counts = self._counts, Counter()
         cached = counts["cached"]
         compiled = max(0, counts["programs"] - cached)
-        return {"compiling": counts["seconds"], "compiled": compiled, "cached": cached}
+        return {"compiling": float(counts["seconds"]), "compiled": compiled, "cached": cached}
 
     def _takes(self, event: str, seconds: float, **_: object) -> None:
         if event == "/jax/core/compile/backend_compile_duration":

@@ -55,6 +55,9 @@ class GroupOnDisk:
         self.folders = [group.folder(run, self._workdir) for run in group.runs]
         # Runs of one seed start alike, whatever their weight.
         self._initial_state = functools.cache(programs.start)
+        self._initial_counts = functools.cache(
+            lambda seed: diagnosis.of(self._initial_state(seed).variables)
+        )
 
     def start(self, regularised: Callable) -> Start:
         """The group as it was left, or before its first epoch.
@@ -176,7 +179,7 @@ class GroupOnDisk:
     def _diagnosed(self, run: int, state: LaneState) -> dict[str, Any]:
         # A run that is continued began with weights that are known no more after a resumption.
         fresh = self._group.continued_at is None
-        initial = self._initial_state(self._group.runs[run].seed).variables if fresh else None
+        initial = self._initial_counts(self._group.runs[run].seed) if fresh else None
         return self._diagnosis.record(initial, state.best.variables)
 
     def _load(self, run: int, epoch: int) -> LaneState:
