@@ -129,17 +129,27 @@ class Layout:
         # Traced once: its shapes are those of the lane that is skipped.
         function = jax.jit(function, inline=True)
 
-        def one_lane(lane, wanted, shared):
-            def skip():
-                shapes = jax.eval_shape(function, lane, *shared)
-                zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-                return (lane, zeros[1]) if trains else zeros
+        def skipped(lane, shared):
+            shapes = jax.eval_shape(function, lane, *shared)
+            zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+            return (lane, zeros[1]) if trains else zeros
 
-            return jax.lax.cond(wanted, lambda: function(lane, *shared), skip)
+        def one_lane(lane, wanted, shared):
+            return jax.lax.cond(
+                wanted, lambda: function(lane, *shared), lambda: skipped(lane, shared)
+            )
+
+        def one_of_many(lane, wanted, shared):
+            # As `cond` under `vmap`, which would give each lane a copy of the data beside.
+            return jax.tree.map(
+                lambda new, old: jnp.where(wanted, new, old),
+                function(lane, *shared),
+                skipped(lane, shared),
+            )
 
         def on_device(lanes, wanted, *shared):
             if self.lane_strategy == "vmap":
-                return jax.vmap(one_lane, in_axes=(0, 0, None))(lanes, wanted, shared)
+                return jax.vmap(one_of_many, in_axes=(0, 0, None))(lanes, wanted, shared)
             return jax.lax.map(lambda pair: one_lane(*pair, shared), (lanes, wanted))
 
         donated = (0,) if trains else ()
