@@ -101,7 +101,7 @@ def _dry_run(config, workdir: Path, executor) -> int:
     from persist_jax.sweep.experiment import at_hand, check_devices, load_experiment, places
     from persist_jax.sweep.grid import groups
     from persist_jax.sweep.reading import defaults
-    from persist_jax.sweep.run import describe_training
+    from persist_jax.sweep.run import describe_memory, describe_training
 
     name, _ = CHOSEN_EXECUTOR()
     found = groups(config, workdir)
@@ -115,8 +115,9 @@ def _dry_run(config, workdir: Path, executor) -> int:
         return 0
     experiment = load_experiment(config)
     check_settled(experiment.config, workdir, places(config), defaults(config))
-    for line in describe_training(experiment, here=name == "local"):
-        print(line, flush=True)
+    for describe in (describe_training, describe_memory):
+        for line in describe(experiment, here=name == "local"):
+            print(line, flush=True)
     return 0
 
 
