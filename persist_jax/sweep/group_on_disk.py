@@ -134,9 +134,10 @@ class GroupOnDisk:
 
     def save(self, cohort: Cohort) -> None:
         """Checkpoint every run in training, then the group itself."""
-        for run, state in cohort.states(cohort.training).items():
+        states = cohort.states(cohort.training)
+        Checkpoints.save_all(cohort.epoch, {self.folders[run]: states[run] for run in states})
+        for run, state in states.items():
             self._best_epochs[run] = int(state.best.epoch)
-            Checkpoints(self.folders[run]).save(cohort.epoch, state)
             if run in self._history:
                 self._history[run].flush(cohort.epoch)
         self._write(cohort)
