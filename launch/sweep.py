@@ -4,6 +4,7 @@
 """
 
 import sys
+import time
 from pathlib import Path
 
 from launch.command_line import INTERRUPTION, fail, flags, run
@@ -17,6 +18,7 @@ from launch.distributed import (
 )
 from launch.executor_flags import define_executor
 
+BEGAN = time.perf_counter()
 define_config("A file of configs/.", lock_config=False, accept_new_attributes=True)
 WORKDIR = flags.DEFINE_string("workdir", None, "Where results go; default runs/<config name>.")
 DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the plan and stop.")
@@ -99,7 +101,7 @@ def _dry_run(config, workdir: Path, executor) -> int:
     from persist_jax.sweep.experiment import at_hand, check_devices, load_experiment, places
     from persist_jax.sweep.grid import groups
     from persist_jax.sweep.reading import defaults
-    from persist_jax.sweep.run import describe_training
+    from persist_jax.sweep.run import describe_memory, describe_training
 
     name, _ = CHOSEN_EXECUTOR()
     found = groups(config, workdir)
@@ -113,8 +115,9 @@ def _dry_run(config, workdir: Path, executor) -> int:
         return 0
     experiment = load_experiment(config)
     check_settled(experiment.config, workdir, places(config), defaults(config))
-    for line in describe_training(experiment, here=name == "local"):
-        print(line, flush=True)
+    for describe in (describe_training, describe_memory):
+        for line in describe(experiment, here=name == "local"):
+            print(line, flush=True)
     return 0
 
 
@@ -124,6 +127,8 @@ def _sweep(config, workdir: Path, executor) -> int:
     from persist_jax.store import read_results
     from persist_jax.store.commands import note_command
     from persist_jax.store.configuration import settle
+    from persist_jax.store.costs import note_cost, read_costs
+    from persist_jax.sweep.costs import in_words, total
     from persist_jax.sweep.experiment import load_experiment, places
     from persist_jax.sweep.follow import lead
     from persist_jax.sweep.reading import defaults
@@ -133,6 +138,7 @@ def _sweep(config, workdir: Path, executor) -> int:
     experiment = load_experiment(config)
     settle(experiment.config, workdir, places(config), defaults(config))
     note_command(workdir, ["python", *sys.orig_argv[1:]])
+    before = len(read_costs(workdir))
     for line in describe_training(experiment, here=CHOSEN_EXECUTOR()[0] == "local"):
         print(line, flush=True)
     lead(experiment.config)
@@ -146,6 +152,10 @@ def _sweep(config, workdir: Path, executor) -> int:
     print(f"Report: {write_report([workdir], options=config.report)}")
     if line := notice(read_results(workdir)):
         print(line)
+    if costs := read_costs(workdir)[before:]:
+        seconds = time.perf_counter() - BEGAN
+        note_cost(workdir, total(costs).replace(seconds=seconds))
+        print(*in_words(costs, seconds), sep="\n")
     return 0
 
 

@@ -97,6 +97,19 @@ def test_every_kind_of_model_is_decorrelated_by_three_lines(tmp_path, monkeypatc
         assert float(with_term) > float(without) + 0.05, kind
 
 
+def test_a_batch_in_parts_is_another_term(tmp_path, monkeypatch):
+    """Rounding may choose another edge: the cosines are those of the page to a few percent."""
+    _, printed = _run("large_models", tmp_path, monkeypatch)
+    text = (DOCS / "large_models.md").read_text(encoding="utf-8")
+    shapes, rows = printed.splitlines()[:3], printed.splitlines()[3:]
+    assert "\n".join(shapes) in text and len(rows) == 3
+    cosines = [float(row.split("|")[2]) for row in rows]
+    assert cosines[0] > cosines[1] > cosines[2]
+    for row, cosine in zip(rows, cosines, strict=True):
+        (shown,) = re.findall(rf"^\| {row.split('|')[1].strip()} \| ([\d.]+) \|$", text, re.M)
+        assert float(shown) == pytest.approx(cosine, abs=0.05)
+
+
 def test_the_table_of_whole_and_sample_counts_deaths():
     deaths = np.array([0.06, 0.3, 1.0, 1.0], np.float32)
     snapshots = [

@@ -8,7 +8,8 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 
@@ -49,13 +50,24 @@ class Checkpoints:
         Raises:
             OSError: it cannot be written; the error names the folder.
         """
+        with _quiet_on_failure():
+            self._write(name, tree)
+
+    @classmethod
+    def save_all(cls, name: int | str, trees: Mapping[Path, PyTree]) -> None:
+        """`save` for several run folders, side by side: much of it is compression and waiting."""
+        with _quiet_on_failure(), ThreadPoolExecutor(8, "checkpoint") as pool:
+            tasks = [pool.submit(cls(run)._write, name, tree) for run, tree in trees.items()]
+            for task in tasks:
+                task.result()
+
+    def _write(self, name: int | str, tree: PyTree) -> None:
         folder = self.folder / str(name)
         self.folder.mkdir(parents=True, exist_ok=True)
         checkpointer = _checkpointer()
         arguments = orbax.checkpoint.args.StandardSave(_plain(tree))
         try:
-            with _quiet_on_failure():
-                checkpointer.save(folder, args=arguments, force=True)
+            checkpointer.save(folder, args=arguments, force=True)
         except Exception as error:  # TensorStore has no classes for what a disk may refuse
             found = re.search(r"os_error_code='(\d+)'|Errno (\d+)", str(error))
             number = int(found[1] or found[2]) if found else errno.EIO

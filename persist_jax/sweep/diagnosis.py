@@ -1,5 +1,6 @@
 """What a network of a sweep is to be judged by: dead and redundant neurons, and mere guessing."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import jax
@@ -9,6 +10,7 @@ from persist_jax.data.dataset import Dataset
 from persist_jax.models.model import Model, Variables
 from persist_jax.redundancy import redundancy
 from persist_jax.regularisers import mean_correlation
+from persist_jax.training.compilation import LOWERING
 from persist_jax.training.options import Options
 
 THRESHOLD = 0.9
@@ -34,34 +36,44 @@ class Diagnosis:
             "examples": len(labels),
         }
         # One program, which never gives more than the sampled neurons away.
-        self._points = jax.jit(
-            lambda variables, x: options.points(model.apply(variables, x, train=False)[1])
+        self._neurons = jax.jit(
+            lambda variables, x: options.points(model.apply(variables, x, train=False)[1]).T
         )
-        self._mean = jax.jit(mean_correlation)
+        self._mean = jax.jit(lambda neurons: mean_correlation(neurons.T))
+        self._compiled = False
 
     def of(self, variables: Variables) -> dict[str, Any] | None:
         """The counts of `result.json`; None where an activation is not finite."""
-        points = self._points(variables, self._x)
-        try:
-            found = redundancy([points.T], threshold=THRESHOLD, top=0)
-        except ValueError:
-            return None
+        # Only the first call compiles, which no other thread may do meanwhile.
+        with nullcontext() if self._compiled else LOWERING:
+            neurons = self._neurons(variables, self._x)
+            try:
+                found = redundancy([neurons], threshold=THRESHOLD, top=0)
+            except ValueError:
+                return None
+            mean = float(self._mean(neurons))
+        self._compiled = True
         return {
             "neurons": found.n,
             "constant": len(found.constant),
             "clusters": len(found.clusters),
             "clustered": sum(map(len, found.clusters)),
             "deaths": list(found.quantiles.values()),
-            "mean_correlation": min(float(self._mean(points)), 1.0),
+            "mean_correlation": min(mean, 1.0),
         }
 
-    def record(self, initial: Variables | None, trained: Variables) -> dict[str, Any]:
-        """The fields `points`, `chance` and `redundancy` of `result.json`."""
+    def record(self, initial: dict[str, Any] | None, trained: Variables) -> dict[str, Any]:
+        """The fields `points`, `chance` and `redundancy` of `result.json`.
+
+        Args:
+            initial: the counts before training, if they are known.
+            trained: the best weights.
+        """
         redundancy = {
             "threshold": THRESHOLD,
             "examples": len(self._x),
-            "initial": None if initial is None else self.of(initial),
+            "initial": initial,
             "trained": self.of(trained),
         }
-        points = jax.eval_shape(self._points, trained, self._x).shape[0]
+        points = jax.eval_shape(self._neurons, trained, self._x).shape[1]
         return {"points": points, "chance": self._chance, "redundancy": redundancy}

@@ -17,7 +17,7 @@ from persist_jax.models.registry import MODELS, build_model
 from persist_jax.regularisers import regulariser as regulariser_named
 from persist_jax.store.configuration import Configuration
 from persist_jax.sweep.diagnosis import Diagnosis
-from persist_jax.sweep.host_devices import cores_that_fit
+from persist_jax.sweep.host_devices import compilers, cores_that_fit
 from persist_jax.sweep.reading import model_section, options_of
 from persist_jax.training.layout import Layout, make_layout
 from persist_jax.training.options import Options
@@ -66,8 +66,8 @@ class Experiment:
     def programs(self, network: str, regulariser: str) -> Programs:
         """What trains a network under a regulariser; another thread may ask for it too.
 
-        Compiled as they are, the programs of three networks are kept: of the one that is trained,
-        and of those that the next two groups may train.
+        Compiled as they are, the programs of some networks are kept: of the one that is trained,
+        and of those for whose groups programs are compiled meanwhile.
         """
         with self._lock:
             own = self._programs.setdefault(network, {})
@@ -79,7 +79,7 @@ class Experiment:
                     self.options(network),
                     evaluation or self._evaluation(network),
                 )
-            for oldest in list(self._programs)[:-3]:
+            for oldest in list(self._programs)[: -compilers() - 1]:
                 del self._programs[oldest]
             return own[regulariser]
 
@@ -127,7 +127,8 @@ def load_experiment(config: Configuration) -> Experiment:
     Raises:
         ValueError: one line that names the field or the file that does not hold.
     """
-    experiment = _load(json.dumps(config.replace(checksums={}, dataset_checksum=None).plain()))
+    with _LOADING:  # threads that compile ahead ask at once
+        experiment = _load(json.dumps(config.replace(checksums={}, dataset_checksum=None).plain()))
     _compare(config, experiment.config)
     return experiment
 
@@ -162,6 +163,9 @@ def check_devices(config: Configuration) -> None:
             devices=config.devices,
             batch_size=options_of(config, network).batch_size,
         )
+
+
+_LOADING = threading.Lock()
 
 
 @functools.lru_cache(maxsize=1)

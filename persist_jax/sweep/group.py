@@ -11,6 +11,7 @@ from typing import NamedTuple
 from persist_jax.store.configuration import Configuration
 from persist_jax.store.lease import lease
 from persist_jax.store.sweep_folder import profile_folder
+from persist_jax.sweep.costs import Meter
 from persist_jax.sweep.distributed import most, several
 from persist_jax.sweep.experiment import load_experiment
 from persist_jax.sweep.grid import Group
@@ -21,6 +22,7 @@ from persist_jax.sweep.profiling import profiled
 from persist_jax.sweep.saved import read_saved
 from persist_jax.sweep.start import share_start
 from persist_jax.sweep.watching import Watcher
+from persist_jax.training.programs import Programs
 
 
 class Progress(NamedTuple):
@@ -64,7 +66,8 @@ def train_group(
     how = {"report": report, "must_stop": must_stop, "tensorboard": tensorboard}
     with lease(group.path(Path(workdir))):
         try:
-            return _train(config, group, workdir, profile=profile, **how)
+            with Meter(Path(workdir), group.label) as meter:
+                return _train(config, group, workdir, meter, profile=profile, **how)
         except FAILED as error:
             # The others could not know that two halves train from here.
             if not ran_out(error) or several():
@@ -82,6 +85,7 @@ def _train(
     config: Configuration,
     group: Group,
     workdir: str | os.PathLike[str],
+    meter: Meter,
     *,
     report: Callable[[Progress], None],
     must_stop: Callable[[], bool],
@@ -104,6 +108,7 @@ def _train(
         while cohort.training:
             with _profiled(group, workdir, profile and cohort.epoch == second):
                 rows = cohort.train_epoch()
+            meter.epoch(rows)
             ended = cohort.ended(rows)
             disk.append(rows)
             watcher.append(cohort.epoch, rows)
@@ -136,8 +141,33 @@ def compile_group(
 
     What cannot be compiled or read is left for that to say.
     """
+    programs, lanes, epoch = _first(config, group, workdir)
+    programs.compile(lanes, epoch)
+    programs.evaluation.compile_draw()
+    programs.evaluation.compile(lanes)
+
+
+def compile_rest(
+    config: Configuration, group: Group, workdir: str | os.PathLike[str]
+) -> None:
+    """Compile the smaller programs of a group's last epochs, where it is known which they are.
+
+    Lanes that advance together have few of them. Where lanes go one after another, on cores, most
+    of the many sizes would be compiled for nothing.
+    """
+    programs, lanes, epoch = _first(config, group, workdir)
+    if programs.layout.lane_strategy == "vmap":
+        for fewer in programs.layout.later(lanes):
+            programs.compile(fewer, epoch)
+            programs.evaluation.compile(fewer)
+
+
+def _first(
+    config: Configuration, group: Group, workdir: str | os.PathLike[str]
+) -> tuple[Programs, int, int]:
+    """Of a group's next epoch: what trains it, its lanes, and its number."""
     saved = read_saved(group, workdir)
-    epoch = saved.state.epoch if saved else group.continued_at or 0
     programs = load_experiment(config).programs(group.network, group.regulariser)
     slots = len(saved.state.slots) if saved else len(group.runs)
-    programs.compile(programs.layout.lanes_for(slots), epoch)
+    epoch = saved.state.epoch if saved else group.continued_at or 0
+    return programs, programs.layout.lanes_for(slots), epoch

@@ -55,6 +55,9 @@ class GroupOnDisk:
         self.folders = [group.folder(run, self._workdir) for run in group.runs]
         # Runs of one seed start alike, whatever their weight.
         self._initial_state = functools.cache(programs.start)
+        self._initial_counts = functools.cache(
+            lambda seed: diagnosis.of(self._initial_state(seed).variables)
+        )
 
     def start(self, regularised: Callable) -> Start:
         """The group as it was left, or before its first epoch.
@@ -113,8 +116,9 @@ class GroupOnDisk:
             cohort: in which their states still are.
             accuracies: of these runs, on each part of the data.
         """
+        states = cohort.states(accuracies)
         for run, trained in accuracies.items():
-            folder, state = self.folders[run], cohort.state(run)
+            folder, state = self.folders[run], states[run]
             Checkpoints(folder).save(BEST, state.best.variables)
             rows = self._history[run].finish()
             record = asdict(self._group.runs[run]) | outcome(
@@ -130,10 +134,10 @@ class GroupOnDisk:
 
     def save(self, cohort: Cohort) -> None:
         """Checkpoint every run in training, then the group itself."""
-        for run in cohort.training:
-            state = cohort.state(run)
+        states = cohort.states(cohort.training)
+        Checkpoints.save_all(cohort.epoch, {self.folders[run]: states[run] for run in states})
+        for run, state in states.items():
             self._best_epochs[run] = int(state.best.epoch)
-            Checkpoints(self.folders[run]).save(cohort.epoch, state)
             if run in self._history:
                 self._history[run].flush(cohort.epoch)
         self._write(cohort)
@@ -176,7 +180,7 @@ class GroupOnDisk:
     def _diagnosed(self, run: int, state: LaneState) -> dict[str, Any]:
         # A run that is continued began with weights that are known no more after a resumption.
         fresh = self._group.continued_at is None
-        initial = self._initial_state(self._group.runs[run].seed).variables if fresh else None
+        initial = self._initial_counts(self._group.runs[run].seed) if fresh else None
         return self._diagnosis.record(initial, state.best.variables)
 
     def _load(self, run: int, epoch: int) -> LaneState:

@@ -1,6 +1,9 @@
 """The cores of a machine as devices, so that lanes train on all of them."""
 
 import os
+import re
+from pathlib import Path
+from typing import Any
 
 import jax
 import joblib
@@ -25,6 +28,15 @@ def use_cores(config: Configuration) -> None:
         jax.config.update("jax_num_cpu_devices", min(joblib.cpu_count(), wanted))
 
 
+def compilers() -> int:
+    """How many programs compile side by side: one per core, two at least.
+
+    Half as many where the cores train as well.
+    """
+    cores = joblib.cpu_count()
+    return max(2, cores // 2 if jax.local_devices()[0].platform == "cpu" else cores)
+
+
 def use_nothing() -> None:
     """Leave all accelerators to the processes that train; before any array."""
     jax.config.update("jax_platforms", "cpu")
@@ -45,3 +57,20 @@ def cores_that_fit(device_bytes: int) -> int | None:
         return None
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return max(1, min(len(present), memory // 2 // device_bytes))
+
+
+def memory_of_a_device(device: Any) -> tuple[int, str]:
+    """Bytes that a process may have on a device, and whose number that is, in words.
+
+    Cores share what the machine has available now, or its whole memory where the system does not
+    say.
+    """
+    stats = device.memory_stats() or {}
+    if "bytes_limit" in stats:
+        return stats["bytes_limit"], "that JAX may use of a device"
+    meminfo = Path("/proc/meminfo")
+    text = meminfo.read_text(encoding="utf-8") if meminfo.exists() else ""
+    if found := re.search(r"^MemAvailable: +(\d+) kB$", text, re.M):
+        return int(found[1]) * 1024, "available on this machine"
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return total, "in this machine"

@@ -20,7 +20,7 @@ _CODE = Path(__file__).parents[1]
 
 def origin_of(experiment: Experiment, network: str, regulariser: str) -> Origin:
     """Of what this process trains of an experiment."""
-    devices = experiment.layout(network).devices
+    devices = experiment.programs(network, regulariser).layout.devices
     return Origin(
         device=_kind(devices[0]),
         devices=len(devices),

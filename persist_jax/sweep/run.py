@@ -11,9 +11,11 @@ from persist_jax.sweep.executors.local import local
 from persist_jax.sweep.executors.work import Executor, Work
 from persist_jax.sweep.experiment import Experiment
 from persist_jax.sweep.grid import Group, continued_groups, grid, groups
+from persist_jax.sweep.host_devices import memory_of_a_device
 from persist_jax.sweep.saved import read_saved
 from persist_jax.training.epoch import EpochPlan
 from persist_jax.training.layout import Layout
+from persist_jax.training.memory import footprint
 
 
 def run_sweep(
@@ -88,6 +90,38 @@ def describe_training(experiment: Experiment, *, here: bool = True) -> Iterator[
             )
         where = f", {_in_words(experiment.layout(network))}" if here else ""
         yield f"  {network}: n = {experiment.points(network)} points{where}"
+
+
+def describe_memory(experiment: Experiment, *, here: bool = True) -> Iterator[str]:
+    """How much memory a lane takes and how many lanes fit, a line per network.
+
+    Args:
+        experiment: the experiment.
+        here: whether this process trains, on whose devices the lanes have to fit.
+    """
+    for network, model in experiment.models.items():
+        layout, options = experiment.layout(network), experiment.options(network)
+        of = footprint(model, experiment.dataset, options, layout)
+        line = f"  {network}: about {_size(of.lane)} a lane and {_size(of.once)} besides"
+        if here:
+            devices = len(layout.devices) if layout.parallel == "lanes" else 1
+            limit, whose = memory_of_a_device(layout.devices[0])
+            cores = layout.devices[0].platform == "cpu"
+            each = of.lanes(limit // len(layout.devices) if cores else limit)
+            where = f" on {devices} devices" if devices > 1 else ""
+            line += f"; {each * devices} lanes fit{where} ({_size(limit)} {whose})"
+        yield line
+
+
+def _size(count: int) -> str:
+    """Bytes to three figures.
+
+    Example:
+        >>> _size(36_400_000), _size(79_600_000_000)
+        ('36.4 MB', '79.6 GB')
+    """
+    unit, name = (1e9, "GB") if count >= 1e9 else (1e6, "MB")
+    return f"{count / unit:.3g} {name}"
 
 
 def _train(

@@ -30,9 +30,9 @@ class Cohort:
     """Runs that train together, epoch by epoch, until each has ended.
 
     A run is known by its place in `weights`, a lane by its slot. A run that has ended leaves its
-    lane idle, and once half of the lanes are idle the rest go on in a smaller program. Nothing
-    here depends on anything but the arguments and the runs' own ends: a cohort made again from
-    saved states, slots and epoch goes on through the same programs.
+    lane idle, and once few are left they go on in a smaller program (`Layout.later`). Nothing here
+    depends on anything but the arguments and the runs' own ends: a cohort made again from saved
+    states, slots and epoch goes on through the same programs.
 
     Args:
         programs: what trains the lanes.
@@ -106,18 +106,33 @@ class Cohort:
             for slot in np.flatnonzero(chosen)
         }
 
+    def states(self, runs: Iterable[int]) -> dict[int, LaneState]:
+        """The states of runs, on the host."""
+        runs = list(runs)
+        if not runs:
+            return {}
+        # All lanes at once: one transfer an array, and no program that picks a lane.
+        state = self._programs.layout.fetch(self._lanes.state)
+        lanes = [self._slots.index(run) for run in runs]
+        return {
+            run: jax.tree.map(lambda leaf, lane=lane: np.array(leaf[lane]), state)
+            for run, lane in zip(runs, lanes, strict=True)
+        }
+
     def state(self, run: int) -> LaneState:
         """The state of a run, on the host."""
-        return self._programs.layout.fetch_lane(self._lanes.state, self._slots.index(run))
+        return self.states([run])[run]
 
     def end(self, runs: Iterable[int]) -> None:
-        """Train these runs no further; once half of the lanes are idle, leave them out."""
+        """Train these runs no further; once few are left, leave idle lanes out."""
         ended = list(runs)
         self._wanted &= ~np.isin([-1 if run is None else run for run in self._slots], ended)
-        training, layout = self.training, self._programs.layout
-        fewer = layout.lanes_for(len(training))
-        if training and layout.compacts and 2 * fewer <= len(self._slots):
-            self._place(training, {run: self.state(run) for run in training})
+        training = self.training
+        sizes = self._programs.layout.later(len(self._slots))
+        large_enough = [size for size in sizes if size >= len(training)]
+        if training and large_enough:
+            spare = [None] * (large_enough[-1] - len(training))
+            self._place([*training, *spare], self.states(training))
 
     def _place(self, slots: list[int | None], states: Mapping[int, LaneState]) -> None:
         """Lay the states out; a slot without one is filled with a copy that is not trained."""

@@ -33,12 +33,6 @@ class Layout:
     lane_strategy: str
 
     @property
-    def compacts(self) -> bool:
-        """Whether leaving out lanes that have ended saves anything."""
-        alone = len(self.devices) == 1 or self.parallel == "batch"
-        return self.lane_strategy == "vmap" or not alone
-
-    @property
     def axis_name(self) -> str | None:
         """The axis over which a batch is shared out."""
         return AXIS if self.parallel == "batch" and len(self.devices) > 1 else None
@@ -59,6 +53,24 @@ class Layout:
         if self.parallel == "batch":
             return runs
         return math.ceil(runs / len(self.devices)) * len(self.devices)
+
+    def later(self, lanes: int) -> list[int]:
+        """Lanes of the smaller programs in which a program's last runs go on, largest first.
+
+        One after another, lanes that have ended take no time, and a device with fewer lanes takes
+        less: programs of every size up to half of the lanes. Together, every lane is computed to
+        the last epoch. A step of the first MNIST network under T1 takes 0.5 ms for one lane on an
+        H100 and 1.6 for 15: half of ten lanes save less than 0.1 s of an epoch of 188 steps, and
+        compiling a program takes 10 to 15 s. So there is a program of a quarter of the lanes, one
+        of a quarter of those, and so on; with fewer than four lanes there is none.
+        """
+        sharing = 1 if self.parallel == "batch" else len(self.devices)
+        each = lanes // sharing
+        if self.lane_strategy == "vmap":
+            sizes = [each // 4**power for power in range(1, each) if each // 4**power]
+        else:
+            sizes = list(range(each // 2, 0, -1)) if sharing > 1 else []
+        return [sharing * size for size in sizes]
 
     def place(self, lanes: Sequence[PyTree]) -> PyTree:
         """Lay single lanes out on the devices."""
@@ -114,17 +126,30 @@ class Layout:
         `(lane, metrics)`, hands it on as it is.
         """
 
-        def one_lane(lane, wanted, shared):
-            def skip():
-                shapes = jax.eval_shape(function, lane, *shared)
-                zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-                return (lane, zeros[1]) if trains else zeros
+        # Traced once: its shapes are those of the lane that is skipped.
+        function = jax.jit(function, inline=True)
 
-            return jax.lax.cond(wanted, lambda: function(lane, *shared), skip)
+        def skipped(lane, shared):
+            shapes = jax.eval_shape(function, lane, *shared)
+            zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+            return (lane, zeros[1]) if trains else zeros
+
+        def one_lane(lane, wanted, shared):
+            return jax.lax.cond(
+                wanted, lambda: function(lane, *shared), lambda: skipped(lane, shared)
+            )
+
+        def one_of_many(lane, wanted, shared):
+            # As `cond` under `vmap`, which would give each lane a copy of the data beside.
+            return jax.tree.map(
+                lambda new, old: jnp.where(wanted, new, old),
+                function(lane, *shared),
+                skipped(lane, shared),
+            )
 
         def on_device(lanes, wanted, *shared):
             if self.lane_strategy == "vmap":
-                return jax.vmap(one_lane, in_axes=(0, 0, None))(lanes, wanted, shared)
+                return jax.vmap(one_of_many, in_axes=(0, 0, None))(lanes, wanted, shared)
             return jax.lax.map(lambda pair: one_lane(*pair, shared), (lanes, wanted))
 
         donated = (0,) if trains else ()

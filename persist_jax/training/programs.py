@@ -1,6 +1,5 @@
 """The compiled programs that train and evaluate the lanes of one network and regulariser."""
 
-import threading
 from collections.abc import Callable
 
 import jax
@@ -8,6 +7,7 @@ import numpy as np
 
 from persist_jax.models.model import Model, Variables
 from persist_jax.regularisers import Regulariser
+from persist_jax.training.compilation import Compilations
 from persist_jax.training.epoch import EpochMetrics, EpochPlan, evaluate, make_epoch
 from persist_jax.training.layout import Layout
 from persist_jax.training.optimisers import make_optimiser
@@ -22,7 +22,7 @@ from persist_jax.training.state import (
 
 
 class Evaluation:
-    """Accuracies of lanes of one network, whatever it is trained under.
+    """Initial weights and accuracies of one network, whatever it is trained under.
 
     Args:
         model: the network.
@@ -44,11 +44,34 @@ class Evaluation:
             }
 
         self._evaluate = layout.program(accuracies, trains=False)
+        self._compiled = Compilations()
+        input_shape = data.train.x.shape[2:]
+        # One program for all seeds, instead of one per shape of an array.
+        self.draw = jax.jit(lambda seed: initial_variables(model, input_shape, seed))
+
+    def initial_variables(self, seed: int) -> Variables:
+        """The weights that a run of that seed starts from."""
+        return self.compile_draw()(seed)
+
+    def compile_draw(self) -> Callable:
+        """The program of `initial_variables`."""
+        return self._compiled.get("draw", lambda: self.draw.lower(0))
 
     def accuracies(self, variables: Variables, wanted: np.ndarray) -> dict[str, np.ndarray]:
         """Accuracy of the wanted lanes' weights on train, validation and test."""
+        evaluate = self.compile(len(wanted))
         wanted = self.layout.place(list(wanted))
-        return self.layout.fetch(self._evaluate(variables, wanted, self.data))
+        return self.layout.fetch(evaluate(variables, wanted, self.data))
+
+    def compile(self, lanes: int) -> Callable:
+        """The program that evaluates so many lanes; see `Programs.compile`."""
+        if self.layout.spans_processes:
+            return self._evaluate
+        return self._compiled.get(lanes, lambda: self._evaluate.lower(*self._shapes(lanes)))
+
+    def _shapes(self, lanes: int) -> tuple:
+        variables = dict(jax.eval_shape(self.draw, 0))
+        return *self.layout.shapes((variables, np.ones((), bool)), lanes), self.data
 
 
 class Programs:
@@ -80,13 +103,13 @@ class Programs:
         self._regulariser = regulariser
         self._train = self._train_program(self._regulariser)
         self._train_without = self._train_program(None)
-        self._compiled: dict[tuple, Callable] = {}
-        self._compiling = threading.Lock()
+        self._compiled = Compilations()
 
     def start(self, seed: int) -> LaneState:
         """The state of a run before its first step, on the host."""
         # Of an array that failed, as there was no memory for it, NumPy would end the process.
-        return jax.tree.map(np.asarray, jax.block_until_ready(self._initial(seed)))
+        state = self._initial(self.evaluation.initial_variables(seed), seed)
+        return jax.tree.map(np.asarray, jax.block_until_ready(state))
 
     def train_epoch(self, lanes: Lane, wanted: np.ndarray, epoch: int) -> Callable:
         """The wanted lanes' epoch of that number, compiled: `() -> (lanes, metrics)`.
@@ -106,26 +129,24 @@ class Programs:
     def compile(self, lanes: int, epoch: int = 0) -> Callable:
         """The program that trains so many lanes in that epoch, compiled once.
 
-        Another thread may ask for it ahead of time; whoever needs it meanwhile waits.
+        Another thread may ask for it ahead of time; whoever needs it meanwhile waits. Nothing but
+        the data is put on a device.
         """
         term_epochs = self.options.term_epochs
         without = term_epochs is not None and epoch >= term_epochs
-        with self._compiling:
-            if (without, lanes) not in self._compiled:
-                program = self._train_without if without else self._train
-                # What is compiled ahead of its call takes the arrays of one process only.
-                ahead = not self.layout.spans_processes
-                self._compiled[without, lanes] = (
-                    program.lower(*self._shapes(lanes)).compile() if ahead else program
-                )
-            return self._compiled[without, lanes]
+        program = self._train_without if without else self._train
+        # What is compiled ahead of its call takes the arrays of one process only.
+        if self.layout.spans_processes:
+            return program
+        return self._compiled.get(
+            (without, lanes), lambda: program.lower(*self._shapes(lanes))
+        )
 
     def accuracies(self, lanes: Lane, wanted: np.ndarray) -> dict[str, np.ndarray]:
         """Accuracy of the wanted lanes' best weights on train, validation and test."""
         return self.evaluation.accuracies(lanes.state.best.variables, wanted)
 
-    def _initial(self, seed: int) -> LaneState:
-        variables = initial_variables(self._model, self.data.train.x.shape[2:], seed)
+    def _initial(self, variables: Variables, seed: int) -> LaneState:
         with_term = self._regulariser is not None
         return initial_state(
             variables, self._optimiser, self.options, seed, with_term=with_term
@@ -133,7 +154,8 @@ class Programs:
 
     def _shapes(self, lanes: int) -> tuple:
         """What a program is called with, as shapes."""
-        lane = Lane(jax.eval_shape(lambda: self._initial(0)), np.zeros((), np.float32))
+        state = jax.eval_shape(lambda: self._initial(self.evaluation.draw(0), 0))
+        lane = Lane(state, np.zeros((), np.float32))
         of_lanes = self.layout.shapes((lane, np.ones((), bool)), lanes)
         return *of_lanes, self.data, self.layout.shapes(np.zeros((), np.int32), None)
 

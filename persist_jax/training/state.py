@@ -79,7 +79,9 @@ class Data(NamedTuple):
         return cls(dataset.train, dataset.validation, dataset.test)
 
 
-def initial_variables(model: Model, input_shape: tuple[int, ...], seed: int) -> Variables:
+def initial_variables(
+    model: Model, input_shape: tuple[int, ...], seed: int | Int[Array, ""]
+) -> Variables:
     """The weights that a run of that seed starts from."""
     return model.init(jax.random.key(seed), jnp.zeros((1, *input_shape)))
 

@@ -16,13 +16,10 @@ from persist_jax.models.precision import at_precision
 from persist_jax.regularisers import regulariser as regulariser_named
 from persist_jax.training.cohort import Cohort, Row, outcome
 from persist_jax.training.layout import Layout, make_layout
+from persist_jax.training.memory import PER_ACTIVATION
 from persist_jax.training.options import Options
 from persist_jax.training.programs import Evaluation, Programs
 from persist_jax.training.state import Data
-
-# A step of two convolutions of width 256 on 32 x 32 pixels, batch 256, takes 4.3 GB for activations
-# of 0.54 GB in float32.
-_BYTES_OF_AN_ACTIVATION = 8 * 4
 
 
 @dataclass(frozen=True)
@@ -111,7 +108,7 @@ def device_bytes(model: Model, dataset: Dataset, options: Options) -> int:
     shapes = _activations(model, dataset)
     numbers = options.batch_size * sum(math.prod(shape[1:]) for shape in shapes)
     data = sum(array.nbytes for array in jax.tree.leaves(Data.of(dataset)))
-    return _BYTES_OF_AN_ACTIVATION * numbers + data
+    return 4 * PER_ACTIVATION * numbers + data
 
 
 def train(
@@ -174,13 +171,13 @@ def train(
         for run, row in latest.items():
             rows[run].append(row)
         ended = cohort.ended(latest)
-        for run, accuracy in cohort.accuracies(ended).items():
-            state = cohort.state(run)
+        accuracies, states = cohort.accuracies(ended), cohort.states(ended)
+        for run, state in states.items():
             trained[run] = Trained(
                 *grid[run],
                 variables=state.best.variables,
                 outcome=outcome(state, cohort.epoch, programs.plan),
-                accuracy={"initial": initial[run], "trained": accuracy},
+                accuracy={"initial": initial[run], "trained": accuracies[run]},
                 history=_joined(rows.pop(run)),
             )
         cohort.end(ended)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -124,6 +125,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path):
     assert "digits: 32 runs, 0 finished" in done.stdout
     assert "mlp_0: 16 of 16 runs to train" in done.stdout
     assert "mlp_0: n = 106 points" in done.stdout
+    assert re.search(r"  mlp_0: about [\d.]+ MB a lane and .* lanes fit \(", done.stdout)
     assert not (tmp_path / "out").exists()
 
 

@@ -177,8 +177,9 @@ def test_another_machine_is_said_and_on_record(config, folder, whole, capsys):
 def test_a_run_that_ended_trains_again_where_the_programs_depend_on_it(
     small, tmp_path, monkeypatch
 ):
-    """Two of four runs diverge in their third epoch; killed there, and without epoch 2."""
-    config = small(weights=[1e-3, 3e4, 4e4, 0.1], lane_strategy="vmap")
+    """Six of eight runs diverge in their third epoch; killed there, and without epoch 2."""
+    diverging = [3e4, 3.2e4, 3.4e4, 3.6e4, 3.8e4, 4e4]
+    config = small(weights=[1e-3, *diverging, 0.1], lane_strategy="vmap")
     lanes = []
 
     def train_epoch(self, state, wanted, epoch):
@@ -201,10 +202,10 @@ def test_a_run_that_ended_trains_again_where_the_programs_depend_on_it(
         return list(lanes)
 
     alone = train(tmp_path / "whole")
-    assert [count for _, count in alone] == [4, 4, 4, 2, 2]
+    assert [count for _, count in alone] == [8, 8, 8, 2, 2]
     with pytest.raises(Killed):
         train(tmp_path / "killed", report=die)
-    assert len(list((tmp_path / "killed").rglob("result.json"))) == 2
+    assert len(list((tmp_path / "killed").rglob("result.json"))) == 6
     (tmp_path / "killed").rename(tmp_path / "moved")
     _flip(_checkpoint(tmp_path / "moved", 2))
     assert train(tmp_path / "moved") == alone

@@ -17,6 +17,7 @@ from persist_jax.store.run import Run
 from persist_jax.sweep import load_experiment, train_group
 from persist_jax.sweep.grid import groups
 from persist_jax.sweep.group import compile_group
+from persist_jax.training.compilation import Compilations
 
 WEIGHTS = [1e-3, 1e38, 0.1]
 
@@ -268,9 +269,10 @@ def test_compiled_ahead_is_what_the_training_takes(train, config, uninterrupted,
     for stop in (_after(2), lambda: False):
         (group,) = groups(config, tmp_path)
         programs = load_experiment(config).programs(group.network, group.regulariser)
-        programs._compiled.clear()
+        programs._compiled, programs.evaluation._compiled = Compilations(), Compilations()
         compile_group(config, group, tmp_path)
-        ready = dict(programs._compiled)
+        ready = programs._compiled.keys(), programs.evaluation._compiled.keys()
+        assert ready[0] == {(False, 3)} and ready[1] == {"draw", 3}
         train(tmp_path, must_stop=stop)
-        assert len(ready) == 1 and programs._compiled == ready
+        assert ready == (programs._compiled.keys(), programs.evaluation._compiled.keys())
     _same(_results(tmp_path), _results(uninterrupted))

@@ -49,7 +49,7 @@ def test_a_diverged_run_says_where_and_leaves_the_others_alone(uninterrupted):
 
 def test_leaving_idle_lanes_out_changes_nothing(programs, uninterrupted, monkeypatch):
     """Where lanes share a device one after another there is nothing to gain, so it is forced."""
-    monkeypatch.setattr(Layout, "compacts", True)
+    monkeypatch.setattr(Layout, "later", lambda layout, lanes: [1])
     cohort = _cohort(programs, [0.1, 1e38])
     rows = _trained(cohort)
     assert cohort.slots == [0]
@@ -69,6 +69,38 @@ def test_made_again_from_its_states_it_goes_on_to_the_bit(programs, uninterrupte
         jax.tree.map(
             np.testing.assert_array_equal, again.state(run), uninterrupted[1].state(run)
         )
+
+
+def _layout(strategy, devices=1, parallel="lanes"):
+    return Layout(tuple(range(devices)), parallel, strategy)
+
+
+def test_smaller_programs_are_quarters_together_and_any_half_one_after_another():
+    assert [_layout("vmap").later(lanes) for lanes in (3, 4, 10, 15, 51)] == [
+        [], [1], [2], [3], [12, 3]
+    ]  # fmt: skip
+    assert _layout("vmap", 4).later(40) == [8] and _layout("vmap", 4).later(12) == []
+    assert _layout("vmap", 4, "batch").later(10) == [2]
+    assert _layout("map").later(10) == [] and _layout("map", 4, "batch").later(10) == []
+    assert _layout("map", 4).later(20) == [8, 4] and _layout("map", 4).later(4) == []
+
+
+def test_together_the_last_quarter_goes_on_in_a_program_of_known_size(perceptron, build):
+    """Eight lanes, of which seven diverge at once: the last one has two lanes, one of them idle."""
+    weights = [1e38] * 3 + [0.1] + [1e38] * 4
+    programs = build(perceptron, "l2", weights, **SIZES, lane_strategy="vmap")[0]
+    cohort = _cohort(programs, weights)
+    _trained(cohort, 1)
+    assert (cohort.slots, cohort.training) == ([3, None], [3])
+    again = Cohort(programs, weights, cohort.states([3]), slots=cohort.slots, epoch=cohort.epoch)
+    for each in (cohort, again):
+        _trained(each, 2)
+    assert programs._compiled.keys() == {(False, 8), (False, 2)}
+    jax.tree.map(np.testing.assert_array_equal, cohort.state(3), again.state(3))
+    alone = _cohort(programs, [0.1])
+    _trained(alone)
+    ours, theirs = cohort.state(3).params, alone.state(0).params
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4), ours, theirs)
 
 
 def test_accuracies_are_those_of_the_best_weights(uninterrupted, perceptron, dataset):

@@ -1,0 +1,118 @@
+"""Programs compiled ahead, smaller ones included; and what a sweep says of its time."""
+
+import importlib
+import time
+from threading import Event
+
+import numpy as np
+import pytest
+
+from persist_jax.store.costs import COSTS_FILE, Cost, note_cost, read_costs
+from persist_jax.store.group_file import read_group
+from persist_jax.store.history import read_history
+from persist_jax.store.record import read_results
+from persist_jax.sweep import load_experiment, run_sweep
+from persist_jax.sweep.executors.work import Work
+from persist_jax.sweep.grid import groups
+from persist_jax.sweep.group import compile_rest
+
+# The package has the function of this name.
+local_module = importlib.import_module("persist_jax.sweep.executors.local")
+
+
+@pytest.fixture(scope="module")
+def config(small):
+    """Four lanes that advance together, of which three end in their first epoch."""
+    return small(weights=[1e38, 2e38, 3e38, 0.1], lane_strategy="vmap")
+
+
+def _curves(folder):
+    histories = {r.run: read_history(r.folder) for r in read_results(folder)}
+    return {run: history["train_loss"] for run, history in histories.items()}
+
+
+def test_resumed_in_the_smaller_program_is_uninterrupted_to_the_bit(config, tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert run_sweep(config, whole)
+    stops = iter([False, False, True])
+    assert not run_sweep(config, parts, lambda: next(stops))
+    (file,) = parts.rglob("group-*.json")
+    assert (read_group(file).epoch, read_group(file).slots) == (3, (3,))
+    assert run_sweep(config, parts)
+    ours, theirs = _curves(parts), _curves(whole)
+    assert len(theirs) == 4 and max(map(len, theirs.values())) == 10
+    for run, curve in theirs.items():
+        np.testing.assert_array_equal(ours[run], curve)
+
+
+def test_the_smaller_program_is_compiled_ahead(config, small, tmp_path):
+    for strategy, sizes in (("vmap", {(False, 1)}), ("map", set())):
+        other = config.replace(lane_strategy=strategy, seeds=(7,))
+        (group,) = groups(other, tmp_path)
+        compile_rest(other, group, tmp_path)
+        assert load_experiment(other).programs("mlp", "l2")._compiled.keys() == sizes
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """What `local` has compiled and trained; its one thread waits until group c trains."""
+    made, trains = [], Event()
+
+    def note(kind, wait=False):
+        def call(config, group, workdir, **how):
+            if wait:
+                trains.wait(20)
+            made.append((kind, group.network))
+            return True
+
+        return call
+
+    def train(config, group, workdir, **how):
+        if group.network == "c":
+            trains.set()
+        return note("train")(config, group, workdir)
+
+    monkeypatch.setattr(local_module, "compile_group", note("first", wait=True))
+    monkeypatch.setattr(local_module, "compile_rest", note("rest"))
+    monkeypatch.setattr(local_module, "train_group", train)
+    monkeypatch.setattr(local_module, "compilers", lambda: 1)
+    return made
+
+
+def test_nothing_is_compiled_for_groups_that_have_ended(small, calls, tmp_path):
+    models = {name: {"kind": "mlp", "hidden": [6]} for name in "abcd"}
+    config = small(networks=list("abcd"), models=models)
+    found = groups(config, tmp_path)
+    assert local_module.local(Work(config, tmp_path), found, lambda: False).finished
+    deadline = time.monotonic() + 20
+    while ("first", "a") not in calls and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert [call for call in calls if call[0] == "train"] == [("train", name) for name in "abcd"]
+    assert ("rest", "a") not in calls and ("first", "b") not in calls
+    assert ("rest", "b") not in calls
+
+
+def test_a_sweep_leaves_what_its_time_went_to(small, tmp_path):
+    config = small(regularisers=["none", "l2"], weights=[0.1], seeds=[3])
+    began = time.perf_counter()
+    assert run_sweep(config, tmp_path)
+    seconds = time.perf_counter() - began
+    costs = read_costs(tmp_path)
+    assert [cost.group for cost in costs] == ["mlp none", "mlp l2"]
+    assert 0 < sum(cost.seconds for cost in costs) < seconds
+    for cost in costs:
+        assert 0 < cost.training and cost.training + cost.waiting < cost.seconds
+    assert costs[0].waiting > 0 and sum(cost.compiled for cost in costs) > 4
+    assert sum(cost.compiling for cost in costs) > 0
+
+
+def test_costs_that_cannot_be_read_or_written_are_left_out(tmp_path):
+    cost = Cost(group="a", seconds=1.0, training=0.5, waiting=0.25, compiling=2.0, compiled=3,
+                cached=0)  # fmt: skip
+    note_cost(tmp_path, cost)
+    with open(tmp_path / COSTS_FILE, "a") as file:
+        file.write('{"group": "b"\n')
+    note_cost(tmp_path, cost)
+    assert read_costs(tmp_path) == [cost, cost]
+    note_cost(tmp_path / "nowhere", cost)
+    assert read_costs(tmp_path / "nowhere") == []
