@@ -22,6 +22,8 @@ EXPERIMENT = [
     "tqdm>=4.66",
 ]
 SLURM = ["submitit>=1.5.2"]
+# Compiles the kernels of our own for NVIDIA GPUs; on a CPU only tests need it.
+TRITON = "triton>=3.6; sys_platform == 'linux' and platform_machine == 'x86_64'"
 PREPARE = [
     *COMMANDS,
     *FILES,
@@ -77,6 +79,7 @@ setup(
             "pytest-xdist>=3.6",
             "ruff>=0.8",
             "tensorboardX>=2.6.3",
+            TRITON,
         ],
         "docs": [*EXPERIMENT, "pdoc>=16.0"],
         "slurm": SLURM,
@@ -89,6 +92,6 @@ setup(
             "psutil>=6.0",
             "ripser>=0.6.10",
         ],
-        "cuda": ["jax[cuda12]>=0.10"],
+        "cuda": ["jax[cuda12]>=0.10", TRITON],
     },
 )

@@ -34,6 +34,8 @@ def pytest_runtest_setup(item):
         (why,) = mark.args
         if jax.default_backend() != "cpu":
             pytest.skip(f"of CPUs only: {why}")
+    if item.get_closest_marker("needs_gpu") and jax.default_backend() != "gpu":
+        pytest.skip("needs an NVIDIA GPU")
 
 
 @pytest.fixture(scope="module")

@@ -99,7 +99,9 @@ def edges_of_units(units: Float[Array, "lanes n b"]) -> Int32[Array, "lanes n-1 
     return _edges(matrices, found, not_negative=True)
 
 
-def _edges(matrices, found, *, not_negative: bool) -> Int32[Array, "lanes n-1 2"]:
+def _edges(
+    matrices: Float[Array, "lanes n n"], found: Int32[Array, "lanes n 2"], *, not_negative: bool
+) -> Int32[Array, "lanes n-1 2"]:
     """Boruvka's rounds, from the first edge of every row on.
 
     Their number is fixed, so no device waits for a decision of the host. In a lane that is one
@@ -207,7 +209,7 @@ def _ptx(
     )
     # The GPU's driver compiles the PTX: one older than Triton knows that version and no newer one.
     version = 80 if capability <= 90 else 88
-    options = {"num_warps": warps, "num_stages": 2, "ptx_version": version}
+    options = dict(num_warps=warps, num_stages=2, ptx_version=version, enable_fp_fusion=True)
     with triton.knobs.compilation.scope():
         triton.knobs.compilation.disable_line_info = True
         compiled = triton.compile(source, GPUTarget("cuda", capability, 32), options)

@@ -6,6 +6,9 @@ number, its weight in the upper half, its lower and its higher vertex in a quart
 compare as edges do.
 """
 
+# Triton reads a function's source: a checker of types around it would hide that.
+from typing import no_type_check
+
 import triton
 import triton.language as tl
 
@@ -17,6 +20,7 @@ _NO_EDGE = tl.constexpr(9223372034707292159)
 
 
 @triton.jit
+@no_type_check
 def _keys(weights, NOT_NEGATIVE: tl.constexpr):
     """Integers that compare as the weights do, with both zeros equal and NaN above infinity."""
     bits = weights.to(tl.int32, bitcast=True)
@@ -29,6 +33,7 @@ def _keys(weights, NOT_NEGATIVE: tl.constexpr):
 
 
 @triton.jit
+@no_type_check
 def _edges(keys, one, other):
     """Numbers that compare as edges do: by (weight, lower vertex, higher vertex)."""
     ends = (tl.minimum(one, other) << 16) | tl.maximum(one, other)
@@ -36,12 +41,14 @@ def _edges(keys, one, other):
 
 
 @triton.jit
+@no_type_check
 def _wide(pointer):
     """The same memory as 64-bit integers, which JAX has only where it is told to."""
     return pointer.to(tl.pointer_type(tl.int64))
 
 
 @triton.jit
+@no_type_check
 def nearest_of_all(
     matrix_ptr, found_ptr, nan_ptr, N: tl.constexpr, R: tl.constexpr, W: tl.constexpr
 ):
@@ -70,6 +77,7 @@ def nearest_of_all(
 
 
 @triton.jit
+@no_type_check
 def nearest_outside(
     matrix_ptr, component_ptr, state_ptr, before_ptr, found_ptr,
     N: tl.constexpr, R: tl.constexpr, W: tl.constexpr, NOT_NEGATIVE: tl.constexpr,
@@ -117,6 +125,7 @@ def nearest_outside(
 
 
 @triton.jit
+@no_type_check
 def _joined(best, component, component_ptr, vertex, there):
     """The root that every component joins, given the first edge out of each."""
     joins = there & (best != _NO_EDGE)
@@ -137,6 +146,7 @@ def _joined(best, component, component_ptr, vertex, there):
 
 
 @triton.jit
+@no_type_check
 def _keep(component, sizes_ptr, component_ptr, state_ptr, vertex, there, N: tl.constexpr):
     """Write the components, the name of the largest one, and whether it is the only one."""
     tl.store(component_ptr + vertex, component, mask=there)
@@ -151,6 +161,7 @@ def _keep(component, sizes_ptr, component_ptr, state_ptr, vertex, there, N: tl.c
 
 
 @triton.jit
+@no_type_check
 def least_of_parts(part_ptr, found_ptr, N: tl.constexpr, PARTS: tl.constexpr, R: tl.constexpr):
     """The first edge of every row, given those in each part of its columns."""
     lane = tl.program_id(1).to(tl.int64)
@@ -164,6 +175,7 @@ def least_of_parts(part_ptr, found_ptr, N: tl.constexpr, PARTS: tl.constexpr, R:
 
 
 @triton.jit
+@no_type_check
 def first_join(
     found_ptr, component_ptr, edge_ptr, state_ptr, sizes_ptr, index_ptr,
     N: tl.constexpr, C: tl.constexpr,
@@ -185,6 +197,7 @@ def first_join(
 
 
 @triton.jit
+@no_type_check
 def join(
     found_ptr, old_component_ptr, old_edge_ptr, old_state_ptr,
     component_ptr, edge_ptr, state_ptr, sizes_ptr, best_ptr,
@@ -221,6 +234,7 @@ def join(
 
 
 @triton.jit
+@no_type_check
 def _upper_tile(k):
     """The k-th pair (i, j), i <= j, in the order (0, 0), (0, 1), (1, 1), (0, 2) ..."""
     j = ((tl.sqrt(8.0 * k + 1) - 1) / 2).to(tl.int32)
@@ -230,12 +244,14 @@ def _upper_tile(k):
 
 
 @triton.jit
+@no_type_check
 def _rows(ptr, row, k, N: tl.constexpr, B: tl.constexpr):
     inside = (row < N)[:, None] & (k < B)[None, :]
     return tl.load(ptr + row[:, None] * B + k[None, :], mask=inside, other=0.0)
 
 
 @triton.jit
+@no_type_check
 def _product(
     high_ptr, middle_ptr, low_ptr, row, column,
     N: tl.constexpr, B: tl.constexpr, T: tl.constexpr, K: tl.constexpr,
@@ -266,6 +282,7 @@ def _product(
 
 
 @triton.jit
+@no_type_check
 def _first_edges(keys, own, other, axis: tl.constexpr):
     """The first edge in every row (axis 1) or column (axis 0) of a tile of keys."""
     key = tl.min(keys, axis)
@@ -274,6 +291,7 @@ def _first_edges(keys, own, other, axis: tl.constexpr):
 
 
 @triton.jit
+@no_type_check
 def distances(
     high_ptr, middle_ptr, low_ptr, matrix_ptr, part_ptr,
     N: tl.constexpr, B: tl.constexpr, T: tl.constexpr, K: tl.constexpr, PARTS: tl.constexpr,
@@ -308,6 +326,7 @@ def distances(
 
 
 @triton.jit
+@no_type_check
 def signs(
     high_ptr, middle_ptr, low_ptr, sign_ptr, total_ptr, count_ptr,
     N: tl.constexpr, B: tl.constexpr, T: tl.constexpr, K: tl.constexpr, STRIDE: tl.constexpr,
@@ -344,6 +363,7 @@ def signs(
 
 
 @triton.jit
+@no_type_check
 def signed_sums(
     sign_ptr, high_ptr, middle_ptr, low_ptr, sum_ptr,
     N: tl.constexpr, B: tl.constexpr, STRIDE: tl.constexpr,

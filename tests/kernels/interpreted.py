@@ -1,0 +1,132 @@
+"""Our kernels in Triton's interpreter, which runs them on a CPU, one program at a time.
+
+    TRITON_INTERPRET=1 python -m pytest -o addopts= tests/kernels/interpreted.py
+
+The interpreter takes PyTorch's tensors. Here it takes NumPy arrays, so that no PyTorch is needed.
+"""
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+from oracles import KINDS, kruskal, neurons, single_linkage, symmetric
+from triton.runtime import interpreter
+
+from persist_jax.kernels import gpu, standardise, triton_kernels
+
+_TYPES = {"float32": "*fp32", "bfloat16": "*bf16", "int32": "*i32"}
+
+
+class _Pointer:
+    def __init__(self, array: np.ndarray):
+        self.array = array
+
+
+def take_numpy_arrays(monkeypatch) -> None:
+    convert = interpreter._implicit_cvt
+
+    def converted(argument):
+        if not isinstance(argument, _Pointer):
+            return convert(argument)
+        array = argument.array
+        kind = interpreter.tl.str_to_ty(_TYPES[array.dtype.name], None)
+        address = np.array([array.ctypes.data], np.uint64)
+        return interpreter.tl.tensor(interpreter.TensorHandle(address, kind), kind)
+
+    def dot(self, left, right, added, *_, **__):
+        # The interpreter multiplies the bits of a bfloat16 as if they were an integer.
+        left, right = (
+            each.data.view(ml_dtypes.bfloat16).astype(np.float32) for each in (left, right)
+        )
+        return interpreter.TensorHandle(left @ right + added.data, added.dtype.scalar)
+
+    monkeypatch.setattr(interpreter, "_implicit_cvt", converted)
+    monkeypatch.setattr(interpreter.InterpreterBuilder, "create_dot", dot)
+    executor = interpreter.GridExecutor
+    monkeypatch.setattr(
+        executor, "_init_args_hst", lambda self, arguments, named: (list(arguments), dict(named))
+    )
+    monkeypatch.setattr(executor, "_restore_args_dev", lambda self, *arguments: None)
+
+
+def use_interpreter(monkeypatch) -> None:
+    """Let `gpu` launch kernels in the interpreter; what a kernel must write holds rubbish first."""
+    take_numpy_arrays(monkeypatch)
+
+    def call(name, arrays, results, *, grid, warps, **constants):
+        shapes = [
+            jax.ShapeDtypeStruct(*(one if isinstance(one[0], tuple) else (one, np.int32)))
+            for one in results
+        ]
+
+        def run(*arrays):
+            arrays = [np.ascontiguousarray(array) for array in arrays]
+            written = [np.full(one.shape, -7, one.dtype) for one in shapes]
+            pointers = map(_Pointer, [*arrays, *written])
+            vars(triton_kernels)[name][grid](*pointers, **constants)
+            return written
+
+        return jax.pure_callback(run, shapes, *arrays)
+
+    monkeypatch.setattr(gpu, "_call", call)
+
+
+def sorted_edges(distances, edges):
+    """The edges in the order of the tree: by (weight, lower, higher)."""
+    lower, higher = edges.T
+    return edges[np.lexsort((higher, lower, np.asarray(distances)[lower, higher]))]
+
+
+@pytest.fixture
+def interpreted(monkeypatch):
+    use_interpreter(monkeypatch)
+    # Small tiles, so that few points fill several of them.
+    for name, value in {"_TILE": 16, "_DEPTH": 16, "_ROWS": 4, "_WIDTH": 16}.items():
+        monkeypatch.setattr(gpu, name, value)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 16, 33])
+def test_the_rounds_find_the_tree_of_any_matrix(interpreted, n):
+    rng = np.random.default_rng(n)
+    matrices = np.stack([symmetric(rng, n, kind) for kind in KINDS])
+    edges, comparable = gpu.edges_of_matrices(jnp.asarray(matrices))
+    assert comparable.all()
+    for matrix, found in zip(matrices, np.asarray(edges), strict=True):
+        np.testing.assert_array_equal(sorted_edges(matrix, found), kruskal(matrix))
+
+
+def test_a_nan_is_seen_unless_it_is_on_the_diagonal(interpreted):
+    matrices = np.stack([symmetric(np.random.default_rng(0), 9)] * 3)
+    matrices[1, 4, 4] = np.nan
+    matrices[2, 3, 5] = matrices[2, 5, 3] = np.nan
+    _, comparable = gpu.edges_of_matrices(jnp.asarray(matrices))
+    assert comparable.tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize("n", [6, 16, 33])
+def test_the_tree_of_units(interpreted, n):
+    rng = np.random.default_rng(n)
+    units = jnp.stack([standardise(jnp.asarray(neurons(rng, n, 10))) for _ in range(2)])
+    edges = np.asarray(gpu.edges_of_units(units))
+    for unit, found in zip(np.asarray(units, np.float64), edges, strict=True):
+        gaps = 1 - np.abs(unit @ unit.T)
+        weights = np.sort(gaps[found[:, 0], found[:, 1]])
+        np.testing.assert_allclose(weights, single_linkage(np.maximum(gaps, 0)), atol=1e-6)
+        assert (found[:, 0] < found[:, 1]).all()
+
+
+@pytest.mark.parametrize("n", [3, 17, 33])
+def test_sums_of_correlations_and_their_slopes(interpreted, n):
+    rng = np.random.default_rng(n)
+    units = jnp.stack([standardise(jnp.asarray(neurons(rng, n, 10))) for _ in range(2)])
+    total, count, slopes = gpu.absolute_sums(units)
+    for lane, unit in enumerate(np.asarray(units, np.float64)):
+        correlations = unit @ unit.T
+        np.fill_diagonal(correlations, 0)
+        size = np.minimum(np.abs(correlations), 1)
+        signs = np.where(size < 1 - 1e-6, np.sign(correlations), 0)
+        counted = size > 1e-9
+        np.testing.assert_allclose(total[lane], size.sum(), rtol=1e-5)
+        assert count[lane] == counted.sum()
+        np.testing.assert_allclose(slopes[lane], np.where(counted, signs, 0) @ unit, atol=1e-5)
