@@ -32,7 +32,10 @@ from persist_jax.regularisers import mean_correlation
 BATCH = 256
 # Lanes of points, and their number in each.
 TREES = ((1, 256), (1, 1010), (15, 1010), (51, 1010), (1, 2048), (1, 5252))
-TERMS = ((1, 1010), (15, 1010), (51, 1010), (1, 5252))
+TERMS = {
+    "T1": ((1, 1010), (15, 1010), (51, 1010), (1, 5252)),
+    "min_corr": ((1, 1010), (15, 1010), (51, 1010)),
+}
 STEPS = 188
 PARTS = ("trees", "terms", "steps", "trace", "large")
 
@@ -93,7 +96,7 @@ def terms() -> dict[str, dict[str, float]]:
             both(jax.vmap(jax.value_and_grad(term)), points_of(lanes, n))
         )
         for name, term in found.items()
-        for lanes, n in TERMS
+        for lanes, n in TERMS[name]
     }
 
 

@@ -40,7 +40,8 @@ def test_the_kernels_in_tritons_interpreter():
 def lowered(function, *shapes):
     arguments = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
     # A function of its own: a trace that is kept would not look for kernels again.
-    return jax.jit(lambda *arrays: function(*arrays)).trace(*arguments).lower(lowering_platforms=("cuda",)).as_text()
+    traced = jax.jit(lambda *arrays: function(*arrays)).trace(*arguments)
+    return traced.lower(lowering_platforms=("cuda",)).as_text()
 
 
 def value_and_gradient(points):
