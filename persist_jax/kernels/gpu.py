@@ -7,6 +7,7 @@ kernels: it launches them in CUDA graphs and keeps them in the programs that it 
 import functools
 import importlib.util
 import logging
+import os
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,6 +23,8 @@ from persist_jax.kernels.sharding import varying_as
 
 # One program joins the components of a lane: a vector of so many vertices fits into its registers.
 MOST_POINTS = 16_384
+# This environment variable, set to 0, turns the kernels off: XLA's programs run instead.
+SWITCH = "PERSIST_JAX_GPU_KERNELS"
 # The first GPUs with products of bfloat16: Ampere.
 _LEAST_CAPABILITY = 80
 
@@ -35,6 +38,8 @@ def has_kernels_for(array: Array) -> bool:
     """Whether there are kernels for as many rows of such numbers, and Triton to compile them."""
     n = array.shape[0]
     if array.dtype != jnp.float32 or not 2 <= n <= MOST_POINTS:
+        return False
+    if os.environ.get(SWITCH) == "0":
         return False
     on_gpu = jax.default_backend() == "gpu"
     if importlib.util.find_spec("triton") is None:
@@ -222,7 +227,9 @@ def _capability() -> int:
     """The compute capability of the GPU; without one, the least that the kernels need."""
     if jax.default_backend() != "gpu":
         return _LEAST_CAPABILITY
-    return int(jax.devices()[0].compute_capability.replace(".", ""))
+    number = re.fullmatch(r"(\d+)\.(\d)", jax.devices()[0].compute_capability)
+    # GPUs of other makers have names there.
+    return int(number[1] + number[2]) if number else 0
 
 
 def _upper_tiles(n: int) -> int:

@@ -82,10 +82,18 @@ def test_without_triton_one_line_says_what_would_be_faster(monkeypatch, caplog):
     assert 'pip install "persist_jax[cuda]"' in record.getMessage()
 
 
+def test_an_environment_variable_turns_the_kernels_off(monkeypatch):
+    points = jnp.zeros((9, 4))
+    for value, expected in (("1", True), ("", True), ("0", False)):
+        monkeypatch.setenv("PERSIST_JAX_GPU_KERNELS", value)
+        assert gpu.has_kernels_for(points) == expected
+
+
 def test_a_gpu_without_products_of_bfloat16_takes_xlas_way(monkeypatch):
     points = jnp.zeros((9, 4))
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    for capability, expected in (("7.5", False), ("8.0", True), ("12.0", True)):
+    cases = (("7.5", False), ("8.0", True), ("12.0", True), ("gfx942", False))
+    for capability, expected in cases:
         devices = [SimpleNamespace(compute_capability=capability)]
         monkeypatch.setattr(jax, "devices", lambda devices=devices: devices)
         assert gpu.has_kernels_for(points) == expected
