@@ -1,6 +1,6 @@
 """Our own kernels on an NVIDIA GPU against XLA's, side by side in one run.
 
-    python -m benchmarks.gpu [--only trees terms steps trace large] [--lanes 1 15 51] [--output DIR]
+    python -m benchmarks.gpu [--only trees terms errors steps trace large] [--lanes 1 15 51] [--output DIR]
 
 prints Markdown tables and writes `gpu.json`; two to three minutes on an H100. Times are medians
 in milliseconds. Many calls are in flight at once, so a figure is what the device needs and not
@@ -23,9 +23,16 @@ from unittest import mock
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from benchmarks import training_step
-from persist_jax.kernels import correlation_deaths, correlation_distance, gpu, zeroth_deaths
+from persist_jax.kernels import (
+    correlation_deaths,
+    correlation_distance,
+    gpu,
+    standardise,
+    zeroth_deaths,
+)
 from persist_jax.models import build_model
 from persist_jax.regularisers import mean_correlation
 
@@ -37,7 +44,7 @@ TERMS = {
     "min_corr": ((1, 1010), (15, 1010), (51, 1010)),
 }
 STEPS = 188
-PARTS = ("trees", "terms", "steps", "trace", "large")
+PARTS = ("trees", "terms", "errors", "steps", "trace", "large")
 
 
 @contextlib.contextmanager
@@ -163,6 +170,24 @@ def launched(function: Callable[[], object]) -> tuple[int, Counter]:
         return len(events), kernels
 
 
+def errors(n: int = 1010) -> dict[str, dict[str, float]]:
+    """Distances of points against float64, the largest and the mean absolute error."""
+    unit = jax.jit(standardise)(points_of(1, n)[0])
+    exact = np.asarray(unit, np.float64)
+    exact = 1 - np.abs(exact @ exact.T)
+    # Those that are 0 by rounding have no error to speak of.
+    counted = ~np.eye(n, dtype=bool) & (exact > 1e-5)
+    found = {
+        "one float32 product": lambda u: 1 - jnp.abs(jnp.matmul(u, u.T, precision="highest")),
+        "six bfloat16 products": lambda u: gpu.distances(u[None])[0][0],
+    }
+    gaps = {name: np.abs(np.asarray(jax.jit(f)(unit)) - exact) for name, f in found.items()}
+    return {
+        name: {"largest": gap[counted].max(), "mean": gap[counted].mean()}
+        for name, gap in gaps.items()
+    }
+
+
 def large() -> dict[str, dict[str, float]]:
     """Value and gradient in O(n b) memory, one call at a time."""
     points = points_of(1, 100_000)[0]
@@ -200,6 +225,7 @@ def main() -> None:
     tables = {
         "trees": ("Deaths of given matrices", trees),
         "terms": ("Value and gradient of a term, from points", terms),
+        "errors": ("Distances, n = 1010: absolute errors", errors),
         "large": ("Matrix-free, value and gradient", large),
     }
     for part, (title, measure) in tables.items():

@@ -28,6 +28,8 @@ SWITCH = "PERSIST_JAX_GPU_KERNELS"
 # The first GPUs with products of bfloat16: Ampere.
 _LEAST_CAPABILITY = 80
 
+_ZERO = ZERO * float(jnp.finfo(jnp.float32).eps)
+
 # Rows and columns of a tile of a product, the columns multiplied at a time, and the warps for it.
 _TILE, _DEPTH, _TILE_WARPS = 64, 32, 4
 # Rows that one program searches, the columns that it reads at a time, and its warps.
@@ -90,18 +92,27 @@ def edges_of_matrices(
 @_lanes_in_front
 def edges_of_units(units: Float[Array, "lanes n b"]) -> Int32[Array, "lanes n-1 2"]:
     """The edges of the minimum spanning trees of standardised points under `1 - |corr|`."""
+    lanes, n, _ = units.shape
+    matrices, parts = distances(units)
+    (found,) = _call(
+        "least_of_parts", [parts], [(lanes, n, 2)],
+        grid=(_over(n, 128), lanes), warps=4, N=n, PARTS=parts.shape[1], R=128,
+    )  # fmt: skip
+    return _edges(matrices, found, not_negative=True)
+
+
+def distances(
+    units: Float[Array, "lanes n b"],
+) -> tuple[Float[Array, "lanes n n"], Int32[Array, "lanes parts n 2"]]:
+    """`1 - |corr|` with a diagonal that means nothing, and every row's first edge in each tile."""
     lanes, n, b = units.shape
     side = _over(n, _TILE)
     matrices, parts = _call(
         "distances", _parts(units), [((lanes, n, n), jnp.float32), (lanes, side, n, 2)],
         grid=(_upper_tiles(n), lanes), warps=_TILE_WARPS,
-        N=n, B=b, T=_TILE, K=_DEPTH, PARTS=side, ZERO=ZERO * float(jnp.finfo(jnp.float32).eps),
+        N=n, B=b, T=_TILE, K=_DEPTH, PARTS=side, ZERO=_ZERO,
     )  # fmt: skip
-    (found,) = _call(
-        "least_of_parts", [parts], [(lanes, n, 2)],
-        grid=(_over(n, 128), lanes), warps=4, N=n, PARTS=side, R=128,
-    )  # fmt: skip
-    return _edges(matrices, found, not_negative=True)
+    return matrices, parts
 
 
 def _edges(
@@ -145,7 +156,7 @@ def absolute_sums(
         "signs", parts,
         [((lanes, n, stride), jnp.bfloat16), *[((lanes, tiles), jnp.float32)] * 2],
         grid=(tiles, lanes), warps=_TILE_WARPS,
-        N=n, B=b, T=_TILE, K=_DEPTH, STRIDE=stride, ZERO=ZERO * float(jnp.finfo(jnp.float32).eps),
+        N=n, B=b, T=_TILE, K=_DEPTH, STRIDE=stride, ZERO=_ZERO,
     )  # fmt: skip
     (slopes,) = _call(
         "signed_sums", [signs, *parts], [((lanes, n, b), jnp.float32)],
