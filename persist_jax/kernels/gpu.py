@@ -32,14 +32,25 @@ _ZERO = ZERO * float(jnp.finfo(jnp.float32).eps)
 
 # Rows and columns of a tile of a product, the columns multiplied at a time, and the warps for it.
 _TILE, _DEPTH, _TILE_WARPS = 64, 32, 4
+# Vertices of the smallest group whose bounds fill a tile, and columns of a group that a row's look
+# reads at a time.
+_LEAST_GROUP, _LOOK_COLUMNS = 64, 32
 # Rows that one program searches, the columns that it reads at a time, and its warps.
 _ROWS, _WIDTH, _SEARCH_WARPS = 4, 1024, 4
 
 
 def has_kernels_for(array: Array) -> bool:
-    """Whether there are kernels for as many rows of such numbers, and Triton to compile them."""
-    n = array.shape[0]
-    if array.dtype != jnp.float32 or not 2 <= n <= MOST_POINTS:
+    """Whether a dense tree of so many rows of such numbers has kernels, and Triton for them."""
+    return 2 <= array.shape[0] <= MOST_POINTS and _are_there(array)
+
+
+def has_search_kernels_for(array: Array, size: int) -> bool:
+    """Whether the matrix-free search has kernels for such numbers and groups of that size."""
+    return size >= _LEAST_GROUP and _are_there(array)
+
+
+def _are_there(array: Array) -> bool:
+    if array.dtype != jnp.float32:
         return False
     if os.environ.get(SWITCH) == "0":
         return False
@@ -166,6 +177,80 @@ def absolute_sums(
     return total.sum(1), count.sum(1), slopes
 
 
+def group_bounds(
+    rows: Float[Array, "rows b"],
+    row_labels: Int32[Array, " rows"],
+    units: Float[Array, "m b"],
+    labels: Int32[Array, " m"],
+    n: int,
+    size: int,
+) -> Float[Array, "rows groups"]:
+    r"""Lower bounds on the distances of rows to the groups of `size` units, own labels left out.
+
+    A product of bfloat16, $\tilde u \cdot \tilde v$, is off by at most
+
+    $$ \lVert \tilde u \rVert \lVert \delta v \rVert + \lVert \tilde v \rVert \lVert \delta u \rVert
+       + \lVert \delta u \rVert \lVert \delta v \rVert + \epsilon, $$
+
+    where $\delta u = u - \tilde u$ is exact in float32 and its norm computed, and $\epsilon$ bounds
+    the rounding of the sums, of this product and of the float32 one that a look computes.
+
+    Args:
+        rows: the standardised rows whose bounds are wanted.
+        row_labels: their components.
+        units: all rows; those from `n` on only fill up.
+        labels: the components of all.
+        n: how many units there are.
+        size: of a group.
+    """
+    count, b = rows.shape
+    groups = units.shape[0] // size
+
+    def rounded(rows):
+        near = lax.reduce_precision(rows, exponent_bits=8, mantissa_bits=7)
+        # Rounded up: a sum of squares is off by less than that in relation.
+        slack = jnp.sqrt(jnp.square(rows - near).sum(1)) * (1 + 1e-4)
+        return near.astype(jnp.bfloat16), slack
+
+    row_parts, row_slack = rounded(rows)
+    parts, slack = rounded(units)
+    (table,) = _call(
+        "group_bounds",
+        [row_parts, row_labels, row_slack, parts, labels, slack.reshape(groups, size).max(1)],
+        [((count, groups), jnp.float32)],
+        grid=(_over(count, 128), groups), warps=8,
+        ROWS=count, N=n, B=b, SIZE=size, GROUPS=groups, T=128, W=min(size, 128), K=64,
+        ROUNDING=b * 2.0**-22 + _ZERO,
+    )  # fmt: skip
+    return table
+
+
+def nearest_in_groups(
+    rows: Float[Array, "rows b"],
+    row_labels: Int32[Array, " rows"],
+    groups: Int32[Array, " rows"],
+    active: Bool[Array, " rows"],
+    units: Float[Array, "m b"],
+    labels: Int32[Array, " m"],
+    n: int,
+    size: int,
+) -> tuple[Float[Array, " rows"], Int32[Array, " rows"], Float[Array, " rows"]]:
+    """Every active row's nearest unit in its group, own label left out: distance, unit, the next.
+
+    Args: as for `group_bounds`; `groups` says which one a row looks at, if it is `active`.
+    """
+    count, b = rows.shape
+    number = (count,), jnp.float32
+    weight, target, rest = _call(
+        "nearest_in_group",
+        [rows, row_labels, groups, active.astype(jnp.int32), units, labels],
+        [number, (count,), number],
+        grid=(count, 1), warps=4,
+        N=n, B=b, SIZE=size, J=_LOOK_COLUMNS, K=min(_power_of_two(b), 256), ZERO=_ZERO,
+    )  # fmt: skip
+    return weight, target, rest
+
+
 def _parts(units: Float[Array, "*shape"]) -> list[Array]:
     """Three bfloat16 arrays whose sum is the units, exactly."""
     parts = []
@@ -182,6 +267,7 @@ def _call(
     **constants: Any,
 ) -> list[Array]:  # fmt: skip
     """Launch a kernel; results are given as (shape, dtype), or as the shape of an int32 array."""
+    arrays = [varying_as(array, *arrays) for array in arrays]
     results = [
         jax.ShapeDtypeStruct(*(result if isinstance(result[0], tuple) else (result, jnp.int32)))
         for result in results

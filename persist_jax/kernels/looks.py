@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Bool, Float, Int
 
+from persist_jax.kernels import gpu
 from persist_jax.kernels.distances import one_minus_absolute
 
 # Vertices in a group from which on the rows that look at one group do it in one product. Of smaller
@@ -67,6 +68,49 @@ def look_at_groups(
     tiling: Tiling,
 ) -> tuple[Bounds, Candidates]:
     """Every active row's look at its least bounded group."""
+
+    def together(unit, labels, bounds, candidates, active):
+        return _look_from_all(unit, labels, bounds, candidates, active, tiling)
+
+    def in_turn(unit, labels, bounds, candidates, active):
+        return _look_in_turn(unit, labels, bounds, candidates, active, tiling)
+
+    known = unit, labels, bounds, candidates, active
+    if gpu.has_search_kernels_for(unit, tiling.size):
+        return lax.platform_dependent(*known, cuda=together, default=in_turn)
+    return in_turn(*known)
+
+
+def _look_from_all(unit, labels, bounds, candidates, active, tiling):
+    """One launch for the rows of the share, those that are not active among them."""
+    rows, first, size = tiling.rows, tiling.first, tiling.size
+    own, label, old_weight, old_target = (
+        lax.dynamic_slice_in_dim(array, first, rows) for array in (unit, labels, *candidates)
+    )
+    weight, target, rest = gpu.nearest_in_groups(
+        own, label, bounds.group, active, unit, labels, tiling.n, size
+    )
+    better, back, left = _outcome(old_weight, old_target, weight, target, rest)
+    row = jnp.where(active, jnp.arange(rows, dtype=jnp.int32), rows)
+    table = bounds.table.at[row, old_target // size].min(back, mode="drop")
+    table = table.at[row, bounds.group].set(left, mode="drop")
+    least, group = first_minimum(table)
+    bounds = Bounds(
+        table, jnp.where(active, least, bounds.least), jnp.where(active, group, bounds.group)
+    )
+    better &= active
+    found = jnp.where(better, weight, old_weight), jnp.where(better, target, old_target)
+    candidates = Candidates(
+        *(
+            lax.dynamic_update_slice_in_dim(all_, new, first, 0)
+            for all_, new in zip(candidates, found, strict=True)
+        )
+    )
+    return bounds, candidates
+
+
+def _look_in_turn(unit, labels, bounds, candidates, active, tiling):
+    """A loop over jobs of some active rows each."""
     if tiling.size >= _SHARED:
         jobs = _in_jobs(active, bounds, tiling)
 
@@ -133,10 +177,7 @@ def _look(unit, labels, bounds, candidates, row, group, tiling):
     vertex = tiling.first + inside
     weight, target, rest = _nearest_in_group(unit, labels, vertex, group, tiling)
     old_weight, old_target = candidates.weight[vertex], candidates.target[vertex]
-    better = (weight < old_weight) | ((weight == old_weight) & (target < old_target))
-    # A candidate is excepted from its group's bound, so one that is given up goes back into it.
-    back = jnp.where(better, old_weight, jnp.inf)
-    left = jnp.where(better | (target == old_target), rest, weight)
+    better, back, left = _outcome(old_weight, old_target, weight, target, rest)
     table = bounds.table.at[row, old_target // size].min(back, mode="drop")
     table = table.at[row, group].set(left, mode="drop")
     least, first = first_minimum(table[inside])
@@ -151,6 +192,17 @@ def _look(unit, labels, bounds, candidates, row, group, tiling):
         candidates.target.at[vertex].set(jnp.where(better, target, old_target), mode="drop"),
     )
     return bounds, candidates
+
+
+def _outcome(old_weight, old_target, weight, target, rest):
+    """Whether a look found a better candidate, and the bounds on the old one's group and this one.
+
+    A candidate is excepted from its group's bound, so one that is given up goes back into it.
+    """
+    better = (weight < old_weight) | ((weight == old_weight) & (target < old_target))
+    back = jnp.where(better, old_weight, jnp.inf)
+    left = jnp.where(better | (target == old_target), rest, weight)
+    return better, back, left
 
 
 def _nearest_in_group(unit, labels, vertex, group, tiling):

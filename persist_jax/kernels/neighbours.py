@@ -14,6 +14,7 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Bool, Float, Int
 
+from persist_jax.kernels import gpu
 from persist_jax.kernels.distances import one_minus_absolute
 from persist_jax.kernels.looks import (
     Bounds,
@@ -50,11 +51,41 @@ class RoundState(NamedTuple):
 def renew(
     bounds: Bounds, unit: Float[Array, "m b"], labels: Int[Array, " m"], due: Array, tiling: Tiling
 ) -> Bounds:
-    """The bounds made again if `due`, else as they are.
+    """The bounds made again if `due`, else as they are; own components are left out.
 
-    They are the distances from every row to the nearest vertex of every group, own component left
-    out.
+    Our kernels make them of products in bfloat16, a little below the distances to the nearest
+    vertex of each group. Elsewhere they are these distances.
     """
+
+    def screened(table):
+        rows, label = (
+            lax.dynamic_slice_in_dim(array, tiling.first, tiling.rows) for array in (unit, labels)
+        )
+        return gpu.group_bounds(rows, label, unit, labels, tiling.n, tiling.size)
+
+    def on_gpu(table):
+        return lax.fori_loop(0, due.astype(jnp.int32), lambda _, table: screened(table), table)
+
+    def by_tiles(table):
+        return _table_by_tiles(table, unit, labels, due, tiling)
+
+    def least():
+        # All edges of a constant row weigh 1, so the first in order leads to vertex 0. Once it is
+        # taken, vertex 0 offers a better edge than the row ever could: the row needs no search.
+        rows = lax.dynamic_slice_in_dim(unit, tiling.first, tiling.rows)
+        constant = (rows == 0).all(1) & (tiling.first + jnp.arange(tiling.rows) > 0)
+        least, group = first_minimum(table)
+        return jnp.where(constant, jnp.inf, least), group
+
+    if gpu.has_search_kernels_for(unit, tiling.size):
+        table = lax.platform_dependent(bounds.table, cuda=on_gpu, default=by_tiles)
+    else:
+        table = by_tiles(bounds.table)
+    return Bounds(table, *lax.cond(due, least, lambda: (bounds.least, bounds.group)))
+
+
+def _table_by_tiles(table, unit, labels, due, tiling):
+    """The distances from every row to the nearest vertex of every group, if they are due."""
     m, tile, size = unit.shape[0], tiling.tile, tiling.size
     tiles, width = m // tile, tile // size
     whole = tiling.rows == m
@@ -75,17 +106,8 @@ def renew(
         nearest = gap.reshape(width, size, tile).min(1).T
         return lax.dynamic_update_slice(table, nearest, (j, i // size))
 
-    def least():
-        # All edges of a constant row weigh 1, so the first in order leads to vertex 0. Once it is
-        # taken, vertex 0 offers a better edge than the row ever could: the row needs no search.
-        rows = lax.dynamic_slice_in_dim(unit, tiling.first, tiling.rows)
-        constant = (rows == 0).all(1) & (tiling.first + jnp.arange(tiling.rows) > 0)
-        least, group = first_minimum(table)
-        return jnp.where(constant, jnp.inf, least), group
-
     # No trip leaves the table where it is; a `cond` would copy it.
-    table = lax.fori_loop(0, jnp.where(due, pairs.shape[1], 0), add_tile, bounds.table)
-    return Bounds(table, *lax.cond(due, least, lambda: (bounds.least, bounds.group)))
+    return lax.fori_loop(0, jnp.where(due, pairs.shape[1], 0), add_tile, table)
 
 
 def component_best(labels: Int[Array, " m"], candidates: Candidates) -> Edges:

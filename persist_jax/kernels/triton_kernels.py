@@ -387,3 +387,94 @@ def signed_sums(
         total = tl.dot(sign, tl.load(high_ptr + place, mask=inside, other=0.0), total)
     place = lane * N * B + row[:, None] * B + column[None, :]
     tl.store(sum_ptr + place, total, mask=(row < N)[:, None] & (column < B)[None, :])
+
+
+@triton.jit
+@no_type_check
+def group_bounds(
+    row_ptr, row_label_ptr, row_slack_ptr, column_ptr, column_label_ptr, group_slack_ptr, table_ptr,
+    ROWS: tl.constexpr, N: tl.constexpr, B: tl.constexpr, SIZE: tl.constexpr,
+    GROUPS: tl.constexpr, T: tl.constexpr, W: tl.constexpr, K: tl.constexpr,
+    ROUNDING: tl.constexpr,
+):  # fmt: skip
+    """For each row and group of columns a bound below `1 - |corr|`, own components left out.
+
+    The products are those of the rows rounded to bfloat16. Let a rounded row be off by a vector
+    no longer than its slack s. Then a product of two rows is off by at most 1.01 (s + t) + s t,
+    and by `ROUNDING` for the sums.
+    """
+    row = (tl.program_id(0) * T + tl.arange(0, T)).to(tl.int64)
+    group = tl.program_id(1)
+    inside = row < ROWS
+    own = tl.load(row_label_ptr + row, mask=inside, other=-1)
+    largest = tl.full((T,), -1.0, tl.float32)
+    for first in range(0, SIZE, W):
+        column = (group * SIZE + first + tl.arange(0, W)).to(tl.int64)
+        product = tl.zeros((T, W), tl.float32)
+        for start in range(0, B, K):
+            k = start + tl.arange(0, K)
+            left = tl.load(
+                row_ptr + row[:, None] * B + k[None, :],
+                mask=inside[:, None] & (k < B)[None, :], other=0.0,
+            )  # fmt: skip
+            right = tl.load(
+                column_ptr + column[:, None] * B + k[None, :],
+                mask=(column < N)[:, None] & (k < B)[None, :], other=0.0,
+            )  # fmt: skip
+            product = tl.dot(left, tl.trans(right), product)
+        label = tl.load(column_label_ptr + column, mask=column < N, other=-1)
+        outside = (column < N)[None, :] & (own[:, None] != label[None, :])
+        largest = tl.maximum(largest, tl.max(tl.where(outside, tl.abs(product), -1.0), 1))
+    slack = tl.load(row_slack_ptr + row, mask=inside, other=0.0)
+    other = tl.load(group_slack_ptr + group)
+    error = 1.01 * (slack + other) + slack * other + ROUNDING
+    bound = tl.maximum(1 - largest - error, 0.0)
+    bound = tl.where(largest < 0, float("inf"), bound)
+    tl.store(table_ptr + row * GROUPS + group, bound, mask=inside)
+
+
+@triton.jit
+@no_type_check
+def nearest_in_group(
+    row_ptr, row_label_ptr, group_ptr, active_ptr, column_ptr, column_label_ptr,
+    weight_ptr, target_ptr, rest_ptr,
+    N: tl.constexpr, B: tl.constexpr, SIZE: tl.constexpr, J: tl.constexpr, K: tl.constexpr,
+    ZERO: tl.constexpr,
+):  # fmt: skip
+    """The nearest vertex of a row's group outside its component, and how far the next one is.
+
+    Products are in float32 and sum up in one order, so two rows are as far from each other as the
+    other way round. A row that is not active gets nothing.
+    """
+    row = tl.program_id(0).to(tl.int64)
+    group = tl.load(group_ptr + row)
+    nearest = float("inf")
+    rest = float("inf")
+    target = group * SIZE
+    if tl.load(active_ptr + row) != 0:
+        own = tl.load(row_label_ptr + row)
+        for first in range(0, SIZE, J):
+            column = (group * SIZE + first + tl.arange(0, J)).to(tl.int64)
+            product = tl.zeros((J,), tl.float32)
+            for start in range(0, B, K):
+                k = start + tl.arange(0, K)
+                here = tl.load(row_ptr + row * B + k, mask=k < B, other=0.0)
+                there = tl.load(
+                    column_ptr + column[:, None] * B + k[None, :],
+                    mask=(column < N)[:, None] & (k < B)[None, :], other=0.0,
+                )  # fmt: skip
+                product += tl.sum(here[None, :] * there, 1)
+            label = tl.load(column_label_ptr + column, mask=column < N, other=0)
+            gap = 1 - tl.abs(product)
+            gap = tl.where(gap < ZERO, 0.0, gap)
+            gap = tl.where((column < N) & (label != own), gap, float("inf"))
+            least = tl.min(gap, 0)
+            place = tl.min(tl.where(gap == least, column.to(tl.int32), NO_KEY), 0)
+            next_ = tl.min(tl.where(column == place, float("inf"), gap), 0)
+            better = least < nearest
+            rest = tl.where(better, tl.minimum(nearest, next_), tl.minimum(rest, least))
+            target = tl.where(better, place, target)
+            nearest = tl.minimum(nearest, least)
+    tl.store(weight_ptr + row, nearest)
+    tl.store(target_ptr + row, target)
+    tl.store(rest_ptr + row, rest)

@@ -10,10 +10,12 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
+from jax import lax
 from oracles import KINDS, kruskal, neurons, single_linkage, symmetric
 from triton.runtime import interpreter
 
-from persist_jax.kernels import gpu, standardise, triton_kernels
+from persist_jax.kernels import correlation_deaths, gpu, standardise, triton_kernels
+from persist_jax.kernels.matrix_free import matrix_free_spanning_tree
 
 _TYPES = {"float32": "*fp32", "bfloat16": "*bf16", "int32": "*i32"}
 
@@ -130,3 +132,56 @@ def test_sums_of_correlations_and_their_slopes(interpreted, n):
         np.testing.assert_allclose(total[lane], size.sum(), rtol=1e-5)
         assert count[lane] == counted.sum()
         np.testing.assert_allclose(slopes[lane], np.where(counted, signs, 0) @ unit, atol=1e-5)
+
+
+def _near_ties(rng, n, b):
+    """Neurons whose distances to several others differ by less than bfloat16 can tell."""
+    centres = np.repeat(rng.normal(size=(n // 4, b)), 4, 0)
+    return rng.permutation(centres) + 0.05 * rng.normal(size=centres.shape)
+
+
+@pytest.mark.parametrize("kind", ["network", "near ties", "random"])
+def test_the_matrix_free_tree_is_exact(interpreted, monkeypatch, kind):
+    rng = np.random.default_rng(3)
+    points = {
+        "network": lambda: neurons(rng, 70, 24),
+        "near ties": lambda: _near_ties(rng, 64, 24),
+        "random": lambda: rng.normal(size=(50, 24)),
+    }[kind]()
+    points = jnp.asarray(points, jnp.float32)
+    monkeypatch.setattr(gpu, "_LEAST_GROUP", 16)
+    monkeypatch.setattr(gpu, "_LOOK_COLUMNS", 8)
+
+    def on_gpu(*operands, default, **platforms):
+        return platforms.get("cuda", default)(*operands)
+
+    expected = correlation_deaths(points, algorithm="prim")
+    monkeypatch.setattr(lax, "platform_dependent", on_gpu)
+    calls = []
+    call = gpu._call
+
+    def counted(name, *arguments, **options):
+        calls.append(name)
+        return call(name, *arguments, **options)
+
+    monkeypatch.setattr(gpu, "_call", counted)
+    edges = matrix_free_spanning_tree(points, tile=32)
+    assert {"group_bounds", "nearest_in_group"} <= set(calls)
+    unit = np.asarray(standardise(points), np.float64)
+    found = 1 - np.abs((unit[edges[:, 0]] * unit[edges[:, 1]]).sum(1))
+    np.testing.assert_allclose(np.sort(found), expected, atol=1e-6)
+
+
+def test_bounds_are_below_the_distances_and_near_them(interpreted):
+    rng = np.random.default_rng(4)
+    points = np.concatenate([neurons(rng, 60, 24), _near_ties(rng, 60, 24)])
+    unit = standardise(jnp.asarray(points, jnp.float32))
+    labels = jnp.asarray(rng.integers(0, 9, 128), jnp.int32)
+    padded = jnp.pad(unit, ((0, 8), (0, 0)))
+    bounds = np.asarray(gpu.group_bounds(padded[16:48], labels[16:48], padded, labels, 120, 16))
+    gaps = 1 - np.abs(np.asarray(unit[16:48]) @ np.asarray(unit).T)
+    gaps = np.where(np.asarray(labels[16:48, None] != labels[None, :120]), gaps, np.inf)
+    gaps = np.pad(gaps, ((0, 0), (0, 8)), constant_values=np.inf).reshape(32, 8, 16).min(2)
+    assert (bounds <= gaps + 1e-7).all()
+    finite = np.isfinite(gaps)
+    assert (np.isinf(bounds) == ~finite).all() and (gaps - bounds)[finite].max() < 0.01

@@ -28,10 +28,13 @@ TARGET = "__gpu$xla.gpu.ptx"
 
 
 @pytest.mark.needs_cpu("the interpreter runs there")
-def test_the_kernels_in_tritons_interpreter():
+@pytest.mark.parametrize(
+    "which", ["not matrix_free", pytest.param("matrix_free", marks=pytest.mark.slow)]
+)
+def test_the_kernels_in_tritons_interpreter(which):
     # Triton is imported either to interpret or to compile, so the interpreter has its own process.
     path = Path(__file__).with_name("interpreted.py")
-    command = [sys.executable, "-m", "pytest", "-q", "-o", "addopts=", str(path)]
+    command = [sys.executable, "-m", "pytest", "-q", "-o", "addopts=", str(path), "-k", which]
     environment = os.environ | {"TRITON_INTERPRET": "1"}
     child = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert child.returncode == 0, child.stdout
@@ -58,6 +61,10 @@ def test_programs_for_a_gpu_hold_our_kernels_and_no_more_of_them_for_more_lanes(
     mean = jax.vmap(jax.value_and_grad(pj.mean_correlation))
     assert lowered(mean, (3, 40, 16)).count(TARGET) == 2
     assert TARGET not in lowered(lambda x: pj.correlation_deaths(x, algorithm="prim"), (40, 16))
+    # Bounds of groups and looks at them; groups of fewer points have none.
+    search = jax.grad(lambda x: pj.correlation_deaths(x, algorithm="matrix_free").sum())
+    assert lowered(search, (70_000, 8)).count(TARGET) == 2
+    assert TARGET not in lowered(search, (4000, 8))
 
 
 def test_other_numbers_and_sizes_take_xlas_way(monkeypatch):
@@ -158,6 +165,20 @@ class TestOnAGPU:
         }
         for name, found in ways.items():
             np.testing.assert_allclose(found, expected, atol=1e-6, err_msg=name)
+
+    def test_the_matrix_free_tree(self):
+        rng = np.random.default_rng(3)
+        clusters = np.repeat(rng.normal(size=(2000, 64)), 20, 0)
+        points = neurons(rng, 40_000, 64)
+        points[100:20_100] += clusters[:20_000].astype(np.float32) * 4
+        deaths = jax.jit(lambda x: pj.correlation_deaths(x, algorithm="matrix_free"))
+        found = deaths(points)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(gpu, "has_search_kernels_for", lambda array, size: False)
+            jax.clear_caches()
+            expected = deaths(points)
+        jax.clear_caches()
+        np.testing.assert_allclose(found, expected, atol=1e-6)
 
     def test_mean_correlation_and_its_gradient(self):
         points = jnp.asarray(np.random.default_rng(2).normal(size=(300, 40)).astype(np.float32))
