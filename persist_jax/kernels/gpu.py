@@ -9,6 +9,7 @@ import importlib.util
 import logging
 import os
 import re
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -287,6 +288,8 @@ def _call(
     return varying_as(list(launched), *arrays)
 
 
+# Triton's settings are those of the process.
+_COMPILING = threading.Lock()
 _TYPES = {"float32": "*fp32", "bfloat16": "*bf16", "int32": "*i32"}
 
 
@@ -312,7 +315,7 @@ def _ptx(
     # The GPU's driver compiles the PTX: one older than Triton knows that version and no newer one.
     version = 80 if capability <= 90 else 88
     options = dict(num_warps=warps, num_stages=2, ptx_version=version, enable_fp_fusion=True)
-    with triton.knobs.compilation.scope():
+    with _COMPILING, triton.knobs.compilation.scope():
         triton.knobs.compilation.disable_line_info = True
         compiled = triton.compile(source, GPUTarget("cuda", capability, 32), options)
     ptx = compiled.asm["ptx"]
