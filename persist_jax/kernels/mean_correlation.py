@@ -42,7 +42,8 @@ def _derivative(primals, tangents):
 def _over_blocks(unit: Float[Array, "n b"], *, with_slopes: bool):
     """Sum and number of the pairs (i, j), i != j, that count, and `sum_j s_ij u_j` for every i."""
     sums = functools.partial(_scan, with_slopes=with_slopes)
-    if gpu.has_kernels_for(unit):
+    # An explicit mesh may share the lanes of a `vmap`, which a launch of ours takes together.
+    if gpu.has_kernels_for(unit) and not jax.typeof(unit).sharding.mesh.explicit_axes:
         own = functools.partial(_on_gpu, with_slopes=with_slopes)
         sums = functools.partial(lax.platform_dependent, cuda=own, default=sums)
     return in_its_mesh(sums)(jnp.where(jnp.isfinite(unit), unit, 0))
