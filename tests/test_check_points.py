@@ -1,4 +1,4 @@
-"""The checker takes rows of points of any kind in blocks, and names the argument that makes no sense."""
+"""The checker reads points of any kind in blocks, and names the argument that makes no sense."""
 
 import sys
 from pathlib import Path
@@ -88,6 +88,15 @@ def test_points_of_any_dtype(dtype):
     assert pj.check_tree(points, (edges, deaths))
     np.testing.assert_array_equal(points, before)
     assert pj.check_tree(jnp.asarray(points), (edges, deaths), tolerance=1e-6)
+
+
+def test_a_constant_row_is_at_distance_1_from_every_other():
+    """Of any value: its mean is rounded, and what is left of it is no correlation."""
+    points = np.random.default_rng(0).normal(size=(40, 23))
+    points[::2] = points[::2, :1]
+    edges = np.array([(k, k + 1) for k in range(39)])
+    check = pj.check_tree(points, (edges, np.ones(39)))
+    assert check.violation.startswith("points 1 and ") and check.pairs == 780
 
 
 @pytest.mark.parametrize("scale", [1e300, 1e-300])

@@ -69,7 +69,6 @@ def test_our_trees_are_exact(name, algorithm):
 
 @pytest.mark.parametrize("name", CLOUDS)
 def test_a_tree_in_float64_is_exact_to_its_precision(name):
-    # NumPy's own correlations overflow or vanish at these scales.
     points = CLOUDS[name].astype(np.float64)
     if name != "one point":
         assert pj.check_tree(points, _exact_tree(points))
@@ -174,8 +173,7 @@ def test_the_first_violation_is_the_first_pair_that_is_too_close():
     check = pj.check_tree(points, (star, deaths))
     assert check.violation.startswith(f"points {i} and {j} are at {distances[i, j]:.8g}, ")
     sampled = pj.check_tree(points, (star, deaths), rows=np.array([30, 20, 30]))
-    column = next(j for j in range(1, 40) if excess[20, j] > 1e-12 and j != 20)
-    i, j = sorted([20, column])
+    i, j = sorted([20, next(j for j in range(1, 40) if excess[20, j] > 1e-12 and j != 20)])
     assert sampled.violation.startswith(f"points {i} and {j} are at {distances[i, j]:.8g}, ")
     assert sampled.rows == 2 and sampled.pairs == 39 + 38
 

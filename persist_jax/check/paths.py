@@ -33,14 +33,13 @@ def _unit(points: np.ndarray, index: slice | np.ndarray) -> Float[np.ndarray, "k
     if not finite.all():
         row = np.arange(len(points))[index][np.argmin(finite)]
         raise ValueError(f"points: row {row} has a value that is not finite")
-    constant = rows.max(1) == rows.min(1)
     # A power of two rounds nothing, and no square overflows or vanishes.
     _, exponent = np.frexp(np.abs(rows).max(1, keepdims=True))
     rows /= np.ldexp(1.0, exponent - 1)
     rows -= rows.mean(1, keepdims=True)
-    # Far from 0 the first mean is rounded by more than what is left.
+    # Far from 0 the first mean is rounded by more than what is left. Of a constant row a few last
+    # bits are left, the same in every entry: their mean is exact, and the row becomes 0.
     rows -= rows.mean(1, keepdims=True)
-    rows[constant] = 0
     norm = np.sqrt(np.einsum("kb,kb->k", rows, rows))
     return rows / np.where(norm == 0, 1, norm)[:, None]
 
@@ -61,7 +60,6 @@ def dendrogram_of(
     A cluster is a linked list of its points, from its root on. To join two is to append one.
     """
     parent, last, following, gap = list(range(n)), list(range(n)), [-1] * n, [0] * n
-    size = [1] * n
     for k, (i, j) in enumerate(edges.tolist()):
         while parent[i] != i:
             parent[i] = i = parent[parent[i]]
@@ -69,10 +67,7 @@ def dendrogram_of(
             parent[j] = j = parent[parent[j]]
         if i == j:
             return k
-        if size[i] < size[j]:
-            i, j = j, i
         parent[j] = i
-        size[i] += size[j]
         following[last[i]], gap[last[i]], last[i] = j, k, last[j]
     order = np.empty(n, np.int64)
     # n - 1 edges without a cycle leave one cluster, the one of every root.
