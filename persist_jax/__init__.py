@@ -5,11 +5,13 @@
 * What a network has more than once: `redundancy`.
 * From activations to deaths by hand: `sample_neurons`, `correlation_deaths`; from a matrix:
   `correlation_distance`, `minimum_spanning_tree`, `zeroth_deaths`.
+* Whether a tree, of ours or of another library, is minimal: `check_tree`.
 * Whole trainings: `persist_jax.models`, `persist_jax.data`, `persist_jax.training`.
 """
 
 from persist_jax import models, pgdl, regularisers
 from persist_jax.activations import activations_of
+from persist_jax.check import TreeCheck, check_tree
 from persist_jax.kernels import (
     Tree,
     correlation_deaths,
@@ -32,7 +34,9 @@ __version__ = "0.2.0"
 __all__ = [
     "Labels",
     "Tree",
+    "TreeCheck",
     "activations_of",
+    "check_tree",
     "correlation_deaths",
     "correlation_distance",
     "correlation_tree",

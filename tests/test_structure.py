@@ -14,6 +14,8 @@ CODE = [
 # What each room may import of the package, beside itself.
 BELOW = {
     "kernels": set(),
+    # Independent of what it checks.
+    "check": set(),
     "extras": set(),
     "checksums": set(),
     "plain_files": set(),

@@ -1,0 +1,190 @@
+"""A tree and its points to an answer: minimal, or what shows that it is not."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Int
+from scipy import sparse
+
+from persist_jax.check.forms import as_points, edges_and_deaths, wrong_edges
+from persist_jax.check.paths import dendrogram_of, first_shortcut, lengths_of
+
+# Up to so many points all pairs are looked at, above it so many random rows, unless told otherwise.
+_ALL_PAIRS = 20_000
+_SAMPLED_ROWS = 64
+# By the dtype of the deaths; `check_tree` gives the reason.
+_TOLERANCES = {"float32": 2e-6, "float64": 1e-12}
+
+
+@dataclasses.dataclass(frozen=True)
+class TreeCheck:
+    """The answer of `check_tree`; as a truth value, whether no violation was found.
+
+    Attributes:
+        exact: whether none was found among the pairs that were looked at.
+        violation: the first one in a line, or None.
+        pairs: number of pairs whose distance was compared with the path between them. It is 0
+            where the edges are no spanning tree of the points or a death is wrong.
+        rows: number of points which were compared with all others.
+        n: number of points.
+        largest_excess: the largest edge on a path minus the distance of its two ends, at most, over
+            the pairs that no edge joins; -inf without such a pair. Below 0 it is a margin: among
+            these pairs none could replace an edge, even if every distance were off by half of it.
+
+    Example:
+        >>> print(TreeCheck(True, None, pairs=499_500, rows=1000, n=1000, largest_excess=-0.01))
+        no violation among 499 500 pairs (all)
+    """
+
+    exact: bool
+    violation: str | None
+    pairs: int
+    rows: int
+    n: int
+    largest_excess: float
+
+    def __bool__(self) -> bool:
+        return self.exact
+
+    def __str__(self) -> str:
+        which = "all" if self.rows == self.n else f"{self.rows} of {_spaced(self.n)} points"
+        among = f"among {_spaced(self.pairs)} pair{'s' * (self.pairs != 1)} ({which})"
+        if self.exact:
+            return f"no violation {among}"
+        return f"violation: {self.violation}" + (f"; looked {among}" if self.pairs else "")
+
+
+def check_tree(
+    points: ArrayLike,
+    tree: Any,
+    *,
+    rows: ArrayLike | Sequence[int | np.integer] | None = None,
+    tolerance: float | None = None,
+    seed: int = 0,
+) -> TreeCheck:
+    r"""Check that a tree is a minimum spanning tree of neurons under `1 - |corr|`.
+
+    A spanning tree is minimal if and only if no pair of points is closer than the largest edge on
+    the path between them (the cycle property):
+
+    $$ d(x_i, x_j) \ge \max_{e \in \mathrm{path}(i, j)} d(e) \quad \text{for all } i, j $$
+
+    In this order: the edges are `n - 1` pairs of points and close no cycle; every death is the
+    distance of its two points; no pair is closer than its path allows. All distances are computed
+    from the points in float64 by numpy. Nothing is shared with the code that finds trees.
+
+    A wrong tree is an answer, never an error. Several trees are minimal where distances are equal,
+    and all of them pass. It takes `2 n b` operations per row and about 300 MB beside the points,
+    which are read in blocks. A sample finds the violations that touch one of its rows.
+
+    Args:
+        points: (n, b), one row per neuron; of any dtype, also a `numpy.memmap`. A constant row is
+            at distance 1 from every other.
+        tree: what has `edges` (n - 1, 2) and `deaths` (n - 1,), as a `Tree`; the pair of them; an
+            array (n - 1, 3) of `(i, j, death)`, as hdbscan has it; or a sparse matrix of deaths, as
+            `scipy.sparse.csgraph.minimum_spanning_tree` has it (which drops deaths of 0).
+        rows: the points to compare with all others: their indices, or the number of random ones.
+            By default all up to 20 000 points, and 64 random ones of more.
+        tolerance: what a death or a distance may be off by. By default 2e-6 for deaths in float32:
+            the product of two unit vectors is rounded by some 1e-7, and distances below 1e-6 are
+            taken for 0. (Rows whose mean is 10 000 times their spread lose more in float32.) 1e-12
+            for deaths in float64; give 2e-6 where these were made from a matrix in float32.
+        seed: of the random rows.
+
+    Returns:
+        A `TreeCheck`: true if no violation was found. Print it for the violation.
+
+    Raises:
+        ValueError: one line that names the argument: points not of shape (n, b) or not finite, no
+            form of a tree, rows that do not exist, or a negative tolerance.
+
+    Example:
+        >>> points = np.array([[0.0, 0.0, 1.0, 1.0], [0.0, 1.0, 1.0, 1.0], [0.0, 0.0, 1.0, 2.0]])
+        >>> edges, deaths = np.array([[0, 2], [0, 1]]), 1 - np.sqrt([9 / 11, 1 / 3])
+        >>> print(check_tree(points, (edges, deaths)))
+        no violation among 3 pairs (all)
+        >>> worse = np.array([[0, 2], [1, 2]]), 1 - np.sqrt([9 / 11, 3 / 11])
+        >>> print(check_tree(points, worse))  # doctest: +NORMALIZE_WHITESPACE
+        violation: points 0 and 1 are at 0.42264973, but the path between them in the tree has an
+        edge of 0.47776703, longer by 0.055 (tolerance 1e-12); looked among 3 pairs (all)
+
+    Reference:
+        The cycle property: Tarjan, Data Structures and Network Algorithms (1983), chapter 6.
+    """
+    points = as_points(points)
+    n = len(points)
+    chosen = _chosen_rows(rows, n, seed)
+    edges, deaths = edges_and_deaths(tree)
+    tolerance = _tolerance(tolerance, deaths)
+
+    def answer(violation, pairs=0, looked=0, excess=-np.inf):
+        return TreeCheck(violation is None, violation, pairs, looked, n, float(excess))
+
+    wrong = wrong_edges(edges, deaths, n, sparse.issparse(tree))
+    if wrong:
+        return answer(wrong)
+    edges = edges.astype(np.int64)
+    lengths = lengths_of(points, edges)
+    ordered = np.argsort(lengths, kind="stable")
+    dendrogram = dendrogram_of(edges[ordered], lengths[ordered], n)
+    if isinstance(dendrogram, int):
+        i, j = edges[ordered[dendrogram]]
+        return answer(f"the edge between points {i} and {j} closes a cycle")
+    wrong = _wrong_death(edges, deaths, lengths, tolerance)
+    if wrong:
+        return answer(wrong)
+    found, excess = first_shortcut(points, chosen, dendrogram, edges, tolerance)
+    pairs = len(chosen) * (n - 1) - len(chosen) * (len(chosen) - 1) // 2
+    return answer(found, pairs, len(chosen), excess)
+
+
+def _chosen_rows(rows: Any, n: int, seed: int) -> Int[np.ndarray, " r"]:
+    """Ascending, each once."""
+    if rows is None:
+        rows = n if n <= _ALL_PAIRS else min(_SAMPLED_ROWS, n)
+    rows = np.asarray(rows)
+    if not np.issubdtype(rows.dtype, np.integer) or rows.ndim > 1:
+        raise ValueError(
+            f"rows must be a number or a vector of indices, got {rows.dtype} of shape {rows.shape}"
+        )
+    if rows.ndim == 0:
+        if not 1 <= rows <= n:
+            raise ValueError(f"rows: {rows} is not between 1 and the {n} points")
+        return np.sort(np.random.default_rng(seed).choice(n, int(rows), replace=False))
+    outside = rows[(rows < 0) | (rows >= n)]
+    if len(outside) or not len(rows):
+        which = f"{outside[0]} is no index of {n} points" if len(outside) else "there are none"
+        raise ValueError(f"rows: {which}")
+    return np.unique(rows)
+
+
+def _tolerance(tolerance: float | None, deaths: np.ndarray) -> float:
+    if tolerance is None:
+        name = "float64" if deaths.dtype.kind in "iu" else deaths.dtype.name
+        if name not in _TOLERANCES:
+            known = " and ".join(_TOLERANCES)
+            raise ValueError(f"tolerance has a default for {known}; give one for deaths in {name}")
+        return _TOLERANCES[name]
+    if not 0 <= tolerance < np.inf:
+        raise ValueError(f"tolerance: {tolerance} is not a finite number from 0 on")
+    return tolerance
+
+
+def _wrong_death(edges, deaths, lengths, tolerance: float) -> str | None:
+    # A death that is NaN is wrong too.
+    wrong = ~(np.abs(deaths.astype(np.float64) - lengths) <= tolerance)
+    if not wrong.any():
+        return None
+    k = int(np.argmax(wrong))
+    (i, j), death, length = edges[k], float(deaths[k]), lengths[k]
+    return (
+        f"the death of edge {k} is {death:.8g}, but its points {i} and {j} are at {length:.8g}, "
+        f"{abs(death - length):.2g} from it (tolerance {tolerance:g})"
+    )
+
+
+def _spaced(number: int) -> str:
+    return f"{number:,}".replace(",", " ")

@@ -1,0 +1,143 @@
+"""The cycle property in float64: is a pair of points closer than the path between them allows?"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+# No array beside the points, and those of one number per point, is larger than so many bytes.
+_BLOCK_BYTES = 2**27
+
+
+class Dendrogram(NamedTuple):
+    """Single linkage drawn so that nothing crosses: every cluster is an interval of the leaves.
+
+    The largest edge on the path between two points is the highest of the gaps between their leaves.
+    """
+
+    order: Int[np.ndarray, " n"]  # The point at each leaf.
+    gaps: Float[np.ndarray, " n-1"]  # The height at which a leaf and the next one are joined.
+
+
+def _blocks(count: int, width: int) -> Iterator[slice]:
+    """Cut `count` rows of `width` numbers so that neither a block nor a product is too large."""
+    size = max(1, min(1024, _BLOCK_BYTES // (8 * width)))
+    return (slice(start, min(start + size, count)) for start in range(0, count, size))
+
+
+def _unit(points: np.ndarray, index: slice | np.ndarray) -> Float[np.ndarray, "k b"]:
+    """Some rows in float64, centred and of norm 1; constant ones are 0."""
+    rows = np.array(points[index], np.float64)
+    finite = np.isfinite(rows).all(1)
+    if not finite.all():
+        row = np.arange(len(points))[index][np.argmin(finite)]
+        raise ValueError(f"points: row {row} has a value that is not finite")
+    # A power of two rounds nothing, and no square overflows or vanishes.
+    _, exponent = np.frexp(np.abs(rows).max(1, keepdims=True))
+    rows /= np.ldexp(1.0, exponent - 1)
+    rows -= rows.mean(1, keepdims=True)
+    # Far from 0 the first mean is rounded by more than what is left. Of a constant row a few last
+    # bits are left, the same in every entry: their mean is exact, and the row becomes 0.
+    rows -= rows.mean(1, keepdims=True)
+    norm = np.sqrt(np.einsum("kb,kb->k", rows, rows))
+    return rows / np.where(norm == 0, 1, norm)[:, None]
+
+
+def lengths_of(points: np.ndarray, edges: Int[np.ndarray, "m 2"]) -> Float[np.ndarray, " m"]:
+    lengths = np.empty(len(edges))
+    for part in _blocks(len(edges), points.shape[1]):
+        first, second = (_unit(points, ends) for ends in edges[part].T)
+        lengths[part] = 1 - np.abs(np.einsum("kb,kb->k", first, second))
+    return lengths.clip(0)
+
+
+def dendrogram_of(
+    edges: Int[np.ndarray, "m 2"], lengths: Float[np.ndarray, " m"], n: int
+) -> Dendrogram | int:
+    """Of ascending edges, or the position of the first edge that closes a cycle.
+
+    A cluster is a linked list of its points, from its root on. To join two is to append one.
+    """
+    parent, last, following, gap = list(range(n)), list(range(n)), [-1] * n, [0] * n
+    for k, (i, j) in enumerate(edges.tolist()):
+        while parent[i] != i:
+            parent[i] = i = parent[parent[i]]
+        while parent[j] != j:
+            parent[j] = j = parent[parent[j]]
+        if i == j:
+            return k
+        parent[j] = i
+        following[last[i]], gap[last[i]], last[i] = j, k, last[j]
+    order = np.empty(n, np.int64)
+    # n - 1 edges without a cycle leave one cluster, the one of every root.
+    point = next(point for point in range(n) if parent[point] == point)
+    for leaf in range(n):
+        order[leaf] = point
+        point = following[point]
+    return Dendrogram(order, lengths[np.array(gap)[order[:-1]]])
+
+
+def first_shortcut(
+    points: np.ndarray,
+    rows: Int[np.ndarray, " r"],
+    dendrogram: Dendrogram,
+    edges: Int[np.ndarray, "m 2"],
+    tolerance: float,
+) -> tuple[str | None, float]:
+    """The first pair in the order of the rows that is too close, and the largest excess of all."""
+    n, b = points.shape
+    found, largest = [], -np.inf
+    for part in _blocks(len(rows), max(n, b)):
+        block = rows[part]
+        unit = _unit(points, block)
+        paths = _largest_on_paths(block, dendrogram)
+        _leave_out(paths, block, edges)
+        # Where every row is looked at, the pairs with those before this block have been seen.
+        start = int(block[0]) if len(rows) == n else 0
+        for columns in _blocks(n - start, b):
+            columns = slice(start + columns.start, start + columns.stop)
+            distances = (1 - np.abs(unit @ _unit(points, columns).T)).clip(0)
+            excess = paths[:, columns] - distances
+            most = float(excess.max())
+            largest = max(largest, most)
+            if most > tolerance and not (found and found[0] < block[0]):
+                r, c = np.unravel_index(np.argmax(excess > tolerance), excess.shape)
+                pair = int(block[r]), int(columns.start + c)
+                found = min(found or [n], [*pair, distances[r, c], excess[r, c]])
+    if not found:
+        return None, largest
+    *pair, distance, excess = found
+    i, j = sorted(pair)
+    return (
+        f"points {i} and {j} are at {distance:.8g}, but the path between them in the tree has an "
+        f"edge of {distance + excess:.8g}, longer by {excess:.2g} (tolerance {tolerance:g})"
+    ), largest
+
+
+def _largest_on_paths(
+    rows: Int[np.ndarray, " r"], dendrogram: Dendrogram
+) -> Float[np.ndarray, "r n"]:
+    """The largest edge between each row and every point."""
+    order, gaps = dendrogram
+    leaf = np.empty_like(order)
+    leaf[order] = np.arange(len(order))
+    paths = np.empty((len(rows), len(order)))
+    for path, at in zip(paths, leaf[rows], strict=True):
+        highest = np.zeros(len(order))
+        highest[at + 1 :] = np.maximum.accumulate(gaps[at:])
+        highest[:at] = np.maximum.accumulate(gaps[:at][::-1])[::-1]
+        np.take(highest, leaf, out=path)
+    return paths
+
+
+def _leave_out(
+    paths: Float[np.ndarray, "r n"], rows: Int[np.ndarray, " r"], edges: Int[np.ndarray, "m 2"]
+) -> None:
+    """Take the rows themselves and the tree's own edges out of the comparison."""
+    place = np.full(paths.shape[1], -1)
+    place[rows] = np.arange(len(rows))
+    paths[place[rows], rows] = -np.inf
+    for here, there in (edges.T, edges.T[::-1]):
+        known = place[here] >= 0
+        paths[place[here[known]], there[known]] = -np.inf
