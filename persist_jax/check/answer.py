@@ -77,8 +77,9 @@ def check_tree(
     from the points in float64 by numpy. Nothing is shared with the code that finds trees.
 
     A wrong tree is an answer, never an error. Several trees are minimal where distances are equal,
-    and all of them pass. It takes `2 n b` operations per row and about 300 MB beside the points,
-    which are read in blocks. A sample finds the violations that touch one of its rows.
+    and all of them pass. It takes `2 n b` operations per row, and beside the points, which are read
+    in blocks, some 300 MB and 300 bytes per point. A sample finds the violations that touch one of
+    its rows. It is for the host, not for use inside `jit`.
 
     Args:
         points: (n, b), one row per neuron; of any dtype, also a `numpy.memmap`. A constant row is
