@@ -71,6 +71,8 @@ setup(
             "chex>=0.1.88",
             "equinox>=0.11",
             "hypothesis>=6.112",
+            # Leaves the source of a Triton kernel readable to Triton.
+            "jaxtyping>=0.3.11",
             "ipykernel>=6.29",
             "nbmake>=1.5",
             "networkx>=3.3",
