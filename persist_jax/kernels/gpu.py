@@ -24,7 +24,9 @@ from persist_jax.kernels.sharding import varying_as
 
 # One program joins the components of a lane: a vector of so many vertices fits into its registers.
 MOST_POINTS = 16_384
-# This environment variable, set to 0, turns the kernels off: XLA's programs run instead.
+# This environment variable turns the kernels off where it is 0: XLA's programs run instead. Where
+# it is 1, programs that a machine without a GPU lowers for one have them too. That machine would
+# otherwise compile kernels whenever it traces a function.
 SWITCH = "PERSIST_JAX_GPU_KERNELS"
 # The first GPUs with products of bfloat16: Ampere.
 _LEAST_CAPABILITY = 80
@@ -51,11 +53,9 @@ def has_search_kernels_for(array: Array, size: int) -> bool:
 
 
 def _are_there(array: Array) -> bool:
-    if array.dtype != jnp.float32:
+    on_gpu, wanted = jax.default_backend() == "gpu", os.environ.get(SWITCH)
+    if array.dtype != jnp.float32 or wanted == "0" or not (on_gpu or wanted == "1"):
         return False
-    if os.environ.get(SWITCH) == "0":
-        return False
-    on_gpu = jax.default_backend() == "gpu"
     if importlib.util.find_spec("triton") is None:
         if on_gpu:
             _say_what_would_be_faster()

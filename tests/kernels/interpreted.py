@@ -55,6 +55,7 @@ def take_numpy_arrays(monkeypatch) -> None:
 def use_interpreter(monkeypatch) -> None:
     """Let `gpu` launch kernels in the interpreter; what a kernel must write holds rubbish first."""
     take_numpy_arrays(monkeypatch)
+    monkeypatch.setenv(gpu.SWITCH, "1")
 
     def call(name, arrays, results, *, grid, warps, **constants):
         shapes = [

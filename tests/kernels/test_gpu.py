@@ -40,6 +40,11 @@ def test_the_kernels_in_tritons_interpreter(which):
     assert child.returncode == 0, child.stdout
 
 
+@pytest.fixture(autouse=True)
+def without_a_gpu_too(monkeypatch):
+    monkeypatch.setenv(gpu.SWITCH, "1")
+
+
 def lowered(function, *shapes):
     arguments = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
     # A function of its own: a trace that is kept would not look for kernels again.
@@ -82,6 +87,7 @@ def test_without_triton_one_line_says_what_would_be_faster(monkeypatch, caplog):
     with caplog.at_level(logging.WARNING):
         assert not gpu.has_kernels_for(points)
         # There is nothing to gain where there is no GPU.
+        monkeypatch.delenv(gpu.SWITCH)
         assert (not caplog.records) == (jax.default_backend() != "gpu")
         monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
         assert not gpu.has_kernels_for(points) and not gpu.has_kernels_for(points)
@@ -90,8 +96,8 @@ def test_without_triton_one_line_says_what_would_be_faster(monkeypatch, caplog):
 
 
 def test_an_environment_variable_turns_the_kernels_off(monkeypatch):
-    points = jnp.zeros((9, 4))
-    for value, expected in (("1", True), ("", True), ("0", False)):
+    points, here = jnp.zeros((9, 4)), jax.default_backend() == "gpu"
+    for value, expected in (("1", True), ("", here), ("0", False)):
         monkeypatch.setenv("PERSIST_JAX_GPU_KERNELS", value)
         assert gpu.has_kernels_for(points) == expected
 
