@@ -1,6 +1,6 @@
 """How JAX calls the Triton kernels: functions of arrays with lanes in front, for NVIDIA GPUs.
 
-Triton writes a kernel's PTX while a program is lowered, and XLA takes it as it takes its own
+Triton writes a kernel's PTX while JAX traces a program, and XLA takes it as it takes its own
 kernels: it launches them in CUDA graphs and keeps them in the programs that it stores.
 """
 
@@ -208,7 +208,7 @@ def group_bounds(
     groups = units.shape[0] // size
 
     def rounded(rows):
-        near = lax.reduce_precision(rows, exponent_bits=8, mantissa_bits=7)
+        near = _to_bfloat16(rows)
         # Rounded up: a sum of squares is off by less than that in relation.
         slack = jnp.sqrt(jnp.square(rows - near).sum(1)) * (1 + 1e-4)
         return near.astype(jnp.bfloat16), slack
@@ -256,11 +256,15 @@ def _parts(units: Float[Array, "*shape"]) -> list[Array]:
     """Three bfloat16 arrays whose sum is the units, exactly."""
     parts = []
     for _ in range(3):
-        # A conversion to bfloat16 and back may be left out by the compiler; this is not.
-        part = lax.reduce_precision(units, exponent_bits=8, mantissa_bits=7)
+        part = _to_bfloat16(units)
         parts.append(part.astype(jnp.bfloat16))
         units = units - part
     return parts
+
+
+def _to_bfloat16(numbers: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """The nearest bfloat16, as float32: the compiler may leave out a conversion and its reverse."""
+    return lax.reduce_precision(numbers, exponent_bits=8, mantissa_bits=7)
 
 
 def _call(

@@ -1,9 +1,10 @@
-"""Triton kernels for NVIDIA GPUs: correlations, and Boruvka's rounds over a dense matrix.
+"""Triton kernels for NVIDIA GPUs: correlations, Boruvka's rounds over a dense matrix, and what the
+matrix-free search computes per row and group.
 
-Lanes are the last axis of every grid, so `vmap` adds programs and no launches. The arrays of one
-lane lie behind those of another. A lane has `N` vertices and `B` examples. An edge is one 64-bit
-number, its weight in the upper half, its lower and its higher vertex in a quarter each: numbers
-compare as edges do.
+In the dense kernels lanes are the last axis of the grid, so `vmap` adds programs and no launches.
+The arrays of one lane lie behind those of another. A lane has `N` vertices and `B` examples. An
+edge is one 64-bit number, its weight in the upper half, its lower and its higher vertex in a
+quarter each: numbers compare as edges do.
 """
 
 # Triton reads a function's source: a checker of types around it would hide that.
@@ -69,9 +70,7 @@ def nearest_of_all(
         better = keys < least
         least = tl.where(better, keys, least)
         first = tl.where(better, column[None, :], first)
-    key = tl.min(least, 1)
-    near = tl.min(tl.where(least == key[:, None], first, NO_KEY), 1)
-    found = tl.where(key == NO_KEY, _NO_EDGE, _edges(key, row, near))
+    found = _first_edges(least, row, first, 1)
     tl.store(_wide(found_ptr) + lane * N + row, found, mask=row < N)
     tl.store(nan_ptr + lane * N + row, tl.max(nan, 1), mask=row < N)
 
@@ -117,10 +116,7 @@ def nearest_outside(
                 better = keys < least
                 least = tl.where(better, keys, least)
                 first = tl.where(better, column[None, :], first)
-            key = tl.min(least, 1)
-            near = tl.min(tl.where(least == key[:, None], first, NO_KEY), 1)
-            fresh = tl.where(key == NO_KEY, _NO_EDGE, _edges(key, row, near))
-            found = tl.where(again, fresh, found)
+            found = tl.where(again, _first_edges(least, row, first, 1), found)
         tl.store(_wide(found_ptr) + lane * N + row, found, mask=there)
 
 
@@ -284,7 +280,7 @@ def _product(
 @triton.jit
 @no_type_check
 def _first_edges(keys, own, other, axis: tl.constexpr):
-    """The first edge in every row (axis 1) or column (axis 0) of a tile of keys."""
+    """The first edge of every row (axis 1) or column (axis 0), from keys and other ends."""
     key = tl.min(keys, axis)
     near = tl.min(tl.where(keys == tl.expand_dims(key, axis), other, NO_KEY), axis)
     return tl.where(key == NO_KEY, _NO_EDGE, _edges(key, own, near))
