@@ -32,11 +32,11 @@ from persist_jax.kernels import (
     correlation_deaths,
     correlation_distance,
     gpu,
+    mean_correlation,
     standardise,
     zeroth_deaths,
 )
 from persist_jax.models import build_model
-from persist_jax.regularisers import mean_correlation
 
 BATCH = 256
 # Lanes of points, and their number in each.
@@ -52,8 +52,11 @@ PARTS = ("trees", "terms", "errors", "steps", "trace", "large")
 
 @contextlib.contextmanager
 def without_our_kernels() -> Iterator[None]:
+    # A trace that is kept would not look whether the kernels are wanted.
+    jax.clear_caches()
     with mock.patch.dict(os.environ, {gpu.SWITCH: "0"}):
         yield
+    jax.clear_caches()
 
 
 def points_of(lanes: int, n: int) -> jax.Array:
@@ -67,8 +70,8 @@ def points_of(lanes: int, n: int) -> jax.Array:
 def both(function: Callable, *arrays: jax.Array) -> dict[str, Callable[[], object]]:
     """The function compiled with our kernels and without, of the same arrays."""
     with without_our_kernels():
-        xla = jax.jit(lambda *arrays: function(*arrays)).lower(*arrays).compile()
-    ours = jax.jit(lambda *arrays: function(*arrays)).lower(*arrays).compile()
+        xla = jax.jit(function).lower(*arrays).compile()
+    ours = jax.jit(function).lower(*arrays).compile()
     return {"XLA": lambda: xla(*arrays), "ours": lambda: ours(*arrays)}
 
 

@@ -31,10 +31,11 @@ from benchmarks.plot import plot_growth
 from persist_jax.kernels import (
     correlation_deaths,
     correlation_distance,
+    mean_correlation,
     standardise,
     zeroth_deaths,
 )
-from persist_jax.regularisers import mean_correlation, t1
+from persist_jax.terms import t1
 
 SIZES = (256, 512, 1010, 2048, 4096, 8192)
 BATCH = 256

@@ -21,7 +21,7 @@ import numpy as np
 from configs import mnist
 from persist_jax.data.dataset import Dataset, Split
 from persist_jax.models import build_model
-from persist_jax.regularisers import REGULARISERS
+from persist_jax.terms.regularisers import REGULARISERS
 from persist_jax.training import Options, assemble
 from persist_jax.training.layout import STRATEGIES
 from persist_jax.training.programs import Programs

@@ -6,33 +6,55 @@
 * From activations to deaths by hand: `sample_neurons`, `correlation_deaths`; from a matrix:
   `correlation_distance`, `minimum_spanning_tree`, `zeroth_deaths`.
 * Whether a tree, of ours or of another library, is minimal: `check_tree`.
-* Whole trainings: `persist_jax.models`, `persist_jax.data`, `persist_jax.training`.
+* Whole trainings: `persist_jax.models`, `persist_jax.data`, `persist_jax.training`; the networks of
+  a competition: `persist_jax.pgdl`.
 """
 
-from persist_jax import models, pgdl, regularisers
-from persist_jax.activations import activations_of
-from persist_jax.check import TreeCheck, check_tree
+import importlib
+from typing import TYPE_CHECKING
+
 from persist_jax.kernels import (
     Tree,
     correlation_deaths,
     correlation_distance,
     correlation_tree,
     euclidean_distance,
+    mean_correlation,
     minimum_spanning_tree,
     pearson_distance,
     zeroth_deaths,
 )
-from persist_jax.living import living_deaths, living_neurons
 from persist_jax.loading import load_run
-from persist_jax.redundancy import redundancy
-from persist_jax.regularisers import l1, l2, mean_correlation, t1, t2
-from persist_jax.sampling import Labels, sample_neurons
-from persist_jax.term import make_term
+from persist_jax.redundancy import Redundancy, redundancy
+from persist_jax.terms import (
+    Labels,
+    Neuron,
+    Term,
+    activations_of,
+    l1,
+    l2,
+    living_deaths,
+    living_neurons,
+    make_term,
+    regularisers,
+    sample_neurons,
+    t1,
+    t2,
+)
+
+if TYPE_CHECKING:
+    from persist_jax import data, models, pgdl, training
+    from persist_jax.check import TreeCheck, check_tree
+    from persist_jax.sweep.loaded import LoadedRun
 
 __version__ = "0.2.0"
 
 __all__ = [
     "Labels",
+    "LoadedRun",
+    "Neuron",
+    "Redundancy",
+    "Term",
     "Tree",
     "TreeCheck",
     "activations_of",
@@ -40,6 +62,7 @@ __all__ = [
     "correlation_deaths",
     "correlation_distance",
     "correlation_tree",
+    "data",
     "euclidean_distance",
     "l1",
     "l2",
@@ -57,5 +80,23 @@ __all__ = [
     "sample_neurons",
     "t1",
     "t2",
+    "training",
     "zeroth_deaths",
 ]
+
+
+# Imported where they are first named, because they bring more packages than kernels and terms need.
+_ROOMS = ("data", "models", "pgdl", "training")
+_HOMES = {"TreeCheck": "check", "check_tree": "check", "LoadedRun": "sweep.loaded"}
+
+
+def __getattr__(name: str) -> object:
+    if name in _ROOMS:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name in _HOMES:
+        return vars(importlib.import_module(f"{__name__}.{_HOMES[name]}"))[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

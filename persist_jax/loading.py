@@ -3,7 +3,7 @@
 import os
 from typing import TYPE_CHECKING
 
-from persist_jax.extras import needed_by
+from persist_jax._plumbing.extras import needed_by
 
 if TYPE_CHECKING:
     from persist_jax.sweep.loaded import LoadedRun

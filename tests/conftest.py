@@ -15,6 +15,7 @@ if os.environ["JAX_PLATFORMS"] == "cpu":
 from pathlib import Path
 
 import jax
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -54,6 +55,18 @@ def _forget_compiled_programs():
     """A worker would otherwise keep gigabytes of programs that no later module runs."""
     yield
     jax.clear_caches()
+
+
+@pytest.fixture
+def unchecked_types():
+    """Arguments of any type, as in a user's process.
+
+    Here every function of ours is held to its annotations, so a wrong choice would be refused
+    before our own line about it.
+    """
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 class Golden:

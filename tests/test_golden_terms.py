@@ -8,7 +8,8 @@ import pytest
 import persist_jax as pj
 from persist_jax.models.network import layer_name
 from persist_jax.pgdl.keras_weights import weight_order
-from persist_jax.regularisers import REGULARISERS, regulariser
+from persist_jax.terms import REGULARISERS
+from persist_jax.training import Options
 
 CASES = ["mlp_dead", "mlp_full", "mlp_half", "conv_bn", "conv_dropout", "conv_prelu_gap"]
 pytestmark = pytest.mark.usefixtures("float32_products")
@@ -26,24 +27,22 @@ def _points(case, params):
     return pj.sample_neurons(activations, float(case["sampling"]))
 
 
-def _taken(takes, case, params):
-    """What a term that `takes` this is a function of."""
-    if takes == "params":
-        return params
-    points = _points(case, params)
-    return points if takes == "points" else pj.correlation_deaths(points)
-
-
 @pytest.fixture(scope="module")
 def values(case):
     """Every term with its gradient, in one compiled program per case."""
 
+    options = Options(
+        batch_size=1, epochs=1, optimiser={}, sampling=float(case["sampling"])
+    )
+
     def everything(params):
         def term(name):
-            chosen = regulariser(name)
+            chosen = options.term(name)
 
             def of(params):
-                return chosen.term(_taken(chosen.takes, case, params))
+                variables = {**case.variables, "params": params}
+                _, activations = case.network.apply(variables, jnp.asarray(case["x"]), train=False)
+                return chosen(activations, params)
 
             return jax.value_and_grad(of)(params)
 
@@ -108,4 +107,4 @@ def test_names_are_those_of_the_experiments():
     assert list(REGULARISERS)[:6] == ["none", "t1", "t2", "min_corr", "l1", "l2"]
     assert list(REGULARISERS)[6:] == ["t1_living", "t2_living"]
     with pytest.raises(ValueError, match="regulariser: 'imp' is not one of none, t1, t2"):
-        regulariser("imp")
+        Options(batch_size=1, epochs=1, optimiser={}).term("imp")

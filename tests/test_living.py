@@ -1,5 +1,7 @@
 """Terms of some of the deaths, and of the living neurons alone."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,8 +10,8 @@ from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import squareform
 
 import persist_jax as pj
-from persist_jax.kernels import correlation_edges
-from persist_jax.regularisers import regulariser
+from persist_jax.kernels import deaths as deaths_module
+from persist_jax.terms.regularisers import t1_living, t2_living
 
 B = 20
 
@@ -52,33 +54,30 @@ def test_living_terms_are_their_formulas():
     points = jnp.asarray(_cloud(), jnp.float32)
     deaths = _oracle(_cloud(), 0.1)
     terms = {
-        -deaths.mean(): regulariser("t1_living", {"active": 0.1}),
-        -deaths.sum(): regulariser("t1_living", {"active": 0.1, "reduce": "sum"}),
-        0.3 * deaths.std() - 0.7 * deaths.mean(): regulariser(
-            "t2_living", {"active": 0.1, "alpha": 0.3}
-        ),
+        -deaths.mean(): partial(t1_living, active=0.1),
+        -deaths.sum(): partial(t1_living, active=0.1, reduce="sum"),
+        0.3 * deaths.std() - 0.7 * deaths.mean(): partial(t2_living, active=0.1, alpha=0.3),
     }
-    for expected, chosen in terms.items():
-        assert chosen.takes == "points"
-        np.testing.assert_allclose(chosen.term(points), expected, rtol=1e-5)
+    for expected, term in terms.items():
+        np.testing.assert_allclose(jax.jit(term)(points), expected, rtol=1e-5)
 
 
 def test_a_sum_over_the_living_has_the_gradient_of_t1():
     """A constant neuron's death is exactly 1: it shifts the sum and nothing else."""
     points = jnp.asarray(_cloud(), jnp.float32)
-    living = regulariser("t1_living", {"active": 0.0, "reduce": "sum"}).term
+    living = partial(t1_living, active=0.0, reduce="sum")
     value, slope = jax.value_and_grad(living)(points)
     whole, expected = jax.value_and_grad(lambda p: pj.t1(pj.correlation_deaths(p)))(points)
     np.testing.assert_array_equal(slope, expected)
     np.testing.assert_allclose(value, whole + 2, rtol=1e-6)
     assert np.any(np.asarray(slope) != 0)
-    mean = jax.grad(regulariser("t1_living", {"active": 0.0}).term)(points)
+    mean = jax.grad(partial(t1_living, active=0.0))(points)
     np.testing.assert_allclose(mean * 7, expected, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", ["t1_living", "t2_living"])
-def test_gradients_are_finite_differences_and_none_goes_to_the_dead(name):
-    term = regulariser(name, {"active": 0.1}).term
+@pytest.mark.parametrize("living", [t1_living, t2_living])
+def test_gradients_are_finite_differences_and_none_goes_to_the_dead(living):
+    term = partial(living, active=0.1)
     with jax.enable_x64(True):
         points = jnp.asarray(_cloud())
         slope = np.asarray(jax.jit(jax.grad(term))(points))
@@ -96,19 +95,19 @@ def test_gradients_are_finite_differences_and_none_goes_to_the_dead(name):
 @pytest.mark.parametrize("living", [0, 1])
 def test_no_two_living_neurons_give_zero(living):
     points = jnp.zeros((4, B)).at[:living].set(jnp.arange(float(B)))
-    for name in ("t1_living", "t2_living"):
-        value, slope = jax.jit(jax.value_and_grad(regulariser(name).term))(points)
+    for term in (t1_living, t2_living):
+        value, slope = jax.jit(jax.value_and_grad(term))(points)
         assert float(value) == 0.0 and np.all(np.asarray(slope) == 0)
 
 
 def test_a_neuron_that_is_not_finite_is_seen():
     for bad in (np.nan, np.inf, -np.inf):
         points = jnp.asarray(_cloud(), jnp.float32).at[0, 0].set(bad)
-        assert np.isnan(regulariser("t1_living", {"active": 0.2}).term(points))
+        assert np.isnan(t1_living(points, active=0.2))
 
 
 def test_living_terms_in_lanes_without_a_matrix_and_on_a_shared_batch(monkeypatch):
-    term = regulariser("t1_living", {"active": 0.1}).term
+    term = partial(t1_living, active=0.1)
     clouds = jnp.asarray([_cloud(0), _cloud(1)], jnp.float32)
     alone = [jax.value_and_grad(term)(cloud) for cloud in clouds]
 
@@ -119,7 +118,8 @@ def test_living_terms_in_lanes_without_a_matrix_and_on_a_shared_batch(monkeypatc
     gathered = jax.pmap(shared, axis_name="devices")(shares)
     np.testing.assert_allclose(gathered, np.full(4, alone[0][0]), rtol=1e-6)
     lanes = jax.jit(jax.vmap(jax.value_and_grad(term)))(clouds)
-    monkeypatch.setattr(correlation_edges, "_LARGEST_MATRIX", 0)
+    monkeypatch.setattr(deaths_module, "LARGEST_MATRIX", 0)
+    jax.clear_caches()
     free = jax.jit(jax.value_and_grad(lambda cloud: term(cloud)))(clouds[0])
     for lane in range(2):
         np.testing.assert_allclose(lanes[0][lane], alone[lane][0], rtol=1e-6)
@@ -155,10 +155,9 @@ def test_the_mean_does_not_depend_on_the_number():
     np.testing.assert_allclose(mean * 6, pj.t1(deaths), rtol=1e-6)
     np.testing.assert_allclose(pj.t1(jnp.tile(deaths, 3), reduce="mean"), mean, rtol=1e-6)
     assert float(pj.t1(jnp.zeros(0), reduce="mean")) == 0.0
-    chosen = regulariser("t1", {"reduce": "mean"})
-    assert float(chosen.term(deaths)) == float(mean)
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_wrong_arguments_are_one_line():
     deaths = jnp.ones(3)
     for alpha in (-0.1, 1.5, np.nan, jnp.float32(2)):

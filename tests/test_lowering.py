@@ -9,7 +9,7 @@ import pytest
 
 import persist_jax as pj
 from persist_jax.data import load_images
-from persist_jax.regularisers import REGULARISERS, regulariser
+from persist_jax.terms import REGULARISERS
 from persist_jax.training import Options
 from persist_jax.training.epoch import make_epoch
 from persist_jax.training.optimisers import make_optimiser
@@ -80,10 +80,10 @@ def test_an_epoch_of_lanes(kind, name):
         term_every=1 if kind == "mlp" else 3,
         snapshot_every=7,
     )
-    optimiser, term = make_optimiser(options.optimiser), regulariser(name)
+    optimiser, term = make_optimiser(options.optimiser), options.term(name)
     variables = jax.eval_shape(model.init, jax.random.key(0), jnp.ones((1, 8, 8, 1)))
     state = jax.eval_shape(
-        lambda v: initial_state(v, optimiser, options, 0, with_term=term is not None), variables
+        lambda v: initial_state(v, optimiser, options, 0, with_term=name != "none"), variables
     )
     lanes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((3, *leaf.shape), leaf.dtype), state)
     epoch = make_epoch(model, optimiser, term, options, len(dataset.train.y))

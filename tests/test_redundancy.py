@@ -46,7 +46,7 @@ ORDER = np.random.default_rng(1).permutation(20)
 def test_planted_neurons_are_found_with_layer_and_index(order, fraction, algorithm):
     place = np.arange(20) if order is None else np.argsort(order)
     activations = _activations(order)
-    found = pj.redundancy(activations, fraction=fraction, algorithm=algorithm, top=7)
+    found = pj.redundancy(activations, fraction=fraction, whole=-1, algorithm=algorithm, top=7)
     assert found.n == (35 if fraction == 1 else 10 + 6 + 3)
     cluster = {("conv", place[k]) for k in (3, 5, 8, 17)}
     pair = (("conv", place[11]), ("dense", 7))
@@ -65,7 +65,7 @@ def test_counts_of_chosen_layers_by_position():
     assert found.constant == ((1, 0), (0, 2)) and found.neurons[0] == (1, 0)
     assert set(found.clusters[1]) == {(1, 7), (0, 11)}
     # The last layer of the network is kept whole, not the last of the chosen ones.
-    assert pj.redundancy(_activations(), layers=["dense"], fraction=0.5).n == 6
+    assert pj.redundancy(_activations(), layers=["dense"], fraction=0.5, whole=-1).n == 6
 
 
 def _cloud(seed, n=30):
@@ -76,7 +76,7 @@ def _cloud(seed, n=30):
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_pairs_and_clusters_are_those_of_the_whole_matrix(seed):
+def test_pairs_and_clusters_are_those_of_the_matrix_of_condensed(seed):
     points = _cloud(seed)
     with np.errstate(invalid="ignore"):
         size = np.nan_to_num(np.abs(np.corrcoef(points.astype(np.float64))))
@@ -185,12 +185,14 @@ def test_equal_neurons_are_a_cluster_at_a_threshold_of_one():
         ({"top": -1}, "top: -1 is below 0"),
         ({"fraction": 2.0}, "fraction: 2.0 is not in"),
         ({"layers": ["last"]}, "layers: 'last' is not one of conv, dense, logits"),
-        ({"layers": "conv"}, "layers: 'conv' is not a list of layers"),
+        ({"layers": "con"}, "layers: 'con' is not one of conv, dense, logits"),
         ({"layers": ["conv", "conv"]}, "layers: 'conv' is there more than once"),
-        ({"layers": ["conv"], "fraction": 0.0}, "fraction: 0.0 of the layers leaves no neuron"),
+        ({"layers": ["conv"], "fraction": 0.5}, "whole: missing with fraction 0.5; the layer"),
+        ({"layers": "conv", "fraction": 0.0, "whole": None}, "fraction: 0.0 of the layers leaves"),
         ({"algorithm": "kruskal"}, "algorithm 'kruskal' is not one of"),
     ],
 )
+@pytest.mark.usefixtures("unchecked_types")
 def test_wrong_arguments_are_one_line(options, words):
     with pytest.raises(ValueError) as error:
         pj.redundancy(_activations(), **options)

@@ -5,10 +5,10 @@ import pytest
 from jax.test_util import check_grads
 
 import persist_jax as pj
-from persist_jax.kernels import mean_correlation as mean_correlation_module
-from persist_jax.regularisers import REGULARISERS, regulariser
-from persist_jax.sampling import NEURONS
-from persist_jax.validation import NotNegative, Share
+from persist_jax._plumbing.validation import NotNegative, Share
+from persist_jax.kernels import correlations
+from persist_jax.terms import REGULARISERS
+from persist_jax.training import Options
 
 
 def _cloud(n=6, b=9, seed=0):
@@ -68,34 +68,34 @@ def test_mean_correlation_gradient_is_the_finite_difference():
 
 @pytest.mark.parametrize("block", [4, 1024])
 def test_derivatives_of_mean_correlation_do_not_depend_on_blocks(monkeypatch, block):
-    monkeypatch.setattr(mean_correlation_module, "_ONE_BLOCK", block)
-    monkeypatch.setattr(mean_correlation_module, "_BLOCK", block)
+    monkeypatch.setattr(correlations, "_ONE_BLOCK", block)
+    monkeypatch.setattr(correlations, "_BLOCK", block)
+    jax.clear_caches()
     with jax.enable_x64(True):
         points = jnp.asarray(np.vstack([_cloud(), 3 * _cloud(1) + 2, np.full((1, 9), 2.0)]))
         unit = pj.kernels.standardise(points)
         product = np.abs(unit @ unit.T)[~np.eye(8, dtype=bool)]
         np.testing.assert_allclose(
-            jax.jit(pj.mean_correlation)(points), product[product > 0].mean(), rtol=1e-12
+            jax.jit(pj.mean_correlation)(points), product.sum() / (7 * 6), rtol=1e-12
         )
         # The neurons 0 and 6 are one another's multiples: a kink, which differences must not see.
         check_grads(
             jax.jit(lambda p: pj.mean_correlation(jnp.asarray(p))), (points[:6],), 2, rtol=1e-4
         )
+    jax.clear_caches()
 
 
 def test_products_of_one_or_more_count_as_one_and_have_no_slope():
     row = jnp.array([0.5, 0.5, -0.5, -0.5])
     for scale in (1.0, -1.0, 1.5):
-        value, slope = jax.value_and_grad(pj.kernels.mean_absolute_product)(
-            jnp.stack([row, scale * row])
-        )
-        assert float(value) == 1.0
+        value, slope = jax.value_and_grad(correlations._sum_of_sizes)(jnp.stack([row, scale * row]))
+        assert float(value) == 2.0
         np.testing.assert_array_equal(slope, 0)
 
 
 @pytest.mark.parametrize("n, whole", [(1024, True), (1025, False)])
 def test_the_matrix_of_many_neurons_is_never_whole(n, whole):
-    slope = jax.grad(pj.kernels.mean_absolute_product)
+    slope = jax.grad(pj.mean_correlation)
     assert (f"[{n},{n}]" in str(jax.make_jaxpr(slope)(jnp.zeros((n, 3))))) == whole
 
 
@@ -116,20 +116,22 @@ def test_norms_take_every_weight():
     assert [leaf.ravel().tolist() for leaf in slopes] == [[0.0], [1.0, -1.0], [-1.0]]
 
 
-def test_a_regulariser_has_its_parameters_bound():
-    deaths = jnp.array([0.1, 0.4, 0.7])
-    chosen = regulariser("t2", {"alpha": 0.25})
-    assert chosen.takes == "deaths"
-    assert float(chosen.term(deaths)) == float(pj.t2(deaths, 0.25))
-    assert float(regulariser("t2").term(deaths)) == float(pj.t2(deaths))
-    assert regulariser("none") is None
-    params, points = {"w": jnp.array([1.0, -2.0])}, jnp.asarray(_cloud(), jnp.float32)
-    for name, takes, taken in (
-        ("l1", "params", params), ("l2", "params", params), ("min_corr", "points", points)
-    ):  # fmt: skip
-        chosen, function = regulariser(name), {"min_corr": "mean_correlation"}.get(name, name)
-        assert chosen.takes == takes
-        assert float(chosen.term(taken)) == float(getattr(pj, function)(taken))
+def test_a_term_has_its_parameters_bound():
+    options = Options(batch_size=9, epochs=1, optimiser={}, sampling=0.5)
+    layers = [jnp.asarray(_cloud().T, jnp.float32)] * 2
+    points = pj.sample_neurons(layers, 0.5)
+    deaths, params = pj.correlation_deaths(points), {"w": jnp.array([1.0, -2.0])}
+    for chosen, expected in (
+        (options.term("t1"), pj.t1(deaths)),
+        (options.term("t1", {"reduce": "mean"}), deaths.mean() * -1),
+        (options.term("t2"), pj.t2(deaths)),
+        (options.term("t2", {"alpha": 0.25}), pj.t2(deaths, 0.25)),
+        (options.term("min_corr"), pj.mean_correlation(points)),
+        (options.term("l1"), 3),
+        (options.term("l2"), 5),
+        (options.term(), 0),
+    ):
+        np.testing.assert_allclose(chosen(layers, params), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -145,30 +147,30 @@ def test_a_regulariser_has_its_parameters_bound():
 )
 def test_a_wrong_parameter_is_one_line(name, parameters, message):
     with pytest.raises(ValueError) as error:
-        regulariser(name, parameters)
+        Options(batch_size=9, epochs=1, optimiser={}).term(name, parameters)
     assert str(error.value) == message
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_a_regulariser_from_outside_is_one_entry():
     names = list(REGULARISERS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(REGULARISERS, "_entries", dict(REGULARISERS._entries))
 
-        @REGULARISERS.register("strongest", takes="points")
+        @REGULARISERS.register("strongest", of="points")
         def _strongest(points, *, share: Share, power: NotNegative = 1.0):
             return share * jnp.max(jnp.abs(points)) ** power
 
         assert list(REGULARISERS) == [*names, "strongest"]
-        chosen = regulariser("strongest", {"share": 0.5, "power": 2})
-        assert chosen.takes == "points"
-        assert float(chosen.term(jnp.array([[1.0, -4.0]]))) == 8.0
-        with pytest.raises(ValueError, match="^terms.strongest.share: missing$"):
-            regulariser("strongest")
-        with pytest.raises(ValueError, match="^takes: 'point' is not one of nothing, deaths"):
-            REGULARISERS.register("other", takes="point")(lambda points: 0.0)
+        chosen = pj.make_term("strongest", share=0.5, power=2)
+        assert float(chosen([jnp.array([[1.0], [-4.0]])])) == 8.0
+        with pytest.raises(ValueError, match="^strongest.share: missing$"):
+            pj.make_term("strongest")
+        with pytest.raises(ValueError, match="^of: 'point' is not one of nothing, deaths"):
+            REGULARISERS.register("other", of="point")(lambda points: 0.0)
         with pytest.raises(ValueError, match="^regulariser: 'other' cannot have a 'replace'$"):
             REGULARISERS.register("other")(lambda deaths, *, replace=1.0: 0.0)
-        with pytest.raises(ValueError, match=r"^regulariser: 't1' is taken by .*\._t1$"):
+        with pytest.raises(ValueError, match=r"^regulariser: 't1' is taken by .*\.t1$"):
             REGULARISERS.register("t1")(_strongest)
     assert list(REGULARISERS) == names
 
@@ -193,7 +195,7 @@ def test_the_kept_share_is_rounded_down_as_on_paper(fraction, neurons, kept):
     assert pj.sample_neurons(layers, fraction).shape == (kept + 1, 2)
 
 
-@pytest.mark.parametrize("neurons", NEURONS)
+@pytest.mark.parametrize("neurons", ["positions", "channels"])
 def test_a_layer_that_is_kept_whole_keeps_its_order(neurons):
     layers = [jnp.asarray(_cloud(4, 6, seed)) for seed in range(3)]
     points = pj.sample_neurons(layers, 1.0, neurons=neurons)
@@ -221,7 +223,7 @@ def test_channels_are_their_means_over_the_positions():
 
 
 @pytest.mark.needs_devices(4)
-@pytest.mark.parametrize("neurons", NEURONS)
+@pytest.mark.parametrize("neurons", ["positions", "channels"])
 def test_devices_that_share_a_batch_sample_the_same_points(neurons):
     rng = np.random.default_rng(5)
     layers = [jnp.asarray(rng.normal(size=shape)) for shape in [(8, 2, 5), (8, 3)]]
@@ -241,6 +243,7 @@ def test_sampling_is_not_differentiated_but_activations_are():
     assert slope.tolist() == [[1.0, 1.0], [1.0, 1.0]]
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_wrong_arguments_are_named():
     with pytest.raises(ValueError, match="activations: at least one layer"):
         pj.sample_neurons([], 0.5)

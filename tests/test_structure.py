@@ -13,34 +13,22 @@ CODE = [
 ]
 # What each room may import of the package, beside itself.
 BELOW = {
+    "_plumbing": set(),
     "kernels": set(),
     # Independent of what it checks.
     "check": set(),
-    "extras": set(),
-    "checksums": set(),
-    "plain_files": set(),
-    "validation": set(),
-    "activations": set(),
-    "sampling": {"activations"},
-    "registry": {"validation"},
-    "redundancy": {"activations", "kernels", "sampling"},
-    "living": {"kernels"},
-    "regularisers": {"kernels", "living", "registry", "validation"},
-    "term": {"activations", "kernels", "regularisers", "sampling"},
-    "models": {"activations", "registry", "validation"},
-    "data": {"checksums", "extras", "plain_files", "registry", "validation"},
-    "pgdl": {"data", "extras", "models", "plain_files", "validation"},
-    "store": {"checksums", "extras", "plain_files", "validation"},
-    "training": {
-        "activations", "data", "kernels", "models", "registry", "regularisers", "sampling",
-        "validation",
-    },
+    "terms": {"_plumbing", "kernels"},
+    "redundancy": {"_plumbing", "kernels", "terms"},
+    "models": {"_plumbing", "terms"},
+    "data": {"_plumbing"},
+    "pgdl": {"_plumbing", "data", "models"},
+    "store": {"_plumbing"},
+    "training": {"_plumbing", "data", "kernels", "models", "terms"},
     "sweep": {
-        "data", "extras", "models", "redundancy", "registry", "regularisers", "store", "training",
-        "validation",
+        "_plumbing", "data", "kernels", "models", "redundancy", "store", "terms", "training",
     },
-    "loading": {"extras", "sweep"},
-    "results": {"extras", "store"},
+    "loading": {"_plumbing", "sweep"},
+    "results": {"_plumbing", "store"},
 }  # fmt: skip
 # What only some rooms may know of the libraries around us.
 OUTSIDE = {

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import persist_jax as pj
-from persist_jax.regularisers import REGULARISERS, regulariser
+from persist_jax.terms import REGULARISERS
 
 SHAPES = {"h2": (16, 2, 4), "h10": (16, 6), "logits": (16, 3)}
 
@@ -20,13 +20,13 @@ def _value(term, activations):
     return np.asarray(jax.jit(lambda: term(activations))())
 
 
-def test_the_default_is_the_papers_t1_of_everything():
+def test_the_default_is_the_mean_death_of_everything():
     layers = _activations()
     value, slope = jax.jit(jax.value_and_grad(pj.make_term()))(layers)
 
     def expected(layers):
         ordered = [layers[name] for name in SHAPES]
-        return pj.t1(pj.correlation_deaths(pj.sample_neurons(ordered, 1.0)))
+        return pj.t1(pj.correlation_deaths(pj.sample_neurons(ordered, 1.0)), reduce="mean")
 
     other, slopes = jax.jit(jax.value_and_grad(expected))(layers)
     np.testing.assert_allclose(value, other, rtol=1e-6)
@@ -34,20 +34,19 @@ def test_the_default_is_the_papers_t1_of_everything():
         np.testing.assert_allclose(slope[name], slopes[name], atol=1e-6)
 
 
-TAKING = [name for name, entry in REGULARISERS.items() if entry.properties.takes != "params"]
-
-
-@pytest.mark.parametrize("name", TAKING)
-def test_every_registered_term_of_activations(name):
-    layers = _activations()
-    value = _value(pj.make_term(name, fraction=0.5, neurons="channels"), layers)
-    chosen = regulariser(name)
-    if chosen is None:
+@pytest.mark.parametrize("name", REGULARISERS)
+def test_every_registered_term(name):
+    layers, params = _activations(), {"kernel": jnp.array([1.0, -2.0])}
+    term = pj.make_term(name, fraction=0.5, whole=-1, neurons="channels")
+    value = jax.jit(term)(layers, params)
+    if name == "none":
         assert value == 0
         return
     points = pj.sample_neurons(layers, 0.5, neurons="channels")
-    taken = points if chosen.takes == "points" else pj.correlation_deaths(points)
-    np.testing.assert_allclose(value, chosen.term(taken), rtol=1e-6)
+    subjects = {"params": params, "points": points, "deaths": pj.correlation_deaths(points)}
+    how = {"reduce": "mean"} if name == "t1" else {}
+    expected = REGULARISERS[name].function(subjects[term.of], **how)
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
 
 
 def test_own_parameters_and_distances():
@@ -67,14 +66,51 @@ def test_own_parameters_and_distances():
 
 def test_layers_by_name_and_by_position():
     layers = _activations()
-    for chosen in (["logits", "h2"], [2, 0]):
-        given = layers if chosen[0] == "logits" else list(layers.values())
-        points = pj.sample_neurons([layers["logits"], layers["h2"]], 1.0)
-        np.testing.assert_allclose(
-            _value(pj.make_term(layers=chosen), given),
-            pj.t1(pj.correlation_deaths(points)),
-            rtol=1e-6,
-        )
+    points = pj.sample_neurons([layers["logits"], layers["h2"]], 1.0)
+    expected = -pj.correlation_deaths(points).mean()
+    for chosen in (["logits", "h2"], [2, 0], [-1, "h2"], (-1, -3)):
+        value = _value(pj.make_term(layers=chosen), layers)
+        np.testing.assert_allclose(value, expected, rtol=1e-6)
+    for chosen in ([2, 0], [-1, 0]):
+        value = _value(pj.make_term(layers=chosen), list(layers.values()))
+        np.testing.assert_allclose(value, expected, rtol=1e-6)
+    expected = -pj.correlation_deaths(layers["logits"].T).mean()
+    for chosen in ("logits", -1, 2, ["logits"]):
+        value = _value(pj.make_term(layers=chosen), layers)
+        np.testing.assert_allclose(value, expected, rtol=1e-6)
+
+
+def test_what_is_not_chosen_may_be_anything():
+    layers = _activations()
+    value = _value(pj.make_term(layers=["h2", "logits"]), {**layers, "loss": jnp.float32(1)})
+    points = pj.sample_neurons([layers["h2"], layers["logits"]], 1.0)
+    np.testing.assert_allclose(value, -pj.correlation_deaths(points).mean(), rtol=1e-6)
+    with pytest.raises(ValueError, match=r"^activations: layer 'loss' has shape \(\), not"):
+        pj.make_term()({**layers, "loss": jnp.float32(1)})
+
+
+@pytest.mark.parametrize("whole, kept", [(-1, (4, 3, 3)), (None, (4, 3, 1)), ("h2", (8, 3, 1))])
+def test_which_layer_is_kept_whole_is_said(whole, kept):
+    layers = _activations()
+    term = pj.make_term(fraction=0.5, whole=whole)
+    assert term.points(layers).shape == (sum(kept), 16)
+    points, labels = pj.sample_neurons(layers, 0.5, whole=whole, return_labels=True)
+    assert tuple(np.bincount(labels.layer)) == kept
+    np.testing.assert_array_equal(points, term.points(layers))
+    np.testing.assert_allclose(_value(term, layers), -term.deaths(layers).mean(), rtol=1e-6)
+
+
+def test_one_example_is_no_batch():
+    layers = _activations()
+    for name in ("t1", "t2", "min_corr"):
+        each = jax.vmap(lambda x, name=name: pj.make_term(name)({k: a[None] for k, a in x.items()}))
+        with pytest.raises(ValueError, match=f"^activations: {name} of one example, on which "):
+            each(layers)
+
+
+def test_a_parameter_that_is_traced_is_refused_by_its_name():
+    with pytest.raises(ValueError, match=r"^t2.alpha: traced, .* pj.t2\(deaths, alpha\)"):
+        jax.jit(lambda alpha: pj.make_term("t2", alpha=alpha)(_activations()))(0.5)
 
 
 def test_weighted_layers_are_clouds_of_their_own():
@@ -83,7 +119,8 @@ def test_weighted_layers_are_clouds_of_their_own():
     def own(name):
         # Of every layer but the network's last a share is kept.
         kept = pj.sample_neurons([layers[name], jnp.zeros((16, 0))], fraction)
-        return pj.t1(pj.correlation_deaths(kept if name != "logits" else layers[name].T))
+        deaths = pj.correlation_deaths(kept if name != "logits" else layers[name].T)
+        return pj.t1(deaths, reduce="mean")
 
     expected = 2.0 * own("logits") + 0.5 * own("h10")
     for options in (
@@ -91,13 +128,13 @@ def test_weighted_layers_are_clouds_of_their_own():
         {"layer_weights": [0.0, 0.5, 2.0]},
         {"layers": ["logits", "h10"], "layer_weights": [2.0, 0.5]},
     ):
-        value = _value(pj.make_term(fraction=fraction, **options), layers)
+        value = _value(pj.make_term(fraction=fraction, whole=-1, **options), layers)
         np.testing.assert_allclose(value, expected, rtol=1e-6)
 
 
 def test_devices_that_share_a_batch_have_the_term_and_the_gradient_of_the_whole():
     layers = _activations()
-    options = {"fraction": 0.5, "layer_weights": {"h10": 1.0, "logits": 3.0}}
+    options = {"fraction": 0.5, "whole": -1, "layer_weights": {"h10": 1.0, "logits": 3.0}}
     whole, shared = pj.make_term(**options), pj.make_term(**options, axis_name="devices")
 
     def loss(term):
@@ -117,27 +154,28 @@ def test_devices_that_share_a_batch_have_the_term_and_the_gradient_of_the_whole(
 def test_a_term_is_a_value():
     options = {"name": "t2", "alpha": 0.3, "layer_weights": {"h": 1.0}}
     assert pj.make_term(**options) == pj.make_term(**options)
-    assert hash(pj.make_term()) != hash(pj.make_term(reduce="mean"))
-    assert pj.make_term(reduce="sum") == pj.make_term()
+    assert hash(pj.make_term()) != hash(pj.make_term(reduce="sum"))
+    assert pj.make_term(reduce="mean") == pj.make_term()
 
 
 @pytest.mark.parametrize(
     "name, options, words",
     [
         ("t3", {}, "regulariser: 't3' is not one of none, t1, t2"),
-        ("l1", {}, "l1: a term of the weights and not of the activations; pj.l1(params)"),
         ("t2", {"alpha": 2.0}, "t2.alpha: 2.0 must be at most 1"),
         ("t1", {"alpha": 0.5}, "t1.alpha: unknown field; known are reduce"),
         ("t1", {"reduce": "max"}, "t1.reduce: 'max' is not one of sum, mean"),
         ("t1", {"fraction": 1.5}, "fraction: 1.5 is not in [0, 1]"),
         ("t1", {"neurons": "rows"}, "neurons: 'rows' is not one of positions, channels"),
         ("t1", {"distance": "cosine"}, "distance: 'cosine' is not one of correlation, pearson, eu"),
-        ("min_corr", {"distance": "pearson"}, "distance: 'pearson', but min_corr has correlations"),
-        ("t1", {"layers": "h1"}, "layers: 'h1' is not a list of layers"),
-        ("t1", {"layers": 3}, "layers: 3 is not a list of layers"),
-        ("t1", {"layers": []}, "layers: [] is not a list of layers"),
-        ("t1", {"layers": ()}, "layers: () is not a list of layers"),
-        ("t1", {"layers": ["a", "a"]}, "layers: 'a' is there more than once"),
+        ("min_corr", {"distance": "pearson"}, "distance: 'pearson', but min_corr is no term of"),
+        ("l1", {"distance": "pearson"}, "distance: 'pearson', but l1 is no term of the deaths"),
+        ("t1", {"fraction": 0.5}, "whole: missing with fraction 0.5; the layer that is kept whole"),
+        ("t1", {"layers": 0.5}, "layers: 0.5 is no name of a layer and no position"),
+        ("t1", {"layers": [["a"]]}, "layers: ['a'] is no name of a layer and no position"),
+        ("t1", {"layers": []}, "layers: [] has no layer"),
+        ("t1", {"layers": ()}, "layers: () has no layer"),
+        ("t1", {"layers": ["a", "a"]}, "layers: ['a', 'a'] has a layer more than once"),
         ("t1", {"layers": ["a"], "layer_weights": {"a": 1}}, "layer_weights: names its layers"),
         ("t1", {"layers": ["a"], "layer_weights": [1, 2]}, "layer_weights: 2 weights for 1 lay"),
         ("t1", {"layer_weights": ["a"]}, "layer_weights: 'a' is not a finite number"),
@@ -145,24 +183,26 @@ def test_a_term_is_a_value():
         ("t1", {"layer_weights": 0.5}, "layer_weights: 0.5 is not a list or a mapping"),
     ],
 )
+@pytest.mark.usefixtures("unchecked_types")
 def test_wrong_choices_are_one_line_before_any_step(name, options, words):
     with pytest.raises(ValueError, match="^[^\n]*$") as error:
         pj.make_term(name, **options)
     assert str(error.value).startswith(words)
 
 
-def test_a_term_of_the_weights_from_outside_is_refused_by_its_name(monkeypatch):
-    monkeypatch.setattr(REGULARISERS, "_entries", dict(REGULARISERS._entries))
-    REGULARISERS.register("ours", takes="params")(lambda params: 0.0)
-    with pytest.raises(ValueError, match=r"^ours: a term of the weights .*; ours\(params\)$"):
-        pj.make_term("ours")
+def test_a_term_of_parameters_needs_them():
+    with pytest.raises(ValueError, match=r"^params: missing; l1 is a term .*\(activations, params"):
+        pj.make_term("l1")(_activations())
 
 
 @pytest.mark.parametrize(
     "options, words",
     [
         ({"layers": ["h3"]}, "layers: 'h3' is not one of h2, h10, logits"),
-        ({"layers": [0]}, "layers: 0 is not one of h2, h10, logits"),
+        ({"layers": [3]}, "layers: 3 is not one of h2, h10, logits"),
+        ({"layers": -4}, "layers: -4 is not one of h2, h10, logits"),
+        ({"layers": [0, "h2"]}, "layers: 'h2' is there more than once"),
+        ({"fraction": 0.5, "whole": "h3"}, "whole: 'h3' is not one of h2, h10, logits"),
         ({"layer_weights": [1.0]}, "layer_weights: 1 weights, but the layers are h2, h10, logits"),
     ],
 )

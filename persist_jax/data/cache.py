@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from persist_jax import checksums, plain_files
+from persist_jax._plumbing import checksums, plain_files
 
 _RECORD = "entry.json"
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from persist_jax.extras import needed_by
+from persist_jax._plumbing.extras import needed_by
 
 PARTS = ("train", "test")
 

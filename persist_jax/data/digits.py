@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from persist_jax.extras import needed_by
+from persist_jax._plumbing.extras import needed_by
 
 
 def digits() -> dict[str, np.ndarray]:

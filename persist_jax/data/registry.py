@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from persist_jax._plumbing.registry import Entry, Registry
 from persist_jax.data.dataset import Dataset
-from persist_jax.registry import Entry, Registry
 
 
 @dataclass(frozen=True)

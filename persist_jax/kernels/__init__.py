@@ -1,5 +1,6 @@
-"""Pure array functions: distances, minimum spanning trees, deaths."""
+"""Pure array functions: distances, minimum spanning trees, deaths, mean correlation."""
 
+from persist_jax.kernels.correlations import mean_correlation
 from persist_jax.kernels.deaths import correlation_deaths, correlation_tree, zeroth_deaths
 from persist_jax.kernels.distances import (
     correlation_distance,
@@ -7,7 +8,6 @@ from persist_jax.kernels.distances import (
     pearson_distance,
     standardise,
 )
-from persist_jax.kernels.mean_correlation import mean_absolute_product
 from persist_jax.kernels.spanning_tree import minimum_spanning_tree
 from persist_jax.kernels.tree import Tree
 
@@ -17,7 +17,7 @@ __all__ = [
     "correlation_distance",
     "correlation_tree",
     "euclidean_distance",
-    "mean_absolute_product",
+    "mean_correlation",
     "minimum_spanning_tree",
     "pearson_distance",
     "standardise",

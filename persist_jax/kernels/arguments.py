@@ -1,89 +1,96 @@
 """Checks of the array arguments of the public kernels, made before anything is traced."""
 
-import functools
-from collections.abc import Callable
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jaxtyping import Bool, Float
 
-from persist_jax.kernels.condensed import number_of_points
-from persist_jax.kernels.sharding import replicated
+from persist_jax.kernels.devices import replicated
 
 # Of the largest entry: far above the rounding of any product, far below what is no matrix of
 # distances at all.
 _ASYMMETRY = 1e-3
 
 
-def as_points(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Let `function(points, ...)` take only points of shape (n, b), as a floating-point array."""
-
-    @functools.wraps(function)
-    def checked(points, *args, **kwargs):
-        points = _floating("points", points)
-        if points.ndim != 2 or 0 in points.shape:
-            raise ValueError(
-                "points must have shape (n, b) with at least one neuron and one example, "
-                f"got shape {points.shape}"
-            )
-        return function(points, *args, **_with_mask(kwargs, points.shape[0]))
-
-    return checked
+def as_points(points: Any) -> Float[Array, "n b"]:
+    """The points as a floating-point array (n, b); anything else is refused."""
+    points = _floating("points", points)
+    if points.ndim != 2 or 0 in points.shape:
+        raise ValueError(
+            "points must have shape (n, b) with at least one neuron and one example, "
+            f"got shape {points.shape}"
+        )
+    return points
 
 
-def as_distances(*, condensed: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Let `function(distances, ...)` take only a square matrix, as a floating-point array.
-
-    Args:
-        condensed: whether a vector of the n (n - 1) / 2 distances may stand for the matrix.
+def as_distances(
+    distances: Any, *, condensed: bool = False, check_symmetry: bool = True
+) -> Float[Array, "n n"] | Float[Array, " pairs"]:
+    """The distances as a square floating-point matrix; anything else is refused.
 
     A matrix in the memory of the host is refused if its first row is not its first column: so are
     square points, and at once. To compare all entries would take as long as the tree.
+
+    Args:
+        distances: as they were given.
+        condensed: whether a vector of the n (n - 1) / 2 distances may stand for the matrix.
+        check_symmetry: whether the first row has to be the first column.
     """
-
-    def decorate(function):
-        @functools.wraps(function)
-        def checked(distances, *args, **kwargs):
-            distances = _floating("distances", distances)
-            n = _number_of_points(distances.shape, condensed)
-            if distances.ndim == 2 and kwargs.get("mask") is None:
-                _refuse_asymmetry(distances)
-            return function(distances, *args, **_with_mask(kwargs, n))
-
-        return checked
-
-    return decorate
-
-
-def _number_of_points(shape: tuple[int, ...], condensed: bool) -> int:
+    distances = _floating("distances", distances)
+    shape = distances.shape
     if condensed and len(shape) == 1:
-        return number_of_points(shape[0])
-    if len(shape) == 2 and shape[0] == shape[1] > 0:
-        return shape[0]
-    choices = "(n, n) with at least one point" + (" or (n (n - 1) / 2,)" if condensed else "")
-    raise ValueError(f"distances must have shape {choices}, got shape {shape}")
+        number_of_points(shape[0])
+        return distances
+    if len(shape) != 2 or shape[0] != shape[1] or shape[0] == 0:
+        choices = "(n, n) with at least one point" + (" or (n (n - 1) / 2,)" if condensed else "")
+        raise ValueError(f"distances must have shape {choices}, got shape {shape}")
+    if check_symmetry:
+        _refuse_asymmetry(distances)
+    return distances
+
+
+def number_of_points(length: int) -> int:
+    """The n whose n (n - 1) / 2 distances a condensed vector of that length holds."""
+    n = (1 + math.isqrt(1 + 8 * length)) // 2
+    if n * (n - 1) // 2 != length:
+        raise ValueError(
+            f"distances: a condensed vector has n (n - 1) / 2 entries, got {length}; "
+            f"{n} points have {n * (n - 1) // 2}, {n + 1} have {n * (n + 1) // 2}"
+        )
+    return n
+
+
+def as_mask(mask: Any, n: int) -> Bool[Array, " n"] | None:
+    """The mask of n points as an array, if there is one."""
+    if mask is None:
+        return None
+    mask = replicated(jnp.asarray(mask))
+    if mask.shape != (n,) or mask.dtype != bool:
+        raise ValueError(
+            f"mask must be boolean of shape ({n},), one entry for every point, "
+            f"got {mask.dtype} of shape {mask.shape}"
+        )
+    return mask
+
+
+def check_algorithm(algorithm: str, choices: tuple[str, ...]) -> None:
+    """Refuse an unknown algorithm, with the known ones."""
+    if algorithm not in choices:
+        raise ValueError(f"algorithm {algorithm!r} is not one of {', '.join(choices)}")
 
 
 def _floating(name: str, array: Any) -> Array:
     array = jnp.asarray(array)
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise ValueError(f"{name} must hold floating-point numbers, got dtype {array.dtype}")
+    if array.dtype.itemsize == 1:
+        # Numbers of 8 bits have no infinity.
+        array = array.astype(jnp.float32)
     return replicated(array)
-
-
-def _with_mask(arguments: dict[str, Any], n: int) -> dict[str, Any]:
-    """The keyword arguments with a `mask` among them, if there is one, as an array (n,)."""
-    if arguments.get("mask") is None:
-        return arguments
-    mask = replicated(jnp.asarray(arguments["mask"]))
-    if mask.shape != (n,) or mask.dtype != bool:
-        raise ValueError(
-            f"mask must be boolean of shape ({n},), one entry for every point, "
-            f"got {mask.dtype} of shape {mask.shape}"
-        )
-    return {**arguments, "mask": mask}
 
 
 def _refuse_asymmetry(distances: Array) -> None:

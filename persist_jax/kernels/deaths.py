@@ -1,28 +1,49 @@
 """The deaths of 0-dimensional persistence, differentiable through the n - 1 edges of the tree."""
 
+import functools
+from typing import Literal, get_args
+
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jaxtyping import Bool, Float
+from jaxtyping import ArrayLike, Float, Int, Int32
 
-from persist_jax.kernels import condensed
-from persist_jax.kernels.arguments import as_distances, as_points
-from persist_jax.kernels.correlation_edges import edges_and_correlations
-from persist_jax.kernels.distances import one_minus_absolute
-from persist_jax.kernels.ordering import in_order
-from persist_jax.kernels.spanning_tree import star, tree_edges
+from persist_jax.kernels.arguments import (
+    as_distances,
+    as_mask,
+    as_points,
+    check_algorithm,
+    number_of_points,
+)
+from persist_jax.kernels.distances import one_minus_absolute, standardise
+from persist_jax.kernels.matrix_free import matrix_free_edges
+from persist_jax.kernels.spanning_tree import (
+    Algorithm,
+    edges_of_matrix,
+    edges_of_units,
+    in_order,
+    products_at,
+    star,
+)
 from persist_jax.kernels.tree import Tree
 
+PointsAlgorithm = Literal["auto", "prim", "boruvka", "matrix_free"]
 
-@as_distances(condensed=True)
+# In bytes. A matrix of distances is the faster way where it fits: one array of this size, two for
+# Boruvka.
+LARGEST_MATRIX = 2**31
+
+
 def zeroth_deaths(
-    distances: Float[Array, "n n"] | Float[Array, " pairs"],
+    distances: ArrayLike,
     *,
-    algorithm: str = "auto",
-    mask: Bool[Array, " n"] | None = None,
+    algorithm: Algorithm = "auto",
+    mask: ArrayLike | None = None,
 ) -> Float[Array, " edges"]:
     r"""The finite deaths of 0-dimensional Vietoris-Rips persistence.
 
-    They are the edge weights of the minimum spanning tree. The derivative holds the tree fixed,
+    They are the distances along the edges of the minimum spanning tree. The derivative holds the
+    tree fixed,
 
     $$ \dot d_k = (\dot D_{ij} + \dot D_{ji}) / 2 \quad\text{at the k-th edge } (i, j), $$
 
@@ -31,8 +52,9 @@ def zeroth_deaths(
     gradient 0. One NaN off the diagonal makes every death NaN.
 
     Args:
-        distances: symmetric; the diagonal is not read. Or the condensed vector of the distances
-            (0, 1), (0, 2) ... (n - 2, n - 1), as `scipy.spatial.distance.pdist` returns it.
+        distances: `(n, n)`, symmetric; the diagonal is not read. Or the condensed vector of the
+            distances (0, 1), (0, 2) ... (n - 2, n - 1), as `scipy.spatial.distance.pdist` returns
+            it.
         algorithm: "prim", "boruvka", or "auto" for the faster one. All give the same deaths.
         mask: which points there are. The others may hold anything; the deaths of the points come
             first, then `inf` with gradient 0 for every other.
@@ -54,15 +76,23 @@ def zeroth_deaths(
     Reference:
         Ballester et al., Decorrelating neurons using persistence, arXiv:2308.04870.
     """
+    check_algorithm(algorithm, get_args(Algorithm))
+    distances = as_distances(distances, condensed=True, check_symmetry=mask is None)
+    n = len(distances) if distances.ndim == 2 else number_of_points(len(distances))
+    return _zeroth_deaths(distances, as_mask(mask, n), algorithm)
+
+
+@functools.partial(jax.jit, static_argnames="algorithm")
+def _zeroth_deaths(distances, mask, algorithm):
     matrix = distances
     if distances.ndim == 1:
-        matrix = condensed.whole_matrix(lax.stop_gradient(distances))
+        matrix = matrix_of_condensed(lax.stop_gradient(distances))
     if mask is not None:
         matrix = jnp.where(mask[:, None] & mask[None], matrix, jnp.inf)
-    edges, comparable = tree_edges(matrix, algorithm)
+    edges, comparable = edges_of_matrix(matrix, algorithm)
     lower, higher = edges.T
     if distances.ndim == 1:
-        deaths = distances[condensed.place(lower, higher, matrix.shape[0])]
+        deaths = distances[_place(lower, higher, matrix.shape[0])]
     else:
         deaths = distances[lower, higher] / 2 + distances[higher, lower] / 2
     if mask is not None:
@@ -71,15 +101,36 @@ def zeroth_deaths(
     return jnp.where(comparable, jnp.sort(deaths), jnp.nan)
 
 
-@as_points
+def matrix_of_condensed(condensed: Float[Array, " m"]) -> Float[Array, "n n"]:
+    """The symmetric matrix with a zero diagonal that a condensed vector stands for.
+
+    Every row is one slice of the vector: on a CPU that is many times faster than to gather or
+    scatter entries one by one.
+    """
+    n = number_of_points(condensed.shape[0])
+    index = jnp.arange(n, dtype=jnp.int32)
+    # Entry (i, 0) would lie at `_place(i, 0)`, which is -1 for the first row.
+    padded = jnp.pad(condensed, (1, 0))
+    rows = jax.vmap(lambda first: lax.dynamic_slice(padded, (first,), (n,)))(
+        _place(index, jnp.zeros_like(index), n) + 1
+    )
+    upper = jnp.where(index[:, None] < index[None], rows, 0)
+    return upper + upper.T
+
+
+def _place(lower: Int[Array, "*m"], higher: Int[Array, "*m"], n: int) -> Int[Array, "*m"]:
+    """Where the distance of two of n points, `lower < higher`, is in the condensed vector."""
+    return n * lower - lower * (lower + 3) // 2 + higher - 1
+
+
 def correlation_deaths(
-    points: Float[Array, "n b"],
+    points: ArrayLike,
     *,
-    algorithm: str = "auto",
+    algorithm: PointsAlgorithm = "auto",
     axis_name: str | None = None,
-    mask: Bool[Array, " n"] | None = None,
+    mask: ArrayLike | None = None,
     ordered: bool = True,
-) -> Float[Array, "n-1"]:
+) -> Float[Array, " edges"]:
     r"""The deaths of neurons under `1 - |corr|`, differentiable with respect to the points.
 
     The same as `zeroth_deaths(correlation_distance(points))` to rounding, but the tree is found
@@ -94,8 +145,8 @@ def correlation_deaths(
     without. Points on an explicit mesh need nothing of the kind. `docs/sharding.md` shows both.
 
     Args:
-        points: one row per neuron, its activations over a batch of `b` examples; half precision
-            is computed in float32.
+        points: `(n, b)`, one row per neuron, its activations over a batch of `b` examples; half
+            precision is computed in float32.
         algorithm: "prim", "boruvka"; "matrix_free", which needs O(n b) memory; or "auto", which
             takes it where the matrix of distances would exceed 2 GiB, and else the faster one.
         axis_name: name of a mapped axis whose devices all hold the same points, as
@@ -125,11 +176,20 @@ def correlation_deaths(
     Reference:
         Ballester et al., Decorrelating neurons using persistence, arXiv:2308.04870.
     """
+    check_algorithm(algorithm, get_args(PointsAlgorithm))
+    points = as_points(points)
+    return _correlation_deaths(
+        points, as_mask(mask, len(points)), algorithm, axis_name, ordered
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("algorithm", "axis_name", "ordered"))
+def _correlation_deaths(points, mask, algorithm, axis_name, ordered):
     if mask is not None:
         # A constant neuron is at distance 1 from every other, and no death exceeds 1: these come
         # last.
         points = jnp.where(mask[:, None], points, 0)
-    _, correlations = edges_and_correlations(points, algorithm, axis_name)
+    _, correlations = _edges_of_points(points, algorithm, axis_name)
     deaths = one_minus_absolute(correlations)
     if ordered or mask is not None:
         deaths = jnp.sort(deaths)
@@ -141,9 +201,8 @@ def correlation_deaths(
     return jnp.where(place < mask.sum(dtype=jnp.int32), deaths, jnp.inf)
 
 
-@as_points
 def correlation_tree(
-    points: Float[Array, "n b"], *, algorithm: str = "auto", axis_name: str | None = None
+    points: ArrayLike, *, algorithm: PointsAlgorithm = "auto", axis_name: str | None = None
 ) -> Tree:
     r"""The minimum spanning tree of neurons under `1 - |corr|`, with its deaths.
 
@@ -171,9 +230,33 @@ def correlation_tree(
     Reference:
         Ballester et al., Decorrelating neurons using persistence, arXiv:2308.04870.
     """
-    edges, correlations = edges_and_correlations(points, algorithm, axis_name)
+    check_algorithm(algorithm, get_args(PointsAlgorithm))
+    return _correlation_tree(as_points(points), algorithm, axis_name)
+
+
+@functools.partial(jax.jit, static_argnames=("algorithm", "axis_name"))
+def _correlation_tree(points, algorithm, axis_name):
+    edges, correlations = _edges_of_points(points, algorithm, axis_name)
     comparable = ~jnp.isnan(correlations).any()
     deaths = jnp.where(comparable, one_minus_absolute(correlations), jnp.nan)
     edges = jnp.stack([edges.min(1), edges.max(1)], 1)
     deaths, edges = in_order(deaths, jnp.where(comparable, edges, star(points.shape[0])))
     return Tree(edges, deaths)
+
+
+def _edges_of_points(
+    points: Float[Array, "n b"], algorithm: PointsAlgorithm, axis_name: str | None
+) -> tuple[Int32[Array, "n-1 2"], Float[Array, "n-1"]]:
+    """The edges under `1 - |corr|`, in no particular order, and the correlation at each.
+
+    Where a correlation is NaN the edges mean nothing.
+    """
+    unit = standardise(points)
+    n = unit.shape[0]
+    if n == 1:
+        return jnp.zeros((0, 2), jnp.int32), jnp.zeros((0,), unit.dtype)
+    too_large = n * n * unit.dtype.itemsize > LARGEST_MATRIX
+    if algorithm == "matrix_free" or (algorithm == "auto" and too_large):
+        edges = matrix_free_edges(lax.stop_gradient(unit), axis_name=axis_name)
+        return edges, products_at(unit, edges)
+    return edges_of_units(unit, algorithm)

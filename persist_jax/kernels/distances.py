@@ -5,7 +5,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jaxtyping import Float
+from jaxtyping import ArrayLike, Bool, Float
 
 from persist_jax.kernels.arguments import as_points
 
@@ -18,17 +18,18 @@ _MOST_BLOCKS = 16
 ZERO = 8
 
 
-@as_points
-def standardise(points: Float[Array, "n b"]) -> Float[Array, "n b"]:
+def standardise(points: ArrayLike) -> Float[Array, "n b"]:
     r"""Centre every row and scale it to unit length, so that rows multiply to correlations.
 
     $$ u_i = (x_i - \bar x_i) / \lVert x_i - \bar x_i \rVert $$
 
     A constant row becomes zero with zero gradient; a row with a NaN or infinite entry becomes NaN.
-    Rows of any finite scale are handled without overflow.
+    Neither the scale of a row nor its mean matters to the result, as far as the row's own numbers
+    tell its entries apart: nothing overflows. A row whose entries are all below the least normal
+    number, 1.2e-38 in float32, counts as constant.
 
     Args:
-        points: one row per neuron, its activations over a batch of `b` examples.
+        points: `(n, b)`, one row per neuron, its activations over a batch of `b` examples.
 
     Returns:
         Rows of mean 0 and norm 1 (0 for constant rows), float32 or float64.
@@ -41,6 +42,11 @@ def standardise(points: Float[Array, "n b"]) -> Float[Array, "n b"]:
         Array([[ 0.5,  0.5, -0.5, -0.5],
                [ 0. ,  0. ,  0. ,  0. ]], dtype=float32)
     """
+    return _standardise(as_points(points))
+
+
+@jax.jit
+def _standardise(points):
     points = _at_least_single(points)
     high = lax.stop_gradient(points).max(1, keepdims=True)
     low = lax.stop_gradient(points).min(1, keepdims=True)
@@ -53,14 +59,21 @@ def standardise(points: Float[Array, "n b"]) -> Float[Array, "n b"]:
     # Without the second scaling a spread far below the mean would underflow when squared.
     power = _power_near(lax.stop_gradient(jnp.where(constant, 0, ends)))
     rows = jnp.where(constant, 0, rows - mean) / power
+    # The mean was rounded as numbers of its own size are, which may be far above the spread. To
+    # take the mean of what is left changes the value and, in exact numbers, not the derivative.
+    rows = rows - lax.stop_gradient(rows.mean(1, keepdims=True))
     squares = jnp.square(rows).sum(1, keepdims=True)
     # A row too close to constant for its own precision may still be 0 here.
     unit = rows / jnp.sqrt(jnp.where(squares == 0, 1, squares))
     return jnp.where(finite, unit, jnp.nan)
 
 
-@as_points
-def correlation_distance(points: Float[Array, "n b"]) -> Float[Array, "n n"]:
+def is_constant(unit: Float[Array, "n b"]) -> Bool[Array, " n"]:
+    """Which of the standardised rows are of constant points: those that are 0."""
+    return (unit == 0).all(1)
+
+
+def correlation_distance(points: ArrayLike) -> Float[Array, "n n"]:
     r"""One minus the absolute Pearson correlation of every two neurons.
 
     $$ d(x, y) = 1 - \lvert \operatorname{corr}(x, y) \rvert $$
@@ -71,8 +84,8 @@ def correlation_distance(points: Float[Array, "n b"]) -> Float[Array, "n n"]:
     and a column of NaN, its diagonal entry included.
 
     Args:
-        points: one row per neuron, its activations over a batch of `b` examples; half precision
-            is computed in float32.
+        points: `(n, b)`, one row per neuron, its activations over a batch of `b` examples; half
+            precision is computed in float32.
 
     Returns:
         The distances, float32 or float64.
@@ -88,11 +101,15 @@ def correlation_distance(points: Float[Array, "n b"]) -> Float[Array, "n n"]:
     Reference:
         Ballester et al., Decorrelating neurons using persistence, arXiv:2308.04870.
     """
+    return _correlation_distance(as_points(points))
+
+
+@jax.jit
+def _correlation_distance(points):
     return _with_zero_diagonal(one_minus_absolute(symmetric_product(standardise(points))))
 
 
-@as_points
-def pearson_distance(points: Float[Array, "n b"]) -> Float[Array, "n n"]:
+def pearson_distance(points: ArrayLike) -> Float[Array, "n n"]:
     r"""The sine of the angle between every two centred neurons.
 
     $$ d(x, y) = \sqrt{1 - \operatorname{corr}(x, y)^2} $$
@@ -100,7 +117,7 @@ def pearson_distance(points: Float[Array, "n b"]) -> Float[Array, "n n"]:
     Conventions and edge cases as for `correlation_distance`.
 
     Args:
-        points: one row per neuron, its activations over a batch of `b` examples.
+        points: `(n, b)`, one row per neuron, its activations over a batch of `b` examples.
 
     Returns:
         The distances in [0, 1], float32 or float64.
@@ -113,13 +130,17 @@ def pearson_distance(points: Float[Array, "n b"]) -> Float[Array, "n n"]:
         Array([[0., 1.],
                [1., 0.]], dtype=float32)
     """
+    return _pearson_distance(as_points(points))
+
+
+@jax.jit
+def _pearson_distance(points):
     gap = one_minus_absolute(symmetric_product(standardise(points)))
     # 1 - c^2 = (1 - |c|)(1 + |c|) does not cancel where |c| is close to 1.
     return _with_zero_diagonal(_root(gap * (2 - gap)))
 
 
-@as_points
-def euclidean_distance(points: Float[Array, "n b"]) -> Float[Array, "n n"]:
+def euclidean_distance(points: ArrayLike) -> Float[Array, "n n"]:
     r"""The Euclidean distance of every two neurons.
 
     $$ d(x, y) = \lVert x - y \rVert $$
@@ -128,7 +149,7 @@ def euclidean_distance(points: Float[Array, "n b"]) -> Float[Array, "n n"]:
     there is 0. A NaN activation gives a row and a column of NaN.
 
     Args:
-        points: one row per neuron, its activations over a batch of `b` examples.
+        points: `(n, b)`, one row per neuron, its activations over a batch of `b` examples.
 
     Returns:
         The distances, float32 or float64.
@@ -141,6 +162,11 @@ def euclidean_distance(points: Float[Array, "n b"]) -> Float[Array, "n n"]:
         Array([[0., 5.],
                [5., 0.]], dtype=float32)
     """
+    return _euclidean_distance(as_points(points))
+
+
+@jax.jit
+def _euclidean_distance(points):
     points = _at_least_single(points)
 
     # The differences of all pairs, n * n * b numbers, are never kept for the backward pass.

@@ -19,8 +19,8 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Bool, Float, Int32
 
+from persist_jax.kernels.devices import varying_as
 from persist_jax.kernels.distances import ZERO
-from persist_jax.kernels.sharding import varying_as
 
 # One program joins the components of a lane: a vector of so many vertices fits into its registers.
 MOST_POINTS = 16_384
@@ -160,13 +160,13 @@ def _edges(
 @_lanes_in_front
 def absolute_sums(
     units: Float[Array, "lanes n b"],
-) -> tuple[Float[Array, " lanes"], Float[Array, " lanes"], Float[Array, "lanes n b"]]:
-    """Sum and number of the `|corr|` that are not 0, and `sum_j sign_ij u_j` for every i."""
+) -> tuple[Float[Array, " lanes"], Float[Array, "lanes n b"]]:
+    """The sum of all `|corr|`, and `sum_j sign_ij u_j` for every i."""
     lanes, n, b = units.shape
     parts, stride, tiles = _parts(units), _over(n, 16) * 16, _upper_tiles(n)
-    signs, total, count = _call(
+    signs, total = _call(
         "signs", parts,
-        [((lanes, n, stride), jnp.bfloat16), *[((lanes, tiles), jnp.float32)] * 2],
+        [((lanes, n, stride), jnp.bfloat16), ((lanes, tiles), jnp.float32)],
         grid=(tiles, lanes), warps=_TILE_WARPS,
         N=n, B=b, T=_TILE, K=_DEPTH, STRIDE=stride, ZERO=_ZERO,
     )  # fmt: skip
@@ -175,7 +175,7 @@ def absolute_sums(
         grid=(_over(n, 128) * _over(b, 128), lanes), warps=8,
         N=n, B=b, STRIDE=stride, T=128, W=128, K=64,
     )  # fmt: skip
-    return total.sum(1), count.sum(1), slopes
+    return total.sum(1), slopes
 
 
 def group_bounds(
@@ -242,14 +242,14 @@ def nearest_in_groups(
     """
     count, b = rows.shape
     number = (count,), jnp.float32
-    weight, target, rest = _call(
+    distance, target, rest = _call(
         "nearest_in_group",
         [rows, row_labels, groups, active.astype(jnp.int32), units, labels],
         [number, (count,), number],
         grid=(count, 1), warps=4,
         N=n, B=b, SIZE=size, J=_LOOK_COLUMNS, K=min(_power_of_two(b), 256), ZERO=_ZERO,
     )  # fmt: skip
-    return weight, target, rest
+    return distance, target, rest
 
 
 def _parts(units: Float[Array, "*shape"]) -> list[Array]:

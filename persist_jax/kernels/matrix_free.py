@@ -1,25 +1,42 @@
-"""Points (n, b) to the edges (n - 1, 2) of their minimum spanning tree, without an n x n matrix."""
+"""The minimum spanning tree of points (n, b) under `1 - |corr|`, without an n x n matrix.
+
+Boruvka's algorithm, whose rounds look at few pairs of points again. The points are cut into at most
+1024 groups of consecutive ones. `table[row, group]` is a lower bound on the distance from a row to
+the nearest point of a group that is not in the component of the row:
+
+                groups                          one round
+          +---+---+---+---+
+     row  | b | b | b | b |     1. make the table again, if most of it is used up       (`_renewed`)
+     row  | b | b | b | b |     2. every row looks at the group with its least bound,
+     row  | b | b | b | b |        if that beats the best edge known of its component;
+          +---+---+---+---+        a look finds the nearest point there and a new bound,
+        (n, groups) numbers        until no row has such a group                         (`_search`)
+                                3. components join along their best edges                 (`_round`)
+
+Components only grow, so a bound stays one in every later round. The table is made in one pass over
+tiles of the correlation, each used for its rows and its columns. A look costs one row times the
+points of a group. Components whose rows have not all been settled wait; the largest one may wait
+from the start, because the others join it.
+
+The tree is exact, with edges compared by (distance, lower, higher point). It is the dense
+algorithms' tree wherever rounding makes no ties, because a correlation may differ in its last bits
+between two products; the deaths agree to rounding always. Whatever the rounding, the result is a
+spanning tree. A constant point has distance 1 to every other. So has, here, one with a NaN or
+infinite entry: the tree is valid and its deaths, read from the points, are NaN. The number of
+rounds, about log4(n), and of looks depends on the data.
+"""
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 from jaxtyping import Bool, Float, Int
 
-from persist_jax.kernels.arguments import as_points
-from persist_jax.kernels.batching import in_sequence
-from persist_jax.kernels.distances import standardise
-from persist_jax.kernels.looks import Bounds, Candidates, Tiling
-from persist_jax.kernels.neighbours import (
-    Edges,
-    component_best,
-    looks_left,
-    renew,
-    search,
-    unsettled,
-)
-from persist_jax.kernels.sharding import on_mesh_of, same_on_all, varying_as
+from persist_jax.kernels import gpu
+from persist_jax.kernels.devices import on_mesh_of, same_on_all, varying_as, with_lanes
+from persist_jax.kernels.distances import is_constant, one_minus_absolute
 
 # (tile, chunk): rows and columns of a product in a pass, and rows that look at one group together.
 # On a CPU a tile stays in the cache, and but in the first rounds few rows look at the same group.
@@ -36,6 +53,54 @@ _LEAST_SIZE = 16
 # seem to be left than that, the table is made again.
 _LOOKS_IN_A_PASS = 1 / 32
 _LOOKS_BEFORE_COUNTING = 4
+# Vertices in a group from which on the rows that look at one group do it in one product. Of smaller
+# groups each row takes its own: a product of few of them is no dearer than to start it (measured on
+# a CPU, n = 16 384 and 65 546).
+_SHARED = 128
+# Rows that look at groups of their own together: what is gathered for them stays in the cache.
+_ROWS_AT_ONCE = 256
+
+
+class _Candidates(NamedTuple):
+    """The best known edge of every vertex out of its component (distance inf, target m: none)."""
+
+    distance: Float[Array, " m"]
+    target: Int[Array, " m"]
+
+
+class _Bounds(NamedTuple):
+    """Lower bounds on the edges of a share of the rows, their candidates excepted.
+
+    `table[r, g]` is at most the distance of every edge that leads from row r to group g and out of
+    the component of r. `least` is the minimum over the groups, `group` the first one with it.
+    """
+
+    table: Float[Array, "rows groups"]
+    least: Float[Array, " rows"]
+    group: Int[Array, " rows"]
+
+
+class _Tiling(NamedTuple):
+    """Which rows this device searches, and how the work is cut.
+
+    `tile` rows and columns of the correlation are formed at once in a pass; `size` vertices are a
+    group; `chunk` rows are looked at together.
+    """
+
+    n: int
+    tile: int
+    size: int
+    chunk: int
+    rows: int
+    first: int | Int[Array, ""]
+
+
+class _Edges(NamedTuple):
+    """One edge for every component label, `lower < higher` (distance inf: none)."""
+
+    distance: Float[Array, " m"]
+    lower: Int[Array, " m"]
+    higher: Int[Array, " m"]
 
 
 class Forest(NamedTuple):
@@ -49,71 +114,29 @@ class Forest(NamedTuple):
 
     labels: Int[Array, " m"]
     components: Int[Array, ""]
-    edges: Edges
-    bounds: Bounds
-    candidates: Candidates
+    edges: _Edges
+    bounds: _Bounds
+    candidates: _Candidates
     stopped: Bool[Array, ""]
     due: Bool[Array, ""]
     passes: Int[Array, ""]
     looked: Int[Array, ""]
 
 
-@as_points
-def matrix_free_spanning_tree(
-    points: Float[Array, "n b"], *, tile: int | None = None, axis_name: str | None = None
+def matrix_free_edges(
+    unit: Float[Array, "n b"], tile: int | None = None, axis_name: str | None = None
 ) -> Int[Array, "n-1 2"]:
-    r"""The minimum spanning tree for `correlation_distance`, in O(n b) memory.
+    """The edges `(i, j)`, `i < j`, of the minimum spanning tree, ascending by (distance, i, j).
 
-    $$ d(x, y) = 1 - \lvert \operatorname{corr}(x, y) \rvert $$
-
-    Boruvka's algorithm. One pass over tiles of the correlation, each used for its rows and its
-    columns, finds how near every vertex comes to every group of consecutive vertices (at most 1024
-    groups). In every round only those groups are looked at again, one vertex against one group,
-    whose bound beats the best edge known of the vertex's component; where that would be most of
-    them, another pass is made, own components left out. The largest component may wait: the others
-    join it. The tree is exact, with edges compared by (weight, lower vertex, higher
-    vertex). It is the dense algorithms' tree wherever rounding does not create ties, because a
-    correlation may differ in its last bits between two products; the deaths agree to rounding
-    always. Whatever the rounding, the result is a spanning tree.
-
-    A constant neuron has distance 1 to every other. So has, here, a neuron with a NaN or infinite
-    activation: the tree is valid and its deaths, read from the points, are NaN.
-
-    There is no gradient: edges are integers. Under `vmap` the trees are found one after another.
-    The number of rounds, about log4(n), and of looks depends on the data.
+    Under `vmap` the trees are found one after another.
 
     Args:
-        points: one row per neuron, its activations over a batch of `b` examples; half precision
-            is computed in float32. Inside a mapped axis every device holds all the points.
+        unit: one standardised row per point. Inside a mapped axis every device holds all of them.
         tile: rows and columns of the correlation that are formed at once; by default a size that
             suits the platform. It does not change the tree, rounding excepted.
         axis_name: the mapped axis whose devices share the search, each for its part of the rows.
             All of them return the same tree.
-
-    Returns:
-        The edges `(i, j)`, `i < j`, ascending by (weight, i, j).
-
-    Raises:
-        ValueError: if `points` has not two axes, or one of them is empty, or `tile` is below 1.
-
-    Example:
-        >>> points = jnp.array([[0.0, 1.0, 2.0], [5.0, 1.0, 4.0], [1.0, 2.0, 3.0]])
-        >>> matrix_free_spanning_tree(points)
-        Array([[0, 2],
-               [0, 1]], dtype=int32)
-
-    Reference:
-        Ballester et al., Decorrelating neurons using persistence, arXiv:2308.04870.
     """
-    if tile is not None and tile < 1:
-        raise ValueError(f"tile must be at least 1, got {tile}")
-    return matrix_free_edges(standardise(lax.stop_gradient(points)), tile, axis_name)
-
-
-def matrix_free_edges(
-    unit: Float[Array, "n b"], tile: int | None = None, axis_name: str | None = None
-) -> Int[Array, "n-1 2"]:
-    """`matrix_free_spanning_tree` of points that are standardised already."""
     if unit.shape[0] == 1:
         return jnp.zeros((0, 2), jnp.int32)
 
@@ -123,7 +146,7 @@ def matrix_free_edges(
         return jnp.stack([lower, higher], 1)[: unit.shape[0] - 1]
 
     # A batched `while_loop` would go on until the slowest tree is done, and copy its table.
-    return in_sequence(tree)(unit)
+    return with_lanes(tree, lax.map)(unit)
 
 
 def grow(
@@ -142,7 +165,7 @@ def grow(
     return lax.while_loop(lambda forest: forest.components > 1, body, start)
 
 
-def _tiling(n: int, tile: int | None, axis_name: str | None) -> tuple[Tiling, int]:
+def _tiling(n: int, tile: int | None, axis_name: str | None) -> tuple[_Tiling, int]:
     """How this device's share is cut, and the number of vertices with those that only pad."""
     devices = 1 if axis_name is None else lax.axis_size(axis_name)
     usual_tile, chunk = _CPU_CUT if jax.default_backend() == "cpu" else _ACCELERATOR_CUT
@@ -152,25 +175,25 @@ def _tiling(n: int, tile: int | None, axis_name: str | None) -> tuple[Tiling, in
     tile = -(-min(tile or usual_tile, -(-n // devices)) // size) * size
     rows = -(-n // (tile * devices)) * tile
     first = 0 if axis_name is None else lax.axis_index(axis_name) * rows
-    return Tiling(n, tile, size, min(chunk, rows), rows, first), rows * devices
+    return _Tiling(n, tile, size, min(chunk, rows), rows, first), rows * devices
 
 
-def _start(unit: Float[Array, "m b"], tiling: Tiling) -> Forest:
+def _start(unit: Float[Array, "m b"], tiling: _Tiling) -> Forest:
     m, rows = unit.shape[0], tiling.rows
     vertex = jnp.arange(m, dtype=jnp.int32)
     none = jnp.full((m,), jnp.inf, unit.dtype)
-    constant = (unit == 0).all(1) & (vertex > 0) & (vertex < tiling.n)
+    constant = is_constant(unit) & (vertex > 0) & (vertex < tiling.n)
     return Forest(
         labels=vertex,
         components=jnp.int32(tiling.n),
-        edges=Edges(none, vertex, vertex),
-        bounds=Bounds(
+        edges=_Edges(none, vertex, vertex),
+        bounds=_Bounds(
             table=jnp.zeros((rows, m // tiling.size), unit.dtype),
             least=jnp.zeros((rows,), unit.dtype),
             group=jnp.zeros((rows,), jnp.int32),
         ),
-        # Why vertex 0, and why that is enough, is said where the bounds are made.
-        candidates=Candidates(jnp.where(constant, 1, none), jnp.where(constant, 0, m)),
+        # Why vertex 0, and why that is enough, is said in `_renewed`.
+        candidates=_Candidates(jnp.where(constant, 1, none), jnp.where(constant, 0, m)),
         stopped=jnp.bool_(False),
         due=jnp.bool_(True),
         passes=jnp.int32(0),
@@ -179,7 +202,7 @@ def _start(unit: Float[Array, "m b"], tiling: Tiling) -> Forest:
 
 
 def _round(
-    unit: Float[Array, "m b"], forest: Forest, tiling: Tiling, axis_name: str | None
+    unit: Float[Array, "m b"], forest: Forest, tiling: _Tiling, axis_name: str | None
 ) -> Forest:
     """Join components along their least edges: all whose search has ended."""
 
@@ -191,19 +214,19 @@ def _round(
     sizes = jnp.zeros_like(labels).at[labels].add(1)
     largest = jnp.where(sizes == sizes.max(), vertex, vertex.size).min()
     candidates = _still_leaving(labels, forest.candidates)
-    bounds = renew(forest.bounds, unit, labels, forest.due, tiling)
+    bounds = _renewed(forest.bounds, unit, labels, forest.due, tiling)
     # A search is stopped only once in a row, so that there is an end.
     most = tiling.rows * _LOOKS_BEFORE_COUNTING
     most = jnp.where(forest.stopped, jnp.iinfo(jnp.int32).max, most)
-    found = search(unit, labels, bounds, candidates, largest, most, tiling)
+    found = _search(unit, labels, bounds, candidates, largest, most, tiling)
 
     share = (lax.dynamic_slice_in_dim(x, tiling.first, tiling.rows) for x in found.candidates)
-    candidates = Candidates(*map(of_all_devices, share))
-    best = component_best(labels, candidates)
-    open_rows = unsettled(labels, found.bounds, candidates, best, tiling)
+    candidates = _Candidates(*map(of_all_devices, share))
+    best = _component_best(labels, candidates)
+    open_rows = _unsettled(labels, found.bounds, candidates, best, tiling)
     waits = jnp.zeros(labels.shape, bool).at[labels].max(of_all_devices(open_rows))
 
-    joins = jnp.isfinite(best.weight) & ~waits
+    joins = jnp.isfinite(best.distance) & ~waits
     ends = labels[jnp.where(joins, best.lower, 0)], labels[jnp.where(joins, best.higher, 0)]
     other = jnp.where(ends[0] == vertex, ends[1], ends[0])
     root = _roots(jnp.where(joins, other, vertex))
@@ -215,18 +238,18 @@ def _round(
         bounds=found.bounds,
         candidates=candidates,
         stopped=found.active.any(),
-        due=looks_left(found, labels, tiling) > _LOOKS_IN_A_PASS * found.bounds.table.size,
+        due=_looks_left(found, labels, tiling) > _LOOKS_IN_A_PASS * found.bounds.table.size,
         passes=forest.passes + forest.due,
         looked=forest.looked + found.looked,
     )
 
 
-def _still_leaving(labels: Int[Array, " m"], candidates: Candidates) -> Candidates:
+def _still_leaving(labels: Int[Array, " m"], candidates: _Candidates) -> _Candidates:
     m = labels.shape[0]
     inside = labels == labels[jnp.minimum(candidates.target, m - 1)]
     gone = inside | (candidates.target == m)
-    weight = jnp.where(gone, jnp.inf, candidates.weight)
-    return Candidates(weight, jnp.where(gone, m, candidates.target))
+    distance = jnp.where(gone, jnp.inf, candidates.distance)
+    return _Candidates(distance, jnp.where(gone, m, candidates.target))
 
 
 def _roots(parent: Int[Array, " m"]) -> Int[Array, " m"]:
@@ -246,3 +269,335 @@ def _roots(parent: Int[Array, " m"]) -> Int[Array, " m"]:
     start = parent, jnp.minimum(parent, jnp.arange(m, dtype=jnp.int32))
     jump, least = lax.fori_loop(0, m.bit_length(), double, start)
     return least[jump]
+
+
+# --- The table of bounds -------------------------------------------------------------------------
+
+
+def _renewed(
+    bounds: _Bounds,
+    unit: Float[Array, "m b"],
+    labels: Int[Array, " m"],
+    due: Array,
+    tiling: _Tiling,
+) -> _Bounds:
+    """The bounds made again if `due`, else as they are; own components are left out.
+
+    Our kernels make them of products in bfloat16, a little below the distances to the nearest
+    vertex of each group. Elsewhere they are these distances.
+    """
+
+    def screened(table):
+        rows, label = (
+            lax.dynamic_slice_in_dim(array, tiling.first, tiling.rows) for array in (unit, labels)
+        )
+        return gpu.group_bounds(rows, label, unit, labels, tiling.n, tiling.size)
+
+    def on_gpu(table):
+        return lax.fori_loop(0, due.astype(jnp.int32), lambda _, table: screened(table), table)
+
+    def by_tiles(table):
+        return _table_by_tiles(table, unit, labels, due, tiling)
+
+    def least():
+        # All edges of a constant row weigh 1, so the first in order leads to vertex 0. Once it is
+        # taken, vertex 0 offers a better edge than the row ever could: the row needs no search.
+        rows = lax.dynamic_slice_in_dim(unit, tiling.first, tiling.rows)
+        constant = is_constant(rows) & (tiling.first + jnp.arange(tiling.rows) > 0)
+        least, group = _first_minimum(table)
+        return jnp.where(constant, jnp.inf, least), group
+
+    if gpu.has_search_kernels_for(unit, tiling.size):
+        table = lax.platform_dependent(bounds.table, cuda=on_gpu, default=by_tiles)
+    else:
+        table = by_tiles(bounds.table)
+    return _Bounds(table, *lax.cond(due, least, lambda: (bounds.least, bounds.group)))
+
+
+def _table_by_tiles(table, unit, labels, due, tiling):
+    """The distances from every row to the nearest vertex of every group, if they are due."""
+    m, tile, size = unit.shape[0], tiling.tile, tiling.size
+    tiles, width = m // tile, tile // size
+    whole = tiling.rows == m
+    pairs = np.triu_indices(tiles) if whole else np.indices((tiling.rows // tile, tiles))
+    pairs = jnp.asarray(np.reshape(pairs, (2, -1)), jnp.int32)
+
+    def add_tile(k, table):
+        i, j = pairs[0, k] * tile, pairs[1, k] * tile
+        left, right = (lax.dynamic_slice_in_dim(unit, x, tile) for x in (tiling.first + i, j))
+        label, other = (lax.dynamic_slice_in_dim(labels, x, tile) for x in (tiling.first + i, j))
+        gap = one_minus_absolute(jnp.matmul(left, right.T, precision=lax.Precision.HIGHEST))
+        gap = jnp.where(label[:, None] == other[None], jnp.inf, gap)
+        nearest = gap.reshape(tile, width, size).min(2)
+        table = lax.dynamic_update_slice(table, nearest, (i, j // size))
+        if not whole:
+            return table
+        # The same tile read by columns is tile (j, i): half of the products are enough.
+        nearest = gap.reshape(width, size, tile).min(1).T
+        return lax.dynamic_update_slice(table, nearest, (j, i // size))
+
+    # No trip leaves the table where it is; a `cond` would copy it.
+    return lax.fori_loop(0, jnp.where(due, pairs.shape[1], 0), add_tile, table)
+
+
+# --- The search of one round ---------------------------------------------------------------------
+
+
+class _RoundState(NamedTuple):
+    """The state of one round's search.
+
+    `best` is the least candidate of every component, `active` says which rows are still searched,
+    and `looked` counts the pairs (row, group) looked at.
+    """
+
+    bounds: _Bounds
+    candidates: _Candidates
+    best: _Edges
+    active: Bool[Array, " rows"]
+    looked: Int[Array, ""]
+
+
+def _search(
+    unit: Float[Array, "m b"],
+    labels: Int[Array, " m"],
+    bounds: _Bounds,
+    candidates: _Candidates,
+    skipped: Int[Array, ""],
+    most: Int[Array, ""],
+    tiling: _Tiling,
+) -> _RoundState:
+    """Look at groups until every row of the share is settled, or at about `most` of them.
+
+    The rows of component `skipped` are left as they are.
+    """
+    label = lax.dynamic_slice_in_dim(labels, tiling.first, tiling.rows)
+
+    def renewed(bounds, candidates, looked):
+        best = _component_best(labels, candidates)
+        active = (label != skipped) & _unsettled(labels, bounds, candidates, best, tiling)
+        return _RoundState(bounds, candidates, best, active, looked)
+
+    def step(state):
+        known = _look_at_groups(unit, labels, state.bounds, state.candidates, state.active, tiling)
+        return renewed(*known, state.looked + state.active.sum(dtype=jnp.int32))
+
+    start = renewed(bounds, candidates, varying_as(jnp.int32(0), bounds.table))
+    return lax.while_loop(lambda state: state.active.any() & (state.looked < most), step, start)
+
+
+def _looks_left(found: _RoundState, labels: Int[Array, " m"], tiling: _Tiling) -> Int[Array, ""]:
+    """How many groups could still beat the best known edges of the rows' components."""
+
+    def count():
+        label = lax.dynamic_slice_in_dim(labels, tiling.first, tiling.rows)
+        better = found.bounds.table < found.best.distance[label][:, None]
+        return (better & found.active[:, None]).sum(dtype=jnp.int32)
+
+    return lax.cond(found.active.any(), count, lambda: varying_as(jnp.int32(0), found.active))
+
+
+def _component_best(labels: Int[Array, " m"], candidates: _Candidates) -> _Edges:
+    """The least candidate of every component by (distance, lower vertex, higher vertex)."""
+    m = labels.shape[0]
+    vertex = jnp.arange(m, dtype=jnp.int32)
+    lower = jnp.minimum(vertex, candidates.target)
+    higher = jnp.maximum(vertex, candidates.target)
+    distance = jnp.full_like(candidates.distance, jnp.inf).at[labels].min(candidates.distance)
+    tied = candidates.distance == distance[labels]
+    least_lower = jnp.full_like(lower, m).at[labels].min(jnp.where(tied, lower, m))
+    tied &= lower == least_lower[labels]
+    least_higher = jnp.full_like(higher, m).at[labels].min(jnp.where(tied, higher, m))
+    return _Edges(distance, least_lower, least_higher)
+
+
+def _unsettled(
+    labels: Int[Array, " m"],
+    bounds: _Bounds,
+    candidates: _Candidates,
+    best: _Edges,
+    tiling: _Tiling,
+) -> Bool[Array, " rows"]:
+    """Which rows may have an edge that beats the best known one of their component."""
+    vertex = tiling.first + jnp.arange(tiling.rows, dtype=jnp.int32)
+    distance, target = candidates.distance[vertex], candidates.target[vertex]
+    best_distance, best_lower = best.distance[labels[vertex]], best.lower[labels[vertex]]
+    # Of equally long edges the one with the lowest vertices wins, so of a row's the lowest target.
+    # Groups are in the order of the vertices: the first one looked at settles such a tie.
+    earlier = jnp.minimum(vertex, bounds.group * tiling.size) <= best_lower
+    earlier &= (distance > bounds.least) | (bounds.group < target // tiling.size)
+    tied = (bounds.least == best_distance) & jnp.isfinite(best_distance)
+    return (bounds.least < best_distance) | (tied & earlier)
+
+
+# --- Looks ---------------------------------------------------------------------------------------
+
+
+def _look_at_groups(
+    unit: Float[Array, "m b"],
+    labels: Int[Array, " m"],
+    bounds: _Bounds,
+    candidates: _Candidates,
+    active: Bool[Array, " rows"],
+    tiling: _Tiling,
+) -> tuple[_Bounds, _Candidates]:
+    """Every active row's look at its least bounded group."""
+
+    def together(unit, labels, bounds, candidates, active):
+        return _look_from_all(unit, labels, bounds, candidates, active, tiling)
+
+    def in_turn(unit, labels, bounds, candidates, active):
+        return _look_in_turn(unit, labels, bounds, candidates, active, tiling)
+
+    known = unit, labels, bounds, candidates, active
+    if gpu.has_search_kernels_for(unit, tiling.size):
+        return lax.platform_dependent(*known, cuda=together, default=in_turn)
+    return in_turn(*known)
+
+
+def _look_from_all(unit, labels, bounds, candidates, active, tiling):
+    """One launch for the rows of the share, those that are not active among them."""
+    rows, first, size = tiling.rows, tiling.first, tiling.size
+    own, label, old_distance, old_target = (
+        lax.dynamic_slice_in_dim(array, first, rows) for array in (unit, labels, *candidates)
+    )
+    distance, target, rest = gpu.nearest_in_groups(
+        own, label, bounds.group, active, unit, labels, tiling.n, size
+    )
+    better, back, left = _outcome(old_distance, old_target, distance, target, rest)
+    row = jnp.where(active, jnp.arange(rows, dtype=jnp.int32), rows)
+    table = bounds.table.at[row, old_target // size].min(back, mode="drop")
+    table = table.at[row, bounds.group].set(left, mode="drop")
+    least, group = _first_minimum(table)
+    bounds = _Bounds(
+        table, jnp.where(active, least, bounds.least), jnp.where(active, group, bounds.group)
+    )
+    better &= active
+    found = jnp.where(better, distance, old_distance), jnp.where(better, target, old_target)
+    candidates = _Candidates(
+        *(
+            lax.dynamic_update_slice_in_dim(all_, new, first, 0)
+            for all_, new in zip(candidates, found, strict=True)
+        )
+    )
+    return bounds, candidates
+
+
+def _look_in_turn(unit, labels, bounds, candidates, active, tiling):
+    """A loop over jobs of some active rows each."""
+    if tiling.size >= _SHARED:
+        jobs = _in_jobs(active, bounds, tiling)
+
+        def look(k, known):
+            return _look(unit, labels, *known, *jobs.number(k), tiling)
+
+        return lax.fori_loop(0, jobs.count, look, (bounds, candidates))
+    rows, chunk = tiling.rows, min(max(_ROWS_AT_ONCE, tiling.chunk), tiling.rows)
+    (waiting,) = jnp.nonzero(active, size=-(-rows // chunk) * chunk, fill_value=rows)
+    waiting = waiting.astype(jnp.int32)
+
+    def look_apart(k, known):
+        row = lax.dynamic_slice_in_dim(waiting, k * chunk, chunk)
+        group = known[0].group[jnp.minimum(row, rows - 1)]
+        return _look(unit, labels, *known, row, group, tiling)
+
+    count = active.sum(dtype=jnp.int32)
+    return lax.fori_loop(0, -(-count // chunk), look_apart, (bounds, candidates))
+
+
+class _Jobs(NamedTuple):
+    """Rows in the order of the groups that they look at, cut so that a job has one group."""
+
+    rows: Int[Array, " padded"]
+    firsts: Int[Array, " groups"]  # where the rows of each group begin
+    sizes: Int[Array, " groups"]
+    ends: Int[Array, " groups"]  # how many jobs there are up to the end of each group
+    chunk: int
+
+    @property
+    def count(self) -> Int[Array, ""]:
+        return self.ends[-1]
+
+    def number(self, k: Int[Array, ""]) -> tuple[Int[Array, " chunk"], Int[Array, ""]]:
+        """The rows of a job, with numbers past all rows to fill up, and their group."""
+        group = (self.ends <= k).sum(dtype=jnp.int32)
+        done = k - jnp.where(group > 0, self.ends[group - 1], 0)
+        first = self.firsts[group] + done * self.chunk
+        rows = lax.dynamic_slice_in_dim(self.rows, first, self.chunk)
+        inside = done * self.chunk + jnp.arange(self.chunk) < self.sizes[group]
+        return jnp.where(inside, rows, self.rows.shape[0]), group
+
+
+def _in_jobs(active: Bool[Array, " rows"], bounds: _Bounds, tiling: _Tiling) -> _Jobs:
+    """What the active rows look at: one product of a job's rows with the vertices of its group."""
+    groups = bounds.table.shape[1]
+    wanted = jnp.where(active, bounds.group, groups)
+    sizes = jnp.zeros(groups + 1, jnp.int32).at[wanted].add(1)[:groups]
+    vertex = jnp.arange(tiling.rows, dtype=jnp.int32)
+    _, rows = lax.sort((wanted, vertex), num_keys=1, is_stable=False)
+    ends = jnp.cumsum(-(-sizes // tiling.chunk))
+    # A job's slice may go past the last row.
+    rows = jnp.pad(rows, (0, tiling.chunk))
+    return _Jobs(rows, jnp.cumsum(sizes) - sizes, sizes, ends, tiling.chunk)
+
+
+def _look(unit, labels, bounds, candidates, row, group, tiling):
+    """Look at a group, one for all or one for each, from every row in `row`.
+
+    Numbers from `rows` on are no rows.
+    """
+    m, size = labels.shape[0], tiling.size
+    inside = jnp.minimum(row, tiling.rows - 1)
+    vertex = tiling.first + inside
+    distance, target, rest = _nearest_in_group(unit, labels, vertex, group, tiling)
+    old_distance, old_target = candidates.distance[vertex], candidates.target[vertex]
+    better, back, left = _outcome(old_distance, old_target, distance, target, rest)
+    table = bounds.table.at[row, old_target // size].min(back, mode="drop")
+    table = table.at[row, group].set(left, mode="drop")
+    least, first = _first_minimum(table[inside])
+    bounds = _Bounds(
+        table,
+        bounds.least.at[row].set(least, mode="drop"),
+        bounds.group.at[row].set(first, mode="drop"),
+    )
+    vertex = jnp.where(row < tiling.rows, vertex, m)
+    candidates = _Candidates(
+        candidates.distance.at[vertex].set(jnp.where(better, distance, old_distance), mode="drop"),
+        candidates.target.at[vertex].set(jnp.where(better, target, old_target), mode="drop"),
+    )
+    return bounds, candidates
+
+
+def _outcome(old_distance, old_target, distance, target, rest):
+    """Whether a look found a better candidate, and the bounds on the old one's group and this one.
+
+    A candidate is excepted from its group's bound, so one that is given up goes back into it.
+    """
+    better = (distance < old_distance) | ((distance == old_distance) & (target < old_target))
+    back = jnp.where(better, old_distance, jnp.inf)
+    left = jnp.where(better | (target == old_target), rest, distance)
+    return better, back, left
+
+
+def _nearest_in_group(unit, labels, vertex, group, tiling):
+    """The nearest vertex of the group outside the component, and how far the next one is."""
+    place = jnp.arange(tiling.size, dtype=jnp.int32)[None]
+    target = jnp.reshape(group, (-1, 1)) * tiling.size + place
+    if group.ndim:
+        blocks = unit.reshape(-1, tiling.size, unit.shape[1])[group]
+        product = jnp.einsum("rsb,rb->rs", blocks, unit[vertex], precision=lax.Precision.HIGHEST)
+    else:
+        block = lax.dynamic_slice_in_dim(unit, group * tiling.size, tiling.size)
+        product = jnp.matmul(unit[vertex], block.T, precision=lax.Precision.HIGHEST)
+    leaving = (labels[target] != labels[vertex][:, None]) & (target < tiling.n)
+    gap = jnp.where(leaving, one_minus_absolute(product), jnp.inf)
+    distance, first = _first_minimum(gap)
+    rest = jnp.where(place == first[:, None], jnp.inf, gap).min(1)
+    return distance, group * tiling.size + first, rest
+
+
+def _first_minimum(table: Float[Array, "rows k"]) -> tuple[Float[Array, " rows"], Array]:
+    """The minimum of every row and the first column that has it."""
+    least = table.min(1)
+    columns = lax.broadcasted_iota(jnp.int32, table.shape, 1)
+    # `argmin` is a reduction over pairs, which XLA does not vectorise on the CPU.
+    return least, jnp.where(table == least[:, None], columns, table.shape[1]).min(1)

@@ -1,12 +1,14 @@
 """A spanning tree with its deaths, and what other libraries take it as; all of it on the host."""
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
-from scipy import sparse
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 
 class Tree(NamedTuple):
@@ -18,7 +20,7 @@ class Tree(NamedTuple):
 
     Attributes:
         edges: the points `(i, j)`, `i < j`, which each edge joins.
-        deaths: the weight of each edge: the finite deaths of 0-dimensional persistence.
+        deaths: the distance along each edge: the finite deaths of 0-dimensional persistence.
 
     Example:
         >>> tree = Tree(np.array([[0, 2], [0, 1]]), np.array([0.25, 0.5]))
@@ -29,7 +31,7 @@ class Tree(NamedTuple):
     edges: Int[Array, "*lanes n-1 2"]
     deaths: Float[Array, "*lanes n-1"]
 
-    def to_sparse(self) -> sparse.csr_array:
+    def to_sparse(self) -> "sparse.csr_array":
         """The deaths at their edges, in the upper triangle of an `(n, n)` matrix.
 
         Every edge is an entry of the matrix, also one with a death of exactly 0, which a method of
@@ -39,6 +41,8 @@ class Tree(NamedTuple):
             >>> Tree(np.array([[0, 2], [0, 1]]), np.array([0.0, 0.5])).to_sparse().nnz
             2
         """
+        from scipy import sparse
+
         edges, deaths = self._on_the_host()
         n = len(deaths) + 1
         return sparse.coo_array((deaths, (edges[:, 0], edges[:, 1])), shape=(n, n)).tocsr()

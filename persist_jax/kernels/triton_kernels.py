@@ -3,7 +3,7 @@ matrix-free search computes per row and group.
 
 In the dense kernels lanes are the last axis of the grid, so `vmap` adds programs and no launches.
 The arrays of one lane lie behind those of another. A lane has `N` vertices and `B` examples. An
-edge is one 64-bit number, its weight in the upper half, its lower and its higher vertex in a
+edge is one 64-bit number, its distance in the upper half, its lower and its higher vertex in a
 quarter each: numbers compare as edges do.
 """
 
@@ -13,7 +13,7 @@ from typing import no_type_check
 import triton
 import triton.language as tl
 
-# Above the key of every weight.
+# Above the key of every distance.
 NO_KEY = tl.constexpr(2147483647)
 _NAN_KEY = tl.constexpr(2147483646)
 # Both of its halves are `NO_KEY`.
@@ -22,21 +22,21 @@ _NO_EDGE = tl.constexpr(9223372034707292159)
 
 @triton.jit
 @no_type_check
-def _keys(weights, NOT_NEGATIVE: tl.constexpr):
-    """Integers that compare as the weights do, with both zeros equal and NaN above infinity."""
-    bits = weights.to(tl.int32, bitcast=True)
+def _keys(entries, NOT_NEGATIVE: tl.constexpr):
+    """Integers that compare as the distances do, with both zeros equal and NaN above infinity."""
+    bits = entries.to(tl.int32, bitcast=True)
     if NOT_NEGATIVE:
         keys = bits
     else:
         keys = tl.where(bits < 0, (bits ^ 0x7FFFFFFF) + 1, bits)
-        keys = tl.where(weights != weights, _NAN_KEY, keys)
+        keys = tl.where(entries != entries, _NAN_KEY, keys)
     return keys
 
 
 @triton.jit
 @no_type_check
 def _edges(keys, one, other):
-    """Numbers that compare as edges do: by (weight, lower vertex, higher vertex)."""
+    """Numbers that compare as edges do: by (distance, lower vertex, higher vertex)."""
     ends = (tl.minimum(one, other) << 16) | tl.maximum(one, other)
     return (keys.to(tl.int64) << 32) | ends.to(tl.int64)
 
@@ -64,8 +64,8 @@ def nearest_of_all(
         column = start + tl.arange(0, W)
         wanted = (row < N)[:, None] & (column < N)[None, :] & (row[:, None] != column[None, :])
         place = row[:, None].to(tl.int64) * N + column[None, :]
-        weights = tl.load(matrix_ptr + place, mask=wanted, other=0.0)
-        keys = tl.where(wanted, _keys(weights, False), NO_KEY)
+        entries = tl.load(matrix_ptr + place, mask=wanted, other=0.0)
+        keys = tl.where(wanted, _keys(entries, False), NO_KEY)
         nan = nan | (keys == _NAN_KEY).to(tl.int32)
         better = keys < least
         least = tl.where(better, keys, least)
@@ -109,10 +109,10 @@ def nearest_outside(
                 column = start + tl.arange(0, W)
                 wanted = again[:, None] & (column < N)[None, :]
                 place = row[:, None].to(tl.int64) * N + column[None, :]
-                weights = tl.load(matrix_ptr + place, mask=wanted, other=0.0)
+                entries = tl.load(matrix_ptr + place, mask=wanted, other=0.0)
                 other = tl.load(component_ptr + column, mask=column < N, other=0)
                 outside = wanted & (own[:, None] != other[None, :])
-                keys = tl.where(outside, _keys(weights, NOT_NEGATIVE), NO_KEY)
+                keys = tl.where(outside, _keys(entries, NOT_NEGATIVE), NO_KEY)
                 better = keys < least
                 least = tl.where(better, keys, least)
                 first = tl.where(better, column[None, :], first)
@@ -324,11 +324,11 @@ def distances(
 @triton.jit
 @no_type_check
 def signs(
-    high_ptr, middle_ptr, low_ptr, sign_ptr, total_ptr, count_ptr,
+    high_ptr, middle_ptr, low_ptr, sign_ptr, total_ptr,
     N: tl.constexpr, B: tl.constexpr, T: tl.constexpr, K: tl.constexpr, STRIDE: tl.constexpr,
     ZERO: tl.constexpr,
 ):  # fmt: skip
-    """The sign of every correlation, and by tile the sum and the number of those that are not 0.
+    """The sign of every correlation, and by tile the sum of their sizes.
 
     A correlation has sign 0 where it is 0, and where `1 - |corr|` is below `ZERO`. Tiles on and
     above the diagonal are computed; a row of signs has `STRIDE` of them, zeros at its end.
@@ -348,7 +348,6 @@ def signs(
     twice = tl.where(i == j, 1.0, 2.0)
     place = lane * tl.num_programs(0) + tl.program_id(0)
     tl.store(total_ptr + place, twice * tl.sum(tl.sum(size, 1), 0))
-    tl.store(count_ptr + place, twice * tl.sum(tl.sum((size > 0).to(tl.float32), 1), 0))
     sign = tl.where(product > 0, 1.0, tl.where(product < 0, -1.0, 0.0))
     sign = tl.where(1 - size < ZERO, 0.0, sign).to(tl.bfloat16)
     there = (row < N)[:, None] & (column < STRIDE)[None, :]
@@ -433,7 +432,7 @@ def group_bounds(
 @no_type_check
 def nearest_in_group(
     row_ptr, row_label_ptr, group_ptr, active_ptr, column_ptr, column_label_ptr,
-    weight_ptr, target_ptr, rest_ptr,
+    distance_ptr, target_ptr, rest_ptr,
     N: tl.constexpr, B: tl.constexpr, SIZE: tl.constexpr, J: tl.constexpr, K: tl.constexpr,
     ZERO: tl.constexpr,
 ):  # fmt: skip
@@ -471,6 +470,6 @@ def nearest_in_group(
             rest = tl.where(better, tl.minimum(nearest, next_), tl.minimum(rest, least))
             target = tl.where(better, place, target)
             nearest = tl.minimum(nearest, least)
-    tl.store(weight_ptr + row, nearest)
+    tl.store(distance_ptr + row, nearest)
     tl.store(target_ptr + row, target)
     tl.store(rest_ptr + row, rest)

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from persist_jax._plumbing.registry import Registry
 from persist_jax.models.model import Model
-from persist_jax.registry import Registry
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from persist_jax._plumbing.extras import needed_by
 from persist_jax.data.convert import PARTS, main, save_part
-from persist_jax.extras import needed_by
 from persist_jax.pgdl.sample import write_pgdl_sample
 
 

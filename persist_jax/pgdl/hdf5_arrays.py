@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from persist_jax.extras import needed_by
+from persist_jax._plumbing.extras import needed_by
+from persist_jax._plumbing.plain_files import check_regular
 from persist_jax.pgdl.keras_values import shown
-from persist_jax.plain_files import check_regular
 
 _NAMES, _BYTES, _LENGTH = 2_000, 1 << 20, 1000
 _HEAP = b"GCOL\1\0\0\0"

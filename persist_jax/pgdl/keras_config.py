@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from persist_jax._plumbing.plain_files import read_json
 from persist_jax.models import layers as kinds
 from persist_jax.models.activations import ACTIVATIONS
 from persist_jax.models.layers import Layer
 from persist_jax.models.network import Network
 from persist_jax.pgdl import keras_values as values
-from persist_jax.plain_files import read_json
 
 # Tracing takes milliseconds for each; the deepest networks of the competition have some twenty.
 _LAYERS = 500

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from persist_jax.extras import needed_by
+from persist_jax._plumbing.extras import needed_by
 from persist_jax.models.layers import BatchNormalization
 from persist_jax.models.network import Network, layer_name
 from persist_jax.pgdl import hdf5_arrays

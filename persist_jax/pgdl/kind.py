@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from persist_jax._plumbing.validation import Count
 from persist_jax.data import DATASETS, Dataset
 from persist_jax.models import MODELS
 from persist_jax.models.given import GivenWeights
@@ -12,7 +13,6 @@ from persist_jax.pgdl.keras_config import logits_shape, read_config
 from persist_jax.pgdl.keras_weights import check_weights, read_weights
 from persist_jax.pgdl.sample import SAMPLE, SAMPLE_MODELS, SAMPLE_TASK, pgdl_sample
 from persist_jax.pgdl.task import examples, network_ids, read_task, task_folder
-from persist_jax.validation import Count
 
 
 def _root(root: str | None) -> str | None:

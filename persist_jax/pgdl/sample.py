@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from persist_jax._plumbing.extras import needed_by
 from persist_jax.data.cache import Conversion, entry
 from persist_jax.data.digits import digits
-from persist_jax.extras import needed_by
 from persist_jax.pgdl.keras_config import network_from_config
 from persist_jax.pgdl.keras_weights import write_weights
 

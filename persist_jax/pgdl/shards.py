@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from persist_jax.plain_files import check_regular
+from persist_jax._plumbing.plain_files import check_regular
 
 _LENGTH, _CHECKSUM = 8, 4  # bytes: length, its checksum, the record, its checksum
 

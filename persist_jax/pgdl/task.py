@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from persist_jax._plumbing.plain_files import read_json
 from persist_jax.data.cache import Conversion, entry, read_arrays
 from persist_jax.data.dataset import Dataset, Split
 from persist_jax.models.network import Network
 from persist_jax.pgdl.keras_weights import read_network
 from persist_jax.pgdl.shards import record_of, shards_of
-from persist_jax.plain_files import read_json
 
 _TRAIN, _TEST = "dataset_1/train", "dataset_1/test"
 _ARRAYS = ("train_x", "train_y", "test_x", "test_y")

@@ -1,20 +1,26 @@
 """Activations to what is redundant in them."""
 
-import functools
 from collections.abc import Sequence
-from typing import Any
+from types import EllipsisType
 
 import jax
 import numpy as np
 from jaxtyping import PyTree
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
-from persist_jax.activations import as_layers, choose_layers
 from persist_jax.kernels import correlation_tree, standardise
+from persist_jax.kernels.deaths import PointsAlgorithm
+from persist_jax.kernels.distances import is_constant
 from persist_jax.redundancy.found import LayerCount, Pair, Redundancy
 from persist_jax.redundancy.pairs import strongest_pairs
-from persist_jax.sampling import Neuron, points_of, sample_layers
+from persist_jax.terms.activations import Layer
+from persist_jax.terms.sampling import (
+    Neuron,
+    Neurons,
+    check_sampling,
+    points_of,
+    said_whole,
+    sample_layers,
+)
 
 
 def redundancy(
@@ -23,9 +29,10 @@ def redundancy(
     threshold: float = 0.9,
     top: int = 10,
     fraction: float = 1.0,
-    neurons: str = "positions",
-    layers: Any = None,
-    algorithm: str = "auto",
+    whole: Layer | EllipsisType | None = ...,
+    neurons: Neurons = "positions",
+    layers: Layer | Sequence[Layer] | None = None,
+    algorithm: PointsAlgorithm = "auto",
 ) -> Redundancy:
     r"""Constant neurons, the strongest pairs, and clusters of correlated neurons of a network.
 
@@ -40,9 +47,10 @@ def redundancy(
         activations: one array `(b, ...)` per layer; see `sample_neurons`.
         threshold: the least |corr| within a cluster, to rounding, in (0, 1].
         top: how many of the strongest pairs; fewer if fewer are correlated at all.
-        fraction: the kept share of every layer but the last; see `sample_neurons`.
+        fraction: the kept share of every layer; see `sample_neurons`.
+        whole: which layer is kept whole all the same; see `make_term`.
         neurons: what a neuron is, "positions" or "channels"; see `sample_neurons`.
-        layers: names, or positions, of the layers to look at; all by default.
+        layers: names or positions of the layers to look at; all by default.
         algorithm: of the tree; see `correlation_deaths`.
 
     Returns:
@@ -68,30 +76,33 @@ def redundancy(
         Single linkage and the minimum spanning tree: Gower and Ross, Applied Statistics 18 (1969).
     """
     _check(activations, threshold, top)
-    names = list(as_layers(activations))
-    sampled = sample_layers(activations, fraction, neurons=neurons, axis_name=None)
-    chosen = choose_layers(names, layers)
-    rows = tuple(
-        Neuron(names[k], index) for k in chosen for index in np.asarray(sampled[k].places).tolist()
+    check_sampling(fraction, neurons)
+    sampled = sample_layers(
+        activations, fraction, said_whole(whole, fraction), neurons, layers=layers
     )
-    points = points_of([sampled[k] for k in chosen])
+    rows = tuple(
+        Neuron(name, index)
+        for name, layer in sampled.items()
+        for index in np.asarray(layer.places).tolist()
+    )
+    points = points_of(list(sampled.values()))
     if not rows:
         raise ValueError(f"fraction: {fraction} of the layers leaves no neuron")
-    unit = _standardised(points)
+    unit = standardise(points)
     _finite(unit, rows)
-    constant = (np.asarray(unit) == 0).all(1)
-    tree = jax.tree.map(np.asarray, _compiled_tree(points, algorithm=algorithm))
+    constant = np.asarray(is_constant(unit))
+    tree = jax.tree.map(np.asarray, correlation_tree(points, algorithm=algorithm))
     close = tree.deaths <= 1 - threshold + 8 * np.finfo(np.float32).eps
     groups = _clusters(len(rows), tree.edges[close])
     inside = np.zeros(len(rows), bool)
     inside[[row for group in groups for row in group]] = True
-    ends = np.cumsum([0, *(sampled[k].values.shape[1] for k in chosen)])
+    ends = np.cumsum([0, *(layer.values.shape[1] for layer in sampled.values())])
     return Redundancy(
         threshold=threshold,
         examples=points.shape[1],
         layers=tuple(
-            LayerCount(names[k], int(b - a), int(constant[a:b].sum()), int(inside[a:b].sum()))
-            for k, a, b in zip(chosen, ends, ends[1:], strict=False)
+            LayerCount(name, int(b - a), int(constant[a:b].sum()), int(inside[a:b].sum()))
+            for name, a, b in zip(sampled, ends, ends[1:], strict=False)
         ),
         constant=tuple(rows[row] for row in np.flatnonzero(constant)),
         pairs=_pairs(unit, rows, top),
@@ -99,10 +110,6 @@ def redundancy(
         neurons=rows,
         tree=tree,
     )
-
-
-# One program instead of one per operation.
-_standardised = jax.jit(standardise)
 
 
 def _check(activations: PyTree, threshold: float, top: int) -> None:
@@ -124,11 +131,11 @@ def _finite(unit: jax.Array, rows: Sequence[Neuron]) -> None:
         )
 
 
-_compiled_tree = functools.partial(jax.jit, static_argnames="algorithm")(correlation_tree)
-
-
 def _clusters(n: int, edges: np.ndarray) -> list[np.ndarray]:
     """Components of more than one vertex, the largest first."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     graph = coo_array((np.ones(len(edges)), edges.T), shape=(n, n))
     _, labels = connected_components(graph, directed=False)
     order = np.argsort(labels, kind="stable")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from persist_jax.kernels import Tree
-from persist_jax.sampling import Neuron
+from persist_jax.terms.sampling import Neuron
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -19,10 +19,10 @@ import numpy as np
 import orbax.checkpoint
 from jaxtyping import PyTree
 
-from persist_jax.checksums import first_damaged, stamps
+from persist_jax._plumbing.checksums import first_damaged, stamps
+from persist_jax._plumbing.validation import Fields
 from persist_jax.store.files import discard_unfinished, read_json, replace_json
 from persist_jax.store.run import CHECKPOINT_FOLDER
-from persist_jax.validation import Fields
 
 BEST = "best"
 _STAMPS = "checksums.json"

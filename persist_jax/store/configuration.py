@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator
 
+from persist_jax._plumbing.validation import Count, Given, Positive, Share, Size, shortened
 from persist_jax.store.files import read_json, replace_json
 from persist_jax.store.run import is_folder_name, runs_folder
-from persist_jax.validation import Count, Given, Positive, Share, Size, shortened
 
 CONFIG_FILE = "config.json"
 # Fields that decide what is run, where, and how it is shown, but not what a run's result is.

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from persist_jax.extras import needed_by
+from persist_jax._plumbing.extras import needed_by
 from persist_jax.store.run import runs_folder
 
 with needed_by("--tensorboard", "watch"):

@@ -7,7 +7,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from persist_jax import plain_files
+from persist_jax._plumbing import plain_files
 
 # The field of a JSON file that holds the checksum of the others.
 CHECKSUM = "crc32"

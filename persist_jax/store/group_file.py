@@ -7,11 +7,11 @@ from pathlib import Path
 
 from pydantic import model_validator
 
+from persist_jax._plumbing.validation import Count, Fields
 from persist_jax.store.files import discard_unfinished, read_json, replace_file, replace_json
 from persist_jax.store.origin import Origin
 from persist_jax.store.record import Accuracy
 from persist_jax.store.run import CONTINUED, Run, runs_folder
-from persist_jax.validation import Count, Fields
 
 
 class Member(Fields):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from persist_jax.plain_files import read_arrays
+from persist_jax._plumbing.plain_files import read_arrays
 from persist_jax.store.files import replace_file
 from persist_jax.store.run import CHECKPOINT_FOLDER
 

@@ -9,10 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
+from persist_jax._plumbing.validation import Count, Fields, NotNegative, Share, Size
 from persist_jax.store.files import read_json, replace_json
 from persist_jax.store.origin import Origin
 from persist_jax.store.run import CONTINUED, Run, runs_folder
-from persist_jax.validation import Count, Fields, NotNegative, Share, Size
 
 RESULT_FILE = "result.json"
 _SINCE_0_2 = ("points", "chance", "redundancy", "origins")

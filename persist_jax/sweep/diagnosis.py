@@ -7,9 +7,9 @@ import jax
 import numpy as np
 
 from persist_jax.data.dataset import Dataset
+from persist_jax.kernels import mean_correlation
 from persist_jax.models.model import Model, Variables
 from persist_jax.redundancy import redundancy
-from persist_jax.regularisers import mean_correlation
 from persist_jax.training.compilation import LOWERING
 from persist_jax.training.options import Options
 
@@ -20,7 +20,7 @@ class Diagnosis:
     """Counts of what is redundant under any weights of one network, and what guessing reaches.
 
     Always on the same batch, the first validation examples, with neurons sampled as the runs
-    sample them: the batch of `persist_jax.training.epoch.constant_neurons`.
+    sample them: the batch of `persist_jax.training.epoch.count_constant`.
 
     Args:
         model: the network.
@@ -37,9 +37,8 @@ class Diagnosis:
         }
         # One program, which never gives more than the sampled neurons away.
         self._neurons = jax.jit(
-            lambda variables, x: options.points(model.apply(variables, x, train=False)[1]).T
+            lambda variables, x: options.term().points(model.apply(variables, x, train=False)[1]).T
         )
-        self._mean = jax.jit(lambda neurons: mean_correlation(neurons.T))
         self._compiled = False
 
     def of(self, variables: Variables) -> dict[str, Any] | None:
@@ -51,7 +50,7 @@ class Diagnosis:
                 found = redundancy([neurons], threshold=THRESHOLD, top=0)
             except ValueError:
                 return None
-            mean = float(self._mean(neurons))
+            mean = float(mean_correlation(neurons.T))
         self._compiled = True
         return {
             "neurons": found.n,

@@ -14,7 +14,6 @@ from persist_jax.data.registry import choose_dataset, load_dataset
 from persist_jax.models.model import Model
 from persist_jax.models.precision import at_precision
 from persist_jax.models.registry import MODELS, build_model
-from persist_jax.regularisers import regulariser as regulariser_named
 from persist_jax.store.configuration import Configuration
 from persist_jax.sweep.diagnosis import Diagnosis
 from persist_jax.sweep.host_devices import compilers, cores_that_fit
@@ -72,11 +71,12 @@ class Experiment:
         with self._lock:
             own = self._programs.setdefault(network, {})
             if regulariser not in own:
+                options = self.options(network)
                 evaluation = next((programs.evaluation for programs in own.values()), None)
                 own[regulariser] = Programs(
                     self.models[network],
-                    regulariser_named(regulariser, self.config.terms.get(regulariser, {})),
-                    self.options(network),
+                    options.term(regulariser, self.config.terms.get(regulariser, {})),
+                    options,
                     evaluation or self._evaluation(network),
                 )
             for oldest in list(self._programs)[: -compilers() - 1]:
@@ -111,7 +111,7 @@ class Experiment:
         # In one trace: activations by name would lose their order on the way out.
         def points(x):
             variables = model.init(jax.random.key(0), x)
-            return options.points(model.apply(variables, x, train=False)[1])
+            return options.term().points(model.apply(variables, x, train=False)[1])
 
         return jax.eval_shape(points, _two_examples(self.dataset)).shape[0]
 

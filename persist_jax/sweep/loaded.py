@@ -72,7 +72,7 @@ class LoadedRun:
 
     def points(self, x: Any, weights: str = "trained") -> Float[Array, "n b"]:
         """The sampled neurons of a batch, as a term of this run sees them; see `activations`."""
-        return self.options.points(self.activations(x, weights))
+        return self.options.term().points(self.activations(x, weights))
 
     def __repr__(self) -> str:
         return f"<{self.record.run.label}: {self.record.status} after {self.record.epochs} epochs>"

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from persist_jax.extras import needed_by
+from persist_jax._plumbing.extras import needed_by
 from persist_jax.sweep.group import Progress
 
 with needed_by("persist_jax.sweep", "experiment"):

@@ -5,15 +5,15 @@ import inspect
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
+from persist_jax._plumbing.extras import needed_by
+from persist_jax._plumbing.registry import Entry, Registry
+from persist_jax._plumbing.validation import Given, Part, plain, shortened
 from persist_jax.data.registry import DATASETS, choose_dataset
-from persist_jax.extras import needed_by
 from persist_jax.models.registry import MODELS
-from persist_jax.registry import Entry, Registry
-from persist_jax.regularisers import REGULARISERS, regulariser
 from persist_jax.store.configuration import Configuration, flatten
+from persist_jax.terms import REGULARISERS
 from persist_jax.training.optimisers import OPTIMISERS, SCHEDULES
 from persist_jax.training.options import ADDED_FIELDS, Options
-from persist_jax.validation import Given, Part, plain, shortened
 
 with needed_by("persist_jax.sweep", "experiment"):
     from ml_collections import ConfigDict
@@ -112,8 +112,7 @@ def check(config: Configuration) -> None:
     for name in config.regularisers:
         REGULARISERS.find(name, "regularisers")
     for name, parameters in config.terms.items():
-        REGULARISERS.find(name, "terms")
-        regulariser(name, parameters)
+        REGULARISERS.find(name, "terms").parameters(parameters, f"terms.{name}")
     for name in config.weights_of:
         REGULARISERS.find(name, "weights_of")
     for name in config.networks:

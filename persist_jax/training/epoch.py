@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import jax
@@ -10,12 +11,11 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from persist_jax.data.dataset import Split
-from persist_jax.kernels import standardise
 from persist_jax.models.model import Model, Variables
-from persist_jax.regularisers import Regulariser
+from persist_jax.terms import Term, constant_neurons
 from persist_jax.training.options import Options
 from persist_jax.training.state import VALIDATION, Best, Data, LaneState
-from persist_jax.training.step import Batch, StepMetrics, deaths_of, make_step
+from persist_jax.training.step import Batch, StepMetrics, make_step
 
 
 class EpochMetrics(NamedTuple):
@@ -26,7 +26,7 @@ class EpochMetrics(NamedTuple):
     deaths: Float[Array, "snapshots m"]  # the first snapshots_in(epoch) rows are filled
     validation_loss: Float[Array, ""]
     validation_accuracy: Float[Array, ""]
-    constant_neurons: Int[Array, ""]  # of the sampled ones; see `constant_neurons`
+    constant_neurons: Int[Array, ""]  # of the sampled ones; see `count_constant`
 
 
 class EpochPlan(NamedTuple):
@@ -72,7 +72,7 @@ Epoch = Callable[
 def make_epoch(
     model: Model,
     optimiser: optax.GradientTransformation,
-    regulariser: Regulariser | None,
+    term: Term,
     options: Options,
     examples: int,
     axis_name: str | None = None,
@@ -85,7 +85,7 @@ def make_epoch(
     Args:
         model: the network, of whole batches.
         optimiser: of the weights.
-        regulariser: the term, or `None`.
+        term: what is added to the cross-entropy, of whole batches.
         options: the hyperparameters.
         examples: how many there are to train on.
         axis_name: the mapped axis over which every batch is shared out.
@@ -95,16 +95,18 @@ def make_epoch(
         (0-based) and its metrics.
     """
     plan = EpochPlan(examples, options.batch_size, options.snapshot_every)
-    shared = model.sharing(axis_name)
-    step = make_step(shared, optimiser, regulariser, options, axis_name)
-    step = _recorded(shared, step, options, axis_name)
-    # The last, partial batch need not divide over the devices: each of them takes it whole.
-    last_step = _recorded(model, make_step(model, optimiser, regulariser, options), options, None)
+    shared, shared_term = model.sharing(axis_name), replace(term, axis_name=axis_name)
+    step = _recorded(shared, shared_term, optimiser, options)
+    # The last, partial batch need not divide over the devices: each of them takes it whole. One
+    # example alone has no correlations: every term of activations would be constant.
+    alone = examples % options.batch_size == 1 and term.of != "params"
+    last_term = options.term("none") if alone else term
+    last_step = _recorded(model, last_term, optimiser, options)
 
     def epoch(state, weight, data, number):
         batches, rest = plan.cut(_order(state.seed, number, plan.examples))
         first = number * plan.steps
-        deaths = _empty_snapshots(model, state, data.train, plan, options)
+        deaths = _empty_snapshots(model, term, state, data.train, plan)
 
         def body(carry, inputs):
             indices, i = inputs
@@ -122,7 +124,9 @@ def make_epoch(
         loss, accuracy = evaluate(
             shared, state.variables, data.validation, options.batch_size, axis_name
         )
-        constant = constant_neurons(shared, state.variables, data.validation, options, axis_name)
+        constant = count_constant(
+            shared, shared_term, state.variables, data.validation, options.batch_size
+        )
         state = _stop_early(state, loss, number + 1, plan.steps, options)
         return state, EpochMetrics(metrics.loss, metrics.term, deaths, loss, accuracy, constant)
 
@@ -161,32 +165,27 @@ def evaluate(
     return loss / examples, correct.astype(loss.dtype) / examples
 
 
-def constant_neurons(
-    model: Model,
-    variables: Variables,
-    split: Split,
-    options: Options,
-    axis_name: str | None = None,
+def count_constant(
+    model: Model, term: Term, variables: Variables, split: Split, batch_size: int
 ) -> Int[Array, ""]:
     """How many of the sampled neurons have one value on a split's first batch, in inference mode.
 
-    They are those whose row `standardise` makes zero: their every correlation is 0, and their
-    deaths 1.
-
     Args:
         model: the network; with an axis, one that shares it.
-        variables: its weights.
-        split: the examples, of which the first `options.batch_size` count.
-        options: how neurons are sampled, as for the term.
-        axis_name: the mapped axis over which the batch is shared out, if it divides over it.
+        term: which samples the neurons; with an axis, over which the batch is shared out, if it
+            divides over it.
+        variables: the network's.
+        split: the examples, of which the first `batch_size` count.
+        batch_size: of a step.
     """
-    first = jnp.arange(min(options.batch_size, split.y.shape[0]))
+    first = jnp.arange(min(batch_size, split.y.shape[0]))
+    axis_name = term.axis_name
     if axis_name is not None and len(first) % jax.lax.axis_size(axis_name):
         axis_name = None
     batch = _take(split, _own_share(first, axis_name), None)
     _, activations = model.apply(variables, batch.x, train=False)
-    unit = standardise(options.points(activations, axis_name))
-    return jnp.sum(jnp.all(unit == 0, axis=1), dtype=jnp.int32)
+    points = replace(term, axis_name=axis_name).points(activations)
+    return jnp.sum(constant_neurons(points), dtype=jnp.int32)
 
 
 def _order(seed, number, examples: int) -> Int[Array, "examples"]:
@@ -207,25 +206,30 @@ def _own_share(indices: Int[Array, "b"], axis_name: str | None) -> Int[Array, "s
     return jax.lax.dynamic_slice_in_dim(indices, jax.lax.axis_index(axis_name) * share, share)
 
 
-def _empty_snapshots(model, state, train: Split, plan: EpochPlan, options: Options):
-    one_batch = jax.ShapeDtypeStruct((min(plan.batch_size, plan.examples),
-                                      *train.x.shape[1:]), train.x.dtype)
+def _empty_snapshots(model: Model, term: Term, state, train: Split, plan: EpochPlan):
+    shape = min(plan.batch_size, plan.examples), *train.x.shape[1:]
     deaths = jax.eval_shape(
-        lambda x: deaths_of(model, state.variables, x, options), one_batch
+        lambda x: _deaths(model, term, state, x), jax.ShapeDtypeStruct(shape, train.x.dtype)
     )
     return jnp.full((plan.snapshots, *deaths.shape), jnp.nan, deaths.dtype)
 
 
-def _recorded(model: Model, step, options: Options, axis_name: str | None):
+def _deaths(model: Model, term: Term, state: LaneState, x: Float[Array, "b ..."]):
+    """The deaths of a network on a batch, as the terms see them."""
+    _, activations = model.apply(state.variables, x, train=False)
+    return term.deaths(activations)
+
+
+def _recorded(model: Model, term: Term, optimiser, options: Options):
     """The step, with the deaths before it recorded where a snapshot is due."""
-    every = options.snapshot_every
+    step, every = make_step(model, optimiser, term, options), options.snapshot_every
 
     def recorded(carry, batch, weight, first) -> tuple[tuple, StepMetrics]:
         state, snapshots = carry
         if every:
 
             def record():
-                deaths = deaths_of(model, state.variables, batch.x, options, axis_name)
+                deaths = _deaths(model, term, state, batch.x)
                 # Rows count from the first multiple of `every` in this epoch.
                 row = batch.iteration // every - (first + every - 1) // every
                 return snapshots.at[row].set(deaths)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from persist_jax.data.dataset import Dataset
+from persist_jax.kernels.deaths import LARGEST_MATRIX
 from persist_jax.models.model import Model
 from persist_jax.training.layout import Layout
 from persist_jax.training.optimisers import make_optimiser
@@ -19,7 +20,6 @@ PER_ACTIVATION = 8
 # Correlations as the kernels keep them: matrices while one has at most so many bytes, two for the
 # tree and three for `min_corr` with its gradient. Beyond, the matrix-free search takes 5.8 GB for
 # points of 0.54 GB and 11 GB for 1.07 GB.
-_LARGEST_MATRIX = 2**31
 _MATRICES, _PER_POINT = 3, 11
 
 
@@ -54,7 +54,7 @@ def footprint(model: Model, dataset: Dataset, options: Options, layout: Layout) 
     activations, points = _of_a_batch(model, dataset, options)
     n = points.shape[0]
     matrix = n * n * 4
-    term = matrix * _MATRICES if matrix <= _LARGEST_MATRIX else n * examples * 4 * _PER_POINT
+    term = matrix * _MATRICES if matrix <= LARGEST_MATRIX else n * examples * 4 * _PER_POINT
     step = _bytes(state.params) + shared * activations * 4 * PER_ACTIVATION + term
     if layout.lane_strategy == "vmap":
         return Footprint(data, 2 * _bytes(state) + step)
@@ -76,7 +76,7 @@ def _of_a_batch(
     # In one trace: activations by name would lose their order on the way out.
     def outputs(x):
         _, activations = model.apply(model.init(jax.random.key(0), x), x, train=False)
-        return activations, options.points(activations)
+        return activations, options.term().points(activations)
 
     activations, points = jax.eval_shape(outputs, x)
     shapes = [leaf.shape[1:] for leaf in jax.tree.leaves(activations)]

@@ -5,8 +5,17 @@ from typing import Any
 
 import optax
 
-from persist_jax.registry import Registry
-from persist_jax.validation import Count, Given, NotNegative, Positive, Rate, Share, Size, shortened
+from persist_jax._plumbing.registry import Registry
+from persist_jax._plumbing.validation import (
+    Count,
+    Given,
+    NotNegative,
+    Positive,
+    Rate,
+    Share,
+    Size,
+    shortened,
+)
 
 # An optimiser is `function(learning_rate, *, parameters) -> optax.GradientTransformation`, where
 # the learning rate is a number or a schedule; a schedule is `function(learning_rate, *,

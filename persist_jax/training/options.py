@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
-from persist_jax.activations import Layers
+from persist_jax._plumbing.validation import INT32_MAX, Count, Given, NotNegative, Part, Size
 from persist_jax.models.precision import Precision
-from persist_jax.sampling import sample_neurons
+from persist_jax.terms import REGULARISERS, Term
+from persist_jax.terms.sampling import Neurons
 from persist_jax.training.optimisers import make_optimiser
-from persist_jax.validation import INT32_MAX, Count, Given, NotNegative, Part, Size
 
 # Fields that configurations of earlier versions lack; these versions trained with the defaults.
 ADDED_FIELDS = ("neurons", "matmul_precision")
@@ -46,7 +46,7 @@ class Options(Given):
     min_delta: NotNegative = 0.0
     optimiser: dict[str, Any]
     sampling: Part = 1.0
-    neurons: Literal["positions", "channels"] = "positions"
+    neurons: Neurons = "positions"
     matmul_precision: Precision = "default"
     term_every: Size = 1
     term_epochs: Count | None = None
@@ -80,8 +80,22 @@ class Options(Given):
                 f"iterations, must be at most {INT32_MAX}"
             )
 
-    def points(self, activations: Layers, axis_name: str | None = None):
-        """The sampled neurons of a network's activations, `(n, b)`."""
-        return sample_neurons(
-            activations, self.sampling, neurons=self.neurons, axis_name=axis_name
-        )
+    def term(self, name: str = "none", parameters: Mapping[str, Any] | None = None) -> Term:
+        """The term of a training that samples neurons as these options say.
+
+        The paper's choices: all layers are one cloud, and the last one is kept whole.
+
+        Args:
+            name: a registered name.
+            parameters: of the term, by name; its defaults for those left out.
+
+        Raises:
+            ValueError: if the name is unknown, with the known ones, or a parameter is wrong.
+
+        Example:
+            >>> options = Options(batch_size=32, epochs=2, sampling=0.5, optimiser={})
+            >>> options.term("t2", {"alpha": 0.3}).fraction
+            0.5
+        """
+        bound = REGULARISERS[name].parameters(parameters or {}, f"terms.{name}")
+        return Term(name, tuple(bound.items()), self.sampling, neurons=self.neurons)

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from persist_jax.models.model import Model, Variables
-from persist_jax.regularisers import Regulariser
+from persist_jax.terms import Term
 from persist_jax.training.compilation import Compilations
 from persist_jax.training.epoch import EpochMetrics, EpochPlan, evaluate, make_epoch
 from persist_jax.training.layout import Layout
@@ -79,7 +79,7 @@ class Programs:
 
     Args:
         model: the network.
-        regulariser: the term, or `None`.
+        term: what is added to the cross-entropy.
         options: hyperparameters.
         evaluation: of the network, with the layout and the data that it is trained on too.
     """
@@ -87,7 +87,7 @@ class Programs:
     def __init__(
         self,
         model: Model,
-        regulariser: Regulariser | None,
+        term: Term,
         options: Options,
         evaluation: Evaluation,
     ):
@@ -100,9 +100,9 @@ class Programs:
         )
         self._model = model
         self._optimiser = make_optimiser(options.optimiser)
-        self._regulariser = regulariser
-        self._train = self._train_program(self._regulariser)
-        self._train_without = self._train_program(None)
+        self._with_term = term.of != "nothing"
+        self._train = self._train_program(term)
+        self._train_without = self._train_program(options.term("none"))
         self._compiled = Compilations()
 
     def start(self, seed: int) -> LaneState:
@@ -147,9 +147,8 @@ class Programs:
         return self.evaluation.accuracies(lanes.state.best.variables, wanted)
 
     def _initial(self, variables: Variables, seed: int) -> LaneState:
-        with_term = self._regulariser is not None
         return initial_state(
-            variables, self._optimiser, self.options, seed, with_term=with_term
+            variables, self._optimiser, self.options, seed, with_term=self._with_term
         )
 
     def _shapes(self, lanes: int) -> tuple:
@@ -159,11 +158,11 @@ class Programs:
         of_lanes = self.layout.shapes((lane, np.ones((), bool)), lanes)
         return *of_lanes, self.data, self.layout.shapes(np.zeros((), np.int32), None)
 
-    def _train_program(self, regulariser: Regulariser | None) -> Callable:
+    def _train_program(self, term: Term) -> Callable:
         epoch = make_epoch(
             self._model,
             self._optimiser,
-            regulariser,
+            term,
             self.options,
             self.plan.examples,
             self.layout.axis_name,

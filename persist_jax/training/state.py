@@ -34,7 +34,7 @@ class Best(NamedTuple):
         return {"params": self.params, **self.collections}
 
 
-class Term(NamedTuple):
+class TermGradient(NamedTuple):
     """The last weighted term and its gradient, reused until the term is due again."""
 
     value: Float[Array, "*lanes"]
@@ -47,7 +47,7 @@ class LaneState(NamedTuple):
     params: PyTree
     collections: dict[str, PyTree]
     opt_state: Any
-    last_term: Term | None
+    last_term: TermGradient | None
     seed: Int[Array, "*lanes"]
     active: Bool[Array, "*lanes"]
     reason: Int[Array, "*lanes"]  # index into REASONS; 0 unless the run diverged
@@ -102,7 +102,9 @@ def initial_state(
         params=params,
         collections=collections,
         opt_state=optimiser.init(params),
-        last_term=Term(jnp.zeros(()), jax.tree.map(jnp.zeros_like, params)) if reuses else None,
+        last_term=(
+            TermGradient(jnp.zeros(()), jax.tree.map(jnp.zeros_like, params)) if reuses else None
+        ),
         seed=jnp.asarray(seed, jnp.int32),
         active=jnp.asarray(True),
         reason=jnp.asarray(0, jnp.int32),

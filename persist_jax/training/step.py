@@ -8,11 +8,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from persist_jax.kernels import correlation_deaths
-from persist_jax.models.model import Model, Variables
-from persist_jax.regularisers import Regulariser
+from persist_jax.models.model import Model
+from persist_jax.terms import Term
 from persist_jax.training.options import Options
-from persist_jax.training.state import GRADIENT, LOSS, LaneState, Term
+from persist_jax.training.state import GRADIENT, LOSS, LaneState, TermGradient
 
 
 class Batch(NamedTuple):
@@ -36,9 +35,8 @@ Step = Callable[[LaneState, Batch, Float[Array, ""]], tuple[LaneState, StepMetri
 def make_step(
     model: Model,
     optimiser: optax.GradientTransformation,
-    regulariser: Regulariser | None,
+    term: Term,
     options: Options,
-    axis_name: str | None = None,
 ) -> Step:
     """A step that minimises `cross_entropy + weight * term`.
 
@@ -50,15 +48,17 @@ def make_step(
         model: applied in training mode for the cross-entropy and in inference mode for the term;
             one pass serves both where the modes do not differ. With an axis, one that shares it.
         optimiser: of the weights.
-        regulariser: the term, or `None`.
-        options: the hyperparameters; `sampling`, `neurons` and `term_every` are used here.
-        axis_name: the mapped axis over which the batch is shared out.
+        term: what is added; its `axis_name` is the mapped axis over which the batch is shared out.
+        options: the hyperparameters, of which `term_every` is used here.
 
     Returns:
         The step. `weight` is an argument, so one compilation serves every weight.
     """
-    gradients = _separate if regulariser and options.term_every > 1 else _together
-    differentiate = gradients(model, regulariser, options, axis_name)
+    axis_name = term.axis_name
+    if term.of != "nothing" and options.term_every > 1:
+        differentiate = _separate(model, term, options.term_every)
+    else:
+        differentiate = _together(model, term)
 
     def step(state, batch, weight):
         metrics, gradient, collections, last_term = differentiate(state, batch, weight)
@@ -84,18 +84,6 @@ def make_step(
     return step
 
 
-def deaths_of(
-    model: Model,
-    variables: Variables,
-    x: Float[Array, "b ..."],
-    options: Options,
-    axis_name: str | None = None,
-) -> Float[Array, "m"]:
-    """The deaths of a network on a batch, as the regularisers see them."""
-    _, activations = model.apply(variables, x, train=False)
-    return correlation_deaths(options.points(activations, axis_name), axis_name=axis_name)
-
-
 def cross_entropy(logits: Float[Array, "b c"], y: Int[Array, "b"]) -> Float[Array, ""]:
     """Mean cross-entropy of the logits against the labels, in nats."""
     return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, y))
@@ -107,30 +95,25 @@ def _forward(model: Model, params, state: LaneState, batch: Batch):
     return model.apply_in_training({"params": params, **state.collections}, batch.x, key)
 
 
-def _term(model, regulariser, options, axis_name, params, collections, activations, batch):
-    if regulariser.takes == "params":
-        return regulariser.term(params)
-    if activations is None or model.training_differs:
-        variables = {"params": params, **jax.lax.stop_gradient(collections)}
-        _, activations = model.apply(variables, batch.x, train=False)
-    points = options.points(activations, axis_name)
-    if regulariser.takes == "points":
-        return regulariser.term(points)
-    deaths = correlation_deaths(points, axis_name=axis_name, ordered=regulariser.ordered)
-    return regulariser.term(deaths)
+def _seen(model: Model, term: Term, params, collections, x, activations=None):
+    """The activations that the term is taken of: those of inference mode."""
+    # Given are those of training mode, which are often the same.
+    if term.of == "params" or (activations is not None and not model.training_differs):
+        return activations
+    variables = {"params": params, **jax.lax.stop_gradient(collections)}
+    return model.apply(variables, x, train=False)[1]
 
 
-def _together(model, regulariser, options, axis_name):
+def _together(model: Model, term: Term):
     """Cross-entropy and term in one backward pass."""
 
     def loss(params, state, batch, weight):
         (logits, activations), collections = _forward(model, params, state, batch)
-        entropy, term = cross_entropy(logits, batch.y), jnp.zeros(())
-        if regulariser is not None:
-            term = weight * _term(
-                model, regulariser, options, axis_name, params, collections, activations, batch
-            )
-        return entropy + term, (StepMetrics(entropy + term, term), collections)
+        entropy, weighted = cross_entropy(logits, batch.y), jnp.zeros(())
+        if term.of != "nothing":
+            activations = _seen(model, term, params, collections, batch.x, activations)
+            weighted = weight * term(activations, params)
+        return entropy + weighted, (StepMetrics(entropy + weighted, weighted), collections)
 
     def differentiate(state, batch, weight):
         (_, (metrics, collections)), gradient = jax.value_and_grad(loss, has_aux=True)(
@@ -141,7 +124,7 @@ def _together(model, regulariser, options, axis_name):
     return differentiate
 
 
-def _separate(model, regulariser, options, axis_name):
+def _separate(model: Model, term: Term, every: int):
     """The term has a backward pass of its own, taken only in the iterations where it is due."""
 
     def entropy(params, state, batch):
@@ -149,9 +132,7 @@ def _separate(model, regulariser, options, axis_name):
         return cross_entropy(logits, batch.y), collections
 
     def weighted_term(params, collections, batch, weight):
-        return weight * _term(
-            model, regulariser, options, axis_name, params, collections, None, batch
-        )
+        return weight * term(_seen(model, term, params, collections, batch.x), params)
 
     def differentiate(state, batch, weight):
         (loss, collections), gradient = jax.value_and_grad(entropy, has_aux=True)(
@@ -159,11 +140,11 @@ def _separate(model, regulariser, options, axis_name):
         )
 
         def fresh():
-            term = jax.value_and_grad(weighted_term)(state.params, collections, batch, weight)
+            found = jax.value_and_grad(weighted_term)(state.params, collections, batch, weight)
             # Kept in the state, which is the same on every device.
-            return Term(*_mean_over_devices(term, axis_name))
+            return TermGradient(*_mean_over_devices(found, term.axis_name))
 
-        due = batch.iteration % options.term_every == 0
+        due = batch.iteration % every == 0
         last_term = jax.lax.cond(due, fresh, lambda: state.last_term)
         metrics = StepMetrics(loss + last_term.value, last_term.value)
         gradient = jax.tree.map(jnp.add, gradient, last_term.gradient)

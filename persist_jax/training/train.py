@@ -13,7 +13,6 @@ import numpy as np
 from persist_jax.data.dataset import Dataset
 from persist_jax.models.model import Model, Variables
 from persist_jax.models.precision import at_precision
-from persist_jax.regularisers import regulariser as regulariser_named
 from persist_jax.training.cohort import Cohort, Row, outcome
 from persist_jax.training.layout import Layout, make_layout
 from persist_jax.training.memory import PER_ACTIVATION
@@ -81,7 +80,7 @@ def assemble(
     )
     data = layout.replicate(Data.of(dataset))
     evaluation = Evaluation(model, options.batch_size, layout, data)
-    return Programs(model, regulariser_named(regulariser, parameters), options, evaluation)
+    return Programs(model, options.term(regulariser, parameters), options, evaluation)
 
 
 def layout_of(

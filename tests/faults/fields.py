@@ -18,13 +18,13 @@ from ml_collections import ConfigDict
 
 from launch.command_line import parse_flags
 from launch.configuration_file import define_config, load_config, read_given
+from persist_jax._plumbing.validation import FLOAT32_MAX, FLOAT32_MIN, INT32_MAX
 from persist_jax.data import DATASETS
 from persist_jax.models import MODELS
-from persist_jax.regularisers import REGULARISERS
 from persist_jax.store.configuration import Configuration, flatten
 from persist_jax.sweep.reading import read_configuration
+from persist_jax.terms.regularisers import REGULARISERS
 from persist_jax.training.optimisers import OPTIMISERS, SCHEDULES
-from persist_jax.validation import FLOAT32_MAX, FLOAT32_MIN, INT32_MAX
 
 FILES = ("configs/mnist.py:digits", "configs/pgdl.py")
 # Parameters without a default, as a person might give them.

@@ -25,7 +25,7 @@ from persist_jax.kernels import (
     minimum_spanning_tree,
     zeroth_deaths,
 )
-from persist_jax.kernels.condensed import whole_matrix
+from persist_jax.kernels.deaths import matrix_of_condensed
 
 ALGORITHMS = ("prim", "boruvka", "matrix_free")
 # Which of 20 rows are neurons: the first is none of them.
@@ -108,7 +108,8 @@ def test_condensed_vectors_are_scipys(n):
     condensed = pdist(points)
     expected = linkage(condensed, "single")[:, 2] if n > 1 else np.zeros(0)
     np.testing.assert_array_equal(
-        whole_matrix(jnp.asarray(condensed, jnp.float32)), squareform(condensed.astype(np.float32))
+        matrix_of_condensed(jnp.asarray(condensed, jnp.float32)),
+        squareform(condensed.astype(np.float32)),
     )
     with jax.enable_x64(True):
         found = jax.jit(zeroth_deaths)(jnp.asarray(condensed))

@@ -22,10 +22,10 @@ from oracles import (
 from persist_jax.kernels import (
     correlation_deaths,
     correlation_distance,
-    correlation_edges,
     spanning_tree,
     zeroth_deaths,
 )
+from persist_jax.kernels import deaths as deaths_module
 
 DENSE = ("auto", "prim", "boruvka")
 ALGORITHMS = (*DENSE, "matrix_free")
@@ -215,42 +215,51 @@ def test_half_precision_points(dtype):
     np.testing.assert_allclose(deaths, expected, rtol=1e-6)
 
 
-def test_auto_needs_no_matrix_that_is_too_large(monkeypatch):
+@pytest.fixture
+def traced_anew():
+    """A trace that is kept would not look again at what a test has put in place of a function."""
+    jax.clear_caches()
+    yield
+    jax.clear_caches()
+
+
+def test_auto_needs_no_matrix_that_is_too_large(monkeypatch, traced_anew):
     points = jnp.asarray(neurons(np.random.default_rng(0), 60, 8))
-    monkeypatch.setattr(correlation_edges, "_LARGEST_MATRIX", 60 * 60 * 4 - 1)
+    monkeypatch.setattr(deaths_module, "LARGEST_MATRIX", 60 * 60 * 4 - 1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(correlation_edges, "_product", None)
-        patch.setattr(correlation_edges, "symmetric_product", None)
+        patch.setattr(deaths_module, "edges_of_units", None)
         deaths = correlation_deaths(points)
     np.testing.assert_allclose(deaths, correlation_deaths(points, algorithm="prim"), atol=ROUNDING)
     monkeypatch.undo()
-    assert correlation_edges._LARGEST_MATRIX == 2 * 2**30
+    assert deaths_module.LARGEST_MATRIX == 2 * 2**30
 
 
-def test_the_largest_dense_sizes(monkeypatch):
+def test_the_largest_dense_sizes(monkeypatch, traced_anew):
     """Just at a limit the dense way, and Prim's, is taken; above it the other."""
-    shape = jax.ShapeDtypeStruct((10, 4), jnp.float32)
+
+    def trace(function, side, algorithm="auto"):
+        jax.clear_caches()
+        shape = jax.ShapeDtypeStruct((10, side), jnp.float32)
+        assert jax.eval_shape(lambda x: function(x, algorithm=algorithm), shape).shape == (9,)
+
     with monkeypatch.context() as patch:
-        patch.setattr(correlation_edges, "_product", None)
+        patch.setattr(deaths_module, "edges_of_units", None)
         for limit in (10 * 10 * 4, 10 * 10 * 4 - 1):
-            patch.setattr(correlation_edges, "_LARGEST_MATRIX", limit)
+            patch.setattr(deaths_module, "LARGEST_MATRIX", limit)
             with nullcontext() if limit < 400 else pytest.raises(TypeError):
-                assert jax.eval_shape(lambda x: correlation_deaths(x), shape).shape == (9,)
-    for module in (correlation_edges, spanning_tree):
-        monkeypatch.setattr(module, "prim_parents", None)
+                trace(correlation_deaths, 4)
+    monkeypatch.setattr(spanning_tree, "prim_parents", None)
     for most in (10, 9):
-        for module in (correlation_edges, spanning_tree):
-            monkeypatch.setattr(module, "MOST_POINTS", most)
+        monkeypatch.setattr(spanning_tree, "MOST_POINTS", most)
         for algorithm in ("auto", "prim"):
             for function, side in ((correlation_deaths, 4), (zeroth_deaths, 10)):
-                shape = jax.ShapeDtypeStruct((10, side), jnp.float32)
                 with nullcontext() if most < 10 else pytest.raises(TypeError):
-                    jax.eval_shape(lambda x, f=function, a=algorithm: f(x, algorithm=a), shape)
+                    trace(function, side, algorithm)
 
 
 def test_a_correlation_above_1_by_rounding_is_at_distance_0_for_prim():
     correlations = np.array([1 + 3e-7, -1 - 1e-7, 1, 1 - 1e-6, -0.5, 0], np.float32)
-    keys = np.asarray(correlation_edges._keys(jnp.asarray(correlations), nan=-1))
+    keys = np.asarray(spanning_tree._keys_of_products(jnp.asarray(correlations), nan=-1))
     assert (keys[:3] == 0).all() and (np.diff(keys[2:]) > 0).all()
 
 
@@ -274,6 +283,7 @@ def test_the_gradient_of_points_forms_none_of_the_matrix():
     assert not list(squares(jaxpr.jaxpr))
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_errors_name_the_argument_and_the_choices():
     with pytest.raises(ValueError, match=r"^distances .* got shape \(2, 3\)"):
         zeroth_deaths(jnp.zeros((2, 3)))

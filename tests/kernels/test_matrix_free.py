@@ -15,15 +15,24 @@ from scipy.cluster.hierarchy import linkage
 from scipy.linalg import hadamard
 from scipy.spatial.distance import squareform
 
-from persist_jax.kernels import looks
-from persist_jax.kernels.deaths import correlation_deaths
-from persist_jax.kernels.distances import correlation_distance, standardise
-from persist_jax.kernels.matrix_free import grow, matrix_free_spanning_tree
-from persist_jax.kernels.spanning_tree import minimum_spanning_tree
+from persist_jax.kernels import (
+    correlation_deaths,
+    correlation_distance,
+    matrix_free,
+    minimum_spanning_tree,
+    standardise,
+)
+from persist_jax.kernels.matrix_free import grow, matrix_free_edges
 
 # Several tiles, the last of them partly filled, at the sizes below.
 _TILE = 64
-_tree = jax.jit(functools.partial(matrix_free_spanning_tree, tile=_TILE))
+
+
+def _edges(points, tile=_TILE, axis_name=None):
+    return matrix_free_edges(standardise(points), tile, axis_name)
+
+
+_tree = jax.jit(_edges)
 _grow = jax.jit(lambda points: grow(standardise(points), tile=_TILE))
 
 
@@ -103,9 +112,9 @@ def test_rows_that_look_at_one_group_together(name, monkeypatch):
 
     Another product rounds a bound the other way now and then, and a look more or less is taken.
     """
-    monkeypatch.setattr(looks, "_SHARED", 1)
+    monkeypatch.setattr(matrix_free, "_SHARED", 1)
     points = CLOUDS[name]
-    edges = jax.jit(functools.partial(matrix_free_spanning_tree, tile=_TILE))(points)
+    edges = jax.jit(lambda points: _edges(points))(points)
     assert as_set(edges) == as_set(_dense_tree(points))
     together = jax.jit(lambda points: grow(standardise(points), tile=_TILE))(points)
     looked, alone = int(together.looked), int(_grow(points).looked)
@@ -126,19 +135,14 @@ def test_deaths_equal_single_linkage(name):
 @pytest.mark.parametrize("n", [1, 2, 65])
 def test_sizes_around_the_tile(n):
     points = _random(n)
-    edges = matrix_free_spanning_tree(points, tile=_TILE)
+    edges = _tree(points)
     assert edges.shape == (n - 1, 2)
     assert as_set(edges) == as_set(_dense_tree(points))
 
 
 def test_tile_does_not_matter():
     points = CLOUDS["relu"]
-    assert_same_tree(points, matrix_free_spanning_tree(points, tile=1), _tree(points))
-
-
-def test_rejects_a_tile_below_one():
-    with pytest.raises(ValueError, match="tile must be at least 1, got 0"):
-        matrix_free_spanning_tree(_random(4), tile=0)
+    assert_same_tree(points, jax.jit(lambda points: _edges(points, tile=1))(points), _tree(points))
 
 
 def test_looks_again_at_groups_used_up_by_the_own_component():
@@ -165,7 +169,7 @@ def test_points_without_clusters_need_about_two_looks():
 def test_float64():
     with jax.enable_x64(True):
         points = _clusters(150, 10).astype(np.float64)
-        edges = matrix_free_spanning_tree(points, tile=_TILE)
+        edges = _tree(points)
         assert as_set(edges) == as_set(_dense_tree(points))
         np.testing.assert_allclose(_deaths(points, edges), _linkage_deaths(points), atol=1e-14)
 
@@ -197,7 +201,7 @@ def test_rows_that_are_not_finite_take_part_as_constant_ones(bad):
 
 def test_vmap_gives_each_tree():
     clouds = np.stack([CLOUDS["random"], CLOUDS["relu"], CLOUDS["clusters"]])
-    trees = jax.jit(jax.vmap(functools.partial(matrix_free_spanning_tree, tile=_TILE)))(clouds)
+    trees = jax.jit(jax.vmap(_edges))(clouds)
     for points, edges in zip(clouds, trees, strict=True):
         assert_same_tree(points, edges, _tree(points))
 
@@ -235,7 +239,7 @@ def test_devices_with_nothing_to_search():
 def test_shares_inside_shard_map():
     points = CLOUDS["relu"]
     mesh = jax.make_mesh((4,), ("devices",))
-    tree = functools.partial(matrix_free_spanning_tree, tile=_TILE, axis_name="devices")
+    tree = functools.partial(_edges, axis_name="devices")
     replicated = PartitionSpec()
     shared = jax.shard_map(
         tree, mesh=mesh, in_specs=replicated, out_specs=replicated, check_vma=False
@@ -244,7 +248,7 @@ def test_shares_inside_shard_map():
 
 
 _sharded = jax.pmap(
-    functools.partial(matrix_free_spanning_tree, tile=_TILE, axis_name="devices"),
+    functools.partial(_edges, axis_name="devices"),
     axis_name="devices",
 )
 

@@ -17,11 +17,10 @@ from persist_jax.kernels import (
     correlation_distance,
     correlation_tree,
     euclidean_distance,
-    mean_absolute_product,
-    standardise,
+    mean_correlation,
     zeroth_deaths,
 )
-from persist_jax.kernels.sharding import lanes_where_they_are, left_to_the_compiler
+from persist_jax.kernels.devices import lanes_where_they_are, left_to_the_compiler
 
 N = 20
 DOCS = Path(__file__).parents[2] / "docs"
@@ -38,7 +37,7 @@ def _values(points):
         "boruvka": correlation_deaths(points, algorithm="boruvka"),
         "matrix_free": correlation_deaths(points, algorithm="matrix_free"),
         "distances": zeroth_deaths(correlation_distance(points)),
-        "mean correlation": mean_absolute_product(standardise(points)),
+        "mean correlation": mean_correlation(points),
         "euclidean": euclidean_distance(points).sum(),
     }
 
@@ -101,7 +100,7 @@ def test_an_explicit_mesh_without_jit(points, expected):
     shared = jax.device_put(points, NamedSharding(mesh_of(AxisType.Explicit), P(None, "d")))
     deaths = correlation_deaths(shared, algorithm="matrix_free")
     _close(deaths, expected[0]["matrix_free"])
-    _close(mean_absolute_product(standardise(shared)), expected[0]["mean correlation"])
+    _close(mean_correlation(shared), expected[0]["mean correlation"])
 
 
 def test_arrays_that_the_compiler_shares(points):

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from oracles import KINDS, kruskal, symmetric
 
-from persist_jax.kernels import boruvka, minimum_spanning_tree
-from persist_jax.kernels.prim import MOST_POINTS, _Frontier
+from persist_jax.kernels import minimum_spanning_tree
+from persist_jax.kernels.spanning_tree import MOST_POINTS, _Frontier, _least_in_one_pass
 
 ALGORITHMS = ("auto", "prim", "boruvka")
 tree = jax.jit(minimum_spanning_tree, static_argnames="algorithm")
@@ -46,7 +46,7 @@ def test_a_gpu_finds_the_least_keys_of_rows_in_one_pass(dtype):
     keys = np.random.default_rng(0).integers(-3, 3, (40, 33)).astype(dtype)
     keys[7] = np.iinfo(dtype).max
     with jax.enable_x64(dtype == np.int64):
-        least, index = boruvka._least_in_one_pass(jnp.asarray(keys))
+        least, index = _least_in_one_pass(jnp.asarray(keys))
     np.testing.assert_array_equal(least, keys.min(1))
     np.testing.assert_array_equal(index, keys.argmin(1))
     assert (least.dtype, index.dtype) == (dtype, np.int32)
@@ -115,6 +115,7 @@ def test_an_edge_of_the_most_points_is_a_number_of_32_bits():
         assert [int(end) for end in _Frontier.ends(SimpleNamespace(n=n), edge)] == [lower, higher]
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_errors_name_the_argument_and_the_choices():
     for shape in [(0, 0), (3,), (3, 4), (2, 3, 3)]:
         words = r"^distances must have shape \(n, n\) with at least one point, got shape"

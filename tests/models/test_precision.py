@@ -15,7 +15,6 @@ from persist_jax.data import load_images
 from persist_jax.kernels import gpu
 from persist_jax.models import layers
 from persist_jax.models.precision import at_precision
-from persist_jax.regularisers import regulariser
 from persist_jax.training import Options, train
 from persist_jax.training.optimisers import make_optimiser
 from persist_jax.training.state import initial_state, initial_variables
@@ -43,7 +42,7 @@ def _step(network, precision, name="t1"):
     optimiser = make_optimiser(OPTIONS.optimiser)
     variables = initial_variables(network, (8, 8, 1), 0)
     state = initial_state(variables, optimiser, OPTIONS, 0, with_term=True)
-    return state, make_step(network, optimiser, regulariser(name), OPTIONS)
+    return state, make_step(network, optimiser, OPTIONS.term(name), OPTIONS)
 
 
 def _products(name, precision):

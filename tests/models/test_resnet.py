@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from persist_jax.models import Model, build_model, resnet
-from persist_jax.sampling import sample_neurons
+from persist_jax.terms.sampling import sample_neurons
 
 KEY = jax.random.key(0)
 

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import pytest
 import persist_jax as pj
 from persist_jax import models
 from persist_jax.data.dataset import Split
-from persist_jax.training.epoch import EpochPlan, _order, _stop_early, constant_neurons, evaluate
+from persist_jax.training.epoch import EpochPlan, _order, _stop_early, count_constant, evaluate
 from persist_jax.training.optimisers import make_optimiser
 from persist_jax.training.options import Options
 from persist_jax.training.state import VALIDATION, Lane, initial_state
@@ -44,6 +45,12 @@ def planted():
     return network, Split(x, np.zeros(50, "int32"))
 
 
+def _counted(network, options, split):
+    """How many neurons of a network are constant, as a function of its variables."""
+    term, size = options.term(), options.batch_size
+    return jax.jit(lambda variables: count_constant(network, term, variables, split, size))
+
+
 # The most active half has the neurons that are 7 and 5; those that are 0 are the least active.
 @pytest.mark.parametrize("sampling, batch, wanted", [(1.0, 32, 4), (0.5, 32, 2), (1.0, 50, 2)])
 def test_constant_neurons_are_counted_on_the_first_batch(
@@ -52,14 +59,14 @@ def test_constant_neurons_are_counted_on_the_first_batch(
     network, split = planted
     options = options.replace(sampling=sampling, batch_size=batch)
     variables = network.init(jax.random.key(0), split.x)
-    count = jax.jit(lambda v: constant_neurons(network, v, split, options))(variables)
+    count = _counted(network, options, split)(variables)
     assert (int(count), count.dtype) == (wanted, jnp.int32)
 
 
 def test_what_is_not_finite_is_not_constant(planted, options):
     network, split = planted
     lost, options = {"params": {"scale": jnp.asarray(jnp.inf)}}, options.replace(batch_size=32)
-    assert jax.jit(lambda v: constant_neurons(network, v, split, options))(lost) == 0
+    assert _counted(network, options, split)(lost) == 0
 
 
 @pytest.mark.parametrize("examples", [32, 50])
@@ -70,7 +77,8 @@ def test_constant_neurons_of_a_shared_batch_are_those_of_the_whole(planted, opti
 
     def count(variables):
         shared = network.sharing("devices")
-        return constant_neurons(shared, variables, split, options, "devices")
+        term = replace(options.term(), axis_name="devices")
+        return count_constant(shared, term, variables, split, options.batch_size)
 
     variables = {"params": {"scale": jnp.ones(4)}}
     found = jax.pmap(count, axis_name="devices", devices=jax.devices()[:4])(variables)
@@ -103,7 +111,7 @@ def test_an_epoch_counts_the_constant_neurons_of_its_validation_examples(
     lanes, metrics = programs.train_epoch(*_lanes(programs, state), 1)()
     assert metrics.constant_neurons.tolist() == [6 + 4 + 10]
     options = options.replace(batch_size=32)
-    count = jax.jit(lambda v: constant_neurons(perceptron, v, dataset.test, options))
+    count = _counted(perceptron, options, dataset.test)
     assert count(programs.layout.fetch_lane(lanes.state, 0).variables) < 20
 
 

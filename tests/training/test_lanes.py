@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from persist_jax.kernels import correlation_edges
+from persist_jax.kernels import deaths
 
 # Small enough that a rounding error does not grow: where two neurons are all but collinear, it
 # decides which of them an edge of the tree, and so the gradient, goes to.
@@ -99,7 +99,8 @@ def test_a_reused_term_over_four_devices_is_one_term(convolutional, train):
 @pytest.mark.slow
 def test_a_shared_batch_shares_the_search_for_the_tree(perceptron, build, train, monkeypatch):
     """Each device keeps the bounds of its own rows only: 16 of the 64 that 30 neurons fill."""
-    monkeypatch.setattr(correlation_edges, "_LARGEST_MATRIX", 0)
+    monkeypatch.setattr(deaths, "LARGEST_MATRIX", 0)
+    jax.clear_caches()
     sizes = {"batch_size": 28, "sampling": 1.0}
     on_four = {"parallel": "batch", "devices": 4, **sizes}
     one, _ = train(perceptron, "t2", [0.5], **sizes)

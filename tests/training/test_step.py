@@ -6,7 +6,7 @@ import pytest
 
 import persist_jax as pj
 from persist_jax import models, pgdl
-from persist_jax.regularisers import REGULARISERS, Regulariser, regulariser
+from persist_jax.terms import REGULARISERS
 from persist_jax.training.optimisers import make_optimiser
 from persist_jax.training.state import (
     GRADIENT,
@@ -36,7 +36,7 @@ def _published_options(options, case):
 def _train_on(case, options, weight):
     options = _published_options(options, case)
     optimiser = make_optimiser(options.optimiser)
-    term = regulariser(str(case["term"]))
+    term = options.term(str(case["term"]))
     step = jax.jit(make_step(case.network, optimiser, term, options))
     state = initial_state(case.weights(), optimiser, options, 0, with_term=True)
     for iteration in range(int(case["epochs"])):
@@ -81,8 +81,8 @@ def test_published_regulariser_had_no_effect_beside_constant_neurons(golden, opt
 def _setup(network, options, name="t1", seed=0):
     optimiser = make_optimiser(options.optimiser)
     variables = network.init(jax.random.key(1), jnp.zeros((1, *network.input_shape)))
-    term = regulariser(name)
-    state = initial_state(variables, optimiser, options, seed, with_term=term is not None)
+    term = options.term(name)
+    state = initial_state(variables, optimiser, options, seed, with_term=name != "none")
     return state, make_step(network, optimiser, term, options)
 
 
@@ -182,13 +182,16 @@ def test_a_step_that_is_not_finite_changes_nothing_and_ends_the_lane(
     chex.assert_trees_all_equal(later, after)
 
 
-def test_a_gradient_that_is_not_finite_is_told_from_a_loss(perceptron, options, dataset):
+def test_a_gradient_that_is_not_finite_is_told_from_a_loss(
+    perceptron, options, dataset, monkeypatch
+):
     optimiser = make_optimiser(options.optimiser)
-    root = Regulariser("params", lambda params: jnp.sqrt(0 * jnp.sum(params["w"])))
+    monkeypatch.setattr(REGULARISERS, "_entries", dict(REGULARISERS._entries))
+    REGULARISERS.register("root", of="params")(lambda params: jnp.sqrt(0 * jnp.sum(params["w"])))
     variables = perceptron.init(jax.random.key(1), jnp.zeros((1, 8, 8, 1)))
     variables["params"]["w"] = jnp.ones(2)
     state = initial_state(variables, optimiser, options, 0, with_term=True)
-    step = jax.jit(make_step(perceptron, optimiser, root, options))
+    step = jax.jit(make_step(perceptron, optimiser, options.term("root"), options))
     after, metrics = step(state, _batch(dataset), jnp.float32(1.0))
     assert np.isfinite(metrics.loss) and int(after.reason) == GRADIENT
 

@@ -5,8 +5,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from persist_jax.activations import in_words, is_array
 from persist_jax.models.model import Outputs, Variables
+from persist_jax.terms.activations import in_words, is_array
 
 # Other names of the flag `train`: ignored, they would leave dropout off in silence.
 _OTHER_FLAGS = ("training", "is_training", "deterministic", "use_running_average")

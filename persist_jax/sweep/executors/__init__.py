@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from persist_jax.registry import Registry
+from persist_jax._plumbing.registry import Registry
 from persist_jax.sweep.executors import ray as ray_tasks
 from persist_jax.sweep.executors import slurm as slurm_jobs
 from persist_jax.sweep.executors.local import local

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 
+from persist_jax._plumbing.validation import Size
 from persist_jax.sweep.executors.ending import Ending
 from persist_jax.sweep.executors.shares import Share, most_workers, shares
 from persist_jax.sweep.executors.view import View
@@ -17,7 +18,6 @@ from persist_jax.sweep.executors.work import Outcome, Work
 from persist_jax.sweep.executors.worker import train
 from persist_jax.sweep.grid import Group
 from persist_jax.sweep.group import Progress
-from persist_jax.validation import Size
 
 # A forked process would have the locks of JAX's threads without the threads.
 _CONTEXT = multiprocessing.get_context("spawn")

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from persist_jax.extras import needed_by
+from persist_jax._plumbing.extras import needed_by
+from persist_jax._plumbing.validation import Count, NotNegative, Positive, Size
 from persist_jax.sweep.executors.elsewhere import (
     forget_stop,
     train_elsewhere,
@@ -19,7 +20,6 @@ from persist_jax.sweep.executors.elsewhere import (
 from persist_jax.sweep.executors.ending import Ending
 from persist_jax.sweep.executors.work import Outcome, Work
 from persist_jax.sweep.grid import Group
-from persist_jax.validation import Count, NotNegative, Positive, Size
 
 _ANSWER = 10.0  # seconds that a cluster has to answer
 

@@ -11,7 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from persist_jax.extras import needed_by
+from persist_jax._plumbing.extras import needed_by
+from persist_jax._plumbing.validation import Positive, Size
 from persist_jax.store.sweep_folder import jobs_folder
 from persist_jax.sweep.executors.elsewhere import (
     forget_stop,
@@ -21,7 +22,6 @@ from persist_jax.sweep.executors.elsewhere import (
 from persist_jax.sweep.executors.ending import Ending
 from persist_jax.sweep.executors.work import Outcome, Work
 from persist_jax.sweep.grid import Group
-from persist_jax.validation import Positive, Size
 
 _WARNED = 120  # seconds between a job's warning and its end, of which its epoch may take
 _EPOCH = 90  # so many

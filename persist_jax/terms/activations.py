@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 Layers = Sequence[Float[Array, "b ..."]] | Mapping[str, Float[Array, "b ..."]]
+# A layer's name, or its position among all, from the end where it is negative.
+Layer = str | int
 
 # Names that Flax and people give to the collection itself; they say nothing about a layer.
 _COLLECTIONS = ("activations", "intermediates")
@@ -54,11 +56,7 @@ def activations_of(collection: PyTree) -> dict[str, Float[Array, "b ..."]]:
     """
     if not isinstance(collection, Mapping):
         raise ValueError(f"activations: {in_words(collection)} is not a collection of Flax")
-    found: dict[str, Any] = {}
-    _collect(collection, (), found)
-    if not found:
-        raise ValueError("activations: the collection is empty; was anything sown?")
-    return as_layers({path: found[path] for path in sorted(found, key=_natural)})
+    return checked(_sown(collection))
 
 
 def as_layers(activations: PyTree) -> dict[Any, Float[Array, "b ..."]]:
@@ -79,11 +77,16 @@ def as_layers(activations: PyTree) -> dict[Any, Float[Array, "b ..."]]:
         ValueError: activations: an array of shape (4, 3), not a list or a mapping of them; one \
 layer is [array]
     """
+    return checked(by_name(activations))
+
+
+def by_name(activations: PyTree) -> dict[Any, Any]:
+    """What was given for each layer, by name or by position, not checked yet."""
     if isinstance(activations, Mapping):
         if any(isinstance(layer, Mapping | tuple) for layer in activations.values()):
-            return activations_of(activations)
+            return _sown(activations)
         if type(activations).__module__.startswith("flax.nnx"):
-            return activations_of(activations)
+            return _sown(activations)
         layers = dict(activations)
     elif isinstance(activations, Sequence) and not isinstance(activations, str):
         layers = dict(enumerate(activations))
@@ -94,6 +97,11 @@ layer is [array]
         )
     if not layers:
         raise ValueError("activations: at least one layer is needed, got none")
+    return layers
+
+
+def checked(layers: dict[Any, Any]) -> dict[Any, Float[Array, "b ..."]]:
+    """The layers, each of which is an array `(b, ...)` of one batch; anything else is refused."""
     for name, layer in layers.items():
         _check(name, layer)
     (first, size), *others = ((name, layer.shape[0]) for name, layer in layers.items())
@@ -106,30 +114,47 @@ layer is [array]
     return layers
 
 
-def choose_layers(names: Sequence[Any], wanted: Any = None) -> list[int]:
-    """The positions of the wanted layers, in that order; all without any.
+def positions(
+    names: Sequence[Any], wanted: Layer | Sequence[Layer], argument: str = "layers"
+) -> list[int]:
+    """The positions of the wanted layers among all, in the order in which they are wanted.
 
     Args:
-        names: of all layers.
-        wanted: names, or positions where the layers have none.
+        names: of all layers; their positions where they have none.
+        wanted: one layer or a list of them, each by name or by position.
+        argument: which gives it, for errors.
 
     Raises:
         ValueError: one line that names the unknown layer and the known ones.
 
     Example:
-        >>> choose_layers(["h1", "h2", "logits"], ["logits", "h1"])
+        >>> positions(["h1", "h2", "logits"], [-1, "h1"])
         [2, 0]
     """
-    if wanted is None:
-        return list(range(len(names)))
-    if isinstance(wanted, str) or not isinstance(wanted, Sequence) or not wanted:
-        raise ValueError(f"layers: {wanted!r} is not a list of layers")
-    for name in wanted:
-        if name not in names:
-            raise ValueError(f"layers: {name!r} is not one of {', '.join(map(str, names))}")
-        if wanted.count(name) > 1:
-            raise ValueError(f"layers: {name!r} is there more than once")
-    return [names.index(name) for name in wanted]
+    found = []
+    for layer in listed(wanted, argument):
+        if layer in names:
+            position = list(names).index(layer)
+        elif isinstance(layer, int) and -len(names) <= layer < len(names):
+            position = layer % len(names)
+        else:
+            known = ", ".join(map(str, names))
+            raise ValueError(f"{argument}: {layer!r} is not one of {known}")
+        if position in found:
+            raise ValueError(f"{argument}: {layer!r} is there more than once")
+        found.append(position)
+    return found
+
+
+def listed(wanted: Layer | Sequence[Layer], argument: str = "layers") -> tuple[Layer, ...]:
+    """One layer, or several, as a tuple; anything else is refused."""
+    layers = wanted if isinstance(wanted, Sequence) and not isinstance(wanted, str) else [wanted]
+    for layer in layers:
+        if not isinstance(layer, str | int) or isinstance(layer, bool):
+            raise ValueError(f"{argument}: {layer!r} is no name of a layer and no position")
+    if not layers:
+        raise ValueError(f"{argument}: {wanted!r} has no layer")
+    return tuple(layers)
 
 
 def _check(name: Any, layer: Any) -> None:
@@ -142,6 +167,14 @@ def _check(name: Any, layer: Any) -> None:
             f"activations: layer {name!r} has shape {layer.shape}, not (b, ...): a batch of "
             "examples, then the neurons"
         )
+
+
+def _sown(collection: PyTree) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    _collect(collection, (), found)
+    if not found:
+        raise ValueError("activations: the collection is empty; was anything sown?")
+    return {path: found[path] for path in sorted(found, key=_natural)}
 
 
 def _collect(tree: Mapping, path: tuple[str, ...], found: dict[str, Any]) -> None:

@@ -8,9 +8,10 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import create_model
 
-from persist_jax.validation import Fields, Given, shortened
+from persist_jax._plumbing.validation import Fields, Given, shortened
 
 Properties = TypeVar("Properties")
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -19,13 +20,15 @@ class Entry(Generic[Properties]):
 
     Attributes:
         name: under which it is chosen.
-        function: its keyword-only arguments are its parameters.
+        function: what is called.
         properties: what else its registry knows about it.
+        types: of its parameters, by name; of its keyword-only arguments if not given.
     """
 
     name: str
     function: Callable[..., Any]
     properties: Properties
+    types: Mapping[str, Any] | None = None
 
     def parameters(self, given: Mapping[str, Any], where: str) -> dict[str, Any]:
         """The given parameters, checked, and the defaults of those left out.
@@ -37,7 +40,7 @@ class Entry(Generic[Properties]):
         Raises:
             ValueError: one line that names the unknown, missing or wrong parameter.
         """
-        hints = typing.get_type_hints(self.function, include_extras=True)
+        hints = self.types or typing.get_type_hints(self.function, include_extras=True)
         fields = {
             name: (hints.get(name, Any), ... if default is inspect.Parameter.empty else default)
             for name, default in self.defaults().items()
@@ -50,7 +53,7 @@ class Entry(Generic[Properties]):
         return {
             name: parameter.default
             for name, parameter in inspect.signature(self.function).parameters.items()
-            if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+            if (name in self.types if self.types else parameter.kind is parameter.KEYWORD_ONLY)
         }
 
 
@@ -78,11 +81,15 @@ class Registry(Mapping[str, Entry[Properties]]):
         self._properties = properties
         self._entries: dict[str, Entry[Properties]] = {}
 
-    def register(self, name: str, **properties: Any) -> Callable[[Callable], Callable]:
+    def register(
+        self, name: str, *, parameters: Mapping[str, Any] | None = None, **properties: Any
+    ) -> Callable[[Function], Function]:
         """Decorator that adds a function under a name.
 
         Args:
             name: the name; a function may replace an earlier definition of itself only.
+            parameters: which of its arguments a configuration may set, with their types; by default
+                the keyword-only ones, with the types that they are annotated with.
             **properties: what the registry knows about an entry beside its function.
 
         Raises:
@@ -92,15 +99,17 @@ class Registry(Mapping[str, Entry[Properties]]):
         if not name.isidentifier():
             raise ValueError(f"{self._what}: {name!r} is not a name of letters, digits and _")
 
-        def add(function: Callable) -> Callable:
-            for parameter in Entry(name, function, None).defaults():
+        def add(function: Function) -> Function:
+            for parameter in Entry(name, function, None, parameters).defaults():
                 # A checked parameter is an attribute of a `Fields`.
                 if parameter.startswith("_") or hasattr(Fields, parameter):
                     raise ValueError(f"{self._what}: {name!r} cannot have a {parameter!r}")
             before = self._entries.get(name)
             if before is not None and _origin(before.function) != _origin(function):
                 raise ValueError(f"{self._what}: {name!r} is taken by {_origin(before.function)}")
-            self._entries[name] = Entry(name, function, self._properties(**properties))
+            self._entries[name] = Entry(
+                name, function, self._properties(**properties), parameters
+            )
             return function
 
         return add

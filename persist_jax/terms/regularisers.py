@@ -1,24 +1,25 @@
 """The terms that a training may add to the cross-entropy, and their registry."""
 
-import functools
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 
-from persist_jax.kernels import mean_absolute_product, standardise
-from persist_jax.living import living_deaths
-from persist_jax.registry import Registry
-from persist_jax.validation import Rate, Share
+from persist_jax._plumbing.registry import Registry
+from persist_jax._plumbing.validation import Rate, Share
+from persist_jax.kernels import mean_correlation
+from persist_jax.terms.living import living_deaths
 
-REDUCTIONS = ("sum", "mean")
+Reduction = Literal["sum", "mean"]
 
 
 def t1(
-    deaths: Float[Array, "m"], *, reduce: str = "sum", where: Bool[Array, "m"] | None = None
+    deaths: Float[Array, "m"],
+    *,
+    reduce: Reduction = "sum",
+    where: Bool[Array, "m"] | None = None,
 ) -> Float[Array, ""]:
     r"""The negated total persistence, $T_1 = -\sum_i d_i$, or its mean $-\frac1m \sum_i d_i$.
 
@@ -47,8 +48,8 @@ def t1(
     Reference:
         Ballester et al., Decorrelating neurons using persistence, arXiv:2308.04870.
     """
-    if reduce not in REDUCTIONS:
-        raise ValueError(f"reduce: {reduce!r} is not one of {', '.join(REDUCTIONS)}")
+    if reduce not in get_args(Reduction):
+        raise ValueError(f"reduce: {reduce!r} is not one of {', '.join(get_args(Reduction))}")
     if reduce == "sum":
         return -jnp.sum(deaths, where=where)
     return -_mean(deaths, where)
@@ -103,33 +104,6 @@ def _mean(values: Float[Array, "m"], where: Bool[Array, "m"] | None) -> Float[Ar
     return jnp.sum(values, where=where) / jnp.maximum(jnp.sum(where), 1).astype(values.dtype)
 
 
-def mean_correlation(points: Float[Array, "n b"]) -> Float[Array, ""]:
-    r"""Mean absolute correlation over all pairs of neurons that are correlated at all.
-
-    $$ \frac{1}{|P|}\sum_{(i,j) \in P} |\mathrm{corr}(x_i, x_j)|,\qquad
-       P = \lbrace (i, j) : i \ne j,\ \mathrm{corr}(x_i, x_j) \ne 0\text{ and finite}\rbrace $$
-
-    A constant neuron has correlation 0 with every other, so it does not count; nor does one with
-    an activation that is not finite. Pairs with $|\mathrm{corr}| = 1$ have zero gradient. Value and
-    gradient cost two products of n x n x b and O(n b) memory.
-
-    Args:
-        points: `n` neurons as vectors of `b` activations.
-
-    Returns:
-        A scalar in [0, 1], 0 where no pair counts.
-
-    Example:
-        >>> points = jnp.array([[0.0, 1.0, 2.0], [3.0, 2.0, 1.0], [5.0, 5.0, 5.0]])
-        >>> round(float(mean_correlation(points)), 5)
-        1.0
-
-    Reference:
-        Ballester et al., Decorrelating neurons using persistence, arXiv:2308.04870.
-    """
-    return mean_absolute_product(standardise(points))
-
-
 def l1(params: PyTree) -> Float[Array, ""]:
     r"""Sum of the absolute values of all trainable weights, $\sum |w|$.
 
@@ -164,106 +138,57 @@ def l2(params: PyTree) -> Float[Array, ""]:
     return sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(params))
 
 
-Taken = Literal["nothing", "deaths", "points", "params"]
-
-
-@dataclass(frozen=True)
-class Takes:
-    """What a registered term is a function of.
-
-    Attributes:
-        takes: "deaths" of the sampled neurons under `1 - |corr|`, ascending; their "points"
-            `(n, b)`; the trainable "params" of the network; or "nothing", of a term that is left
-            out.
-        ordered: whether the deaths must be ascending. A term that does not depend on their order
-            is faster without.
-    """
-
-    takes: str = "deaths"
-    ordered: bool = True
-
-    def __post_init__(self):
-        if self.takes not in get_args(Taken):
-            raise ValueError(f"takes: {self.takes!r} is not one of {', '.join(get_args(Taken))}")
-
-
-class Regulariser(NamedTuple):
-    """A term of the loss with its parameters filled in."""
-
-    takes: Taken
-    term: Callable[[Any], Array]
-    ordered: bool = True
-
-
-REGULARISERS: Registry[Takes] = Registry("regulariser", Takes)
-register = REGULARISERS.register
-
-
-@register("none", takes="nothing")
-def _none(nothing):
-    return jnp.zeros(())
-
-
-Reduction = Literal[REDUCTIONS]
-
-
-@register("t1", ordered=False)
-def _t1(deaths, *, reduce: Reduction = "sum"):
-    return t1(deaths, reduce=reduce)
-
-
-@register("t2", ordered=False)
-def _t2(deaths, *, alpha: Share = 0.5):
-    return t2(deaths, alpha)
-
-
-@register("min_corr", takes="points")
-def _min_corr(points):
-    return mean_correlation(points)
-
-
-@register("l1", takes="params")
-def _l1(params):
-    return l1(params)
-
-
-@register("l2", takes="params")
-def _l2(params):
-    return l2(params)
-
-
-@register("t1_living", takes="points")
-def _t1_living(points, *, active: Rate = 0.2, reduce: Reduction = "mean"):
+def t1_living(
+    points: Float[Array, "n b"], *, active: Rate = 0.2, reduce: Reduction = "mean"
+) -> Float[Array, ""]:
+    """`t1` of the deaths of the living neurons; see `living_deaths`."""
     deaths, where = living_deaths(points, active)
     return t1(deaths, reduce=reduce, where=where)
 
 
-@register("t2_living", takes="points")
-def _t2_living(points, *, active: Rate = 0.2, alpha: Share = 0.5):
+def t2_living(
+    points: Float[Array, "n b"], *, active: Rate = 0.2, alpha: Share = 0.5
+) -> Float[Array, ""]:
+    """`t2` of the deaths of the living neurons; see `living_deaths`."""
     deaths, where = living_deaths(points, active)
     return t2(deaths, alpha, where=where)
 
 
-def regulariser(name: str, parameters: Mapping[str, Any] | None = None) -> Regulariser | None:
-    """The regulariser of that name, `None` for `"none"`.
+Subject = Literal["nothing", "deaths", "points", "params"]
 
-    Args:
-        name: a registered name.
-        parameters: its own parameters by name; defaults for those left out.
 
-    Returns:
-        What the term takes, and the term as a function of that alone.
+@dataclass(frozen=True)
+class Kind:
+    """What a registered term is a function of.
 
-    Raises:
-        ValueError: if the name is unknown, with the known ones, or a parameter is wrong.
-
-    Example:
-        >>> regulariser("t2", {"alpha": 0.3}).takes
-        'deaths'
+    Attributes:
+        of: the "deaths" of the sampled neurons under `1 - |corr|`; their "points" `(n, b)`; the
+            trainable "params" of the network; or "nothing", of a term that is left out.
+        ordered: whether the deaths must be ascending. A term that does not depend on their order
+            is faster without.
     """
-    entry = REGULARISERS[name]
-    bound = entry.parameters(parameters or {}, f"terms.{name}")
-    if entry.properties.takes == "nothing":
-        return None
-    term = functools.partial(entry.function, **bound)
-    return Regulariser(entry.properties.takes, term, entry.properties.ordered)
+
+    of: Subject = "deaths"
+    ordered: bool = True
+
+    def __post_init__(self):
+        if self.of not in get_args(Subject):
+            raise ValueError(f"of: {self.of!r} is not one of {', '.join(get_args(Subject))}")
+
+
+REGULARISERS: Registry[Kind] = Registry("regulariser", Kind)
+register = REGULARISERS.register
+
+
+@register("none", of="nothing")
+def _none() -> Float[Array, ""]:
+    return jnp.zeros(())
+
+
+register("t1", ordered=False, parameters={"reduce": Reduction})(t1)
+register("t2", ordered=False, parameters={"alpha": Share})(t2)
+register("min_corr", of="points")(mean_correlation)
+register("l1", of="params")(l1)
+register("l2", of="params")(l2)
+register("t1_living", of="points")(t1_living)
+register("t2_living", of="points")(t2_living)

@@ -6,7 +6,27 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from persist_jax.kernels import correlation_deaths
+from persist_jax.kernels import correlation_deaths, standardise
+from persist_jax.kernels.distances import is_constant
+
+
+def constant_neurons(points: Float[Array, "n b"]) -> Bool[Array, " n"]:
+    """Which neurons have one value on the whole batch: their every correlation is 0.
+
+    Args:
+        points: one row per neuron, its activations over a batch of `b` examples.
+
+    Returns:
+        A truth value per neuron, false for one with an activation that is not finite.
+
+    Raises:
+        ValueError: if `points` has not two axes, or one of them is empty.
+
+    Example:
+        >>> constant_neurons(jnp.array([[0.0, 2.0], [5.0, 5.0]])).tolist()
+        [False, True]
+    """
+    return is_constant(standardise(points))
 
 
 def living_neurons(points: Float[Array, "n b"], active: float = 0.2) -> Bool[Array, " n"]:

@@ -1,4 +1,7 @@
-"""What a kernel has to know of the devices that its arrays lie on, and nothing where it is one."""
+"""What a kernel has to know of where its arrays lie: lanes, meshes and mapped axes.
+
+Where the arrays are on one device, and no `vmap` is around, all of this does nothing.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +22,26 @@ def replicated(array: Array) -> Array:
     return jax.sharding.reshard(array, NamedSharding(sharding.mesh, PartitionSpec()))
 
 
+def with_lanes(
+    function: Callable[[Array], Any], lanes: Callable[[Callable, Array], Any]
+) -> Callable[[Array], Any]:
+    """`function` of one array, for which `vmap` means `lanes(function, arrays)`.
+
+    Where an explicit mesh shares the lanes, each device computes its own ones.
+    """
+
+    @jax.custom_batching.custom_vmap
+    def one(array):
+        return function(array)
+
+    @one.def_vmap
+    def many(axis_size, in_batched, arrays):
+        results = lanes_where_they_are(lambda arrays: lanes(one, arrays))(arrays)
+        return results, jax.tree.map(lambda _: True, results)
+
+    return one
+
+
 def lanes_where_they_are(function: Callable[[Array], Any]) -> Callable[[Array], Any]:
     """`function` of lanes on each device for its own ones, where an explicit mesh shares them."""
 
@@ -35,19 +58,6 @@ def lanes_where_they_are(function: Callable[[Array], Any]) -> Callable[[Array], 
         return mapped(lanes)
 
     return of_all
-
-
-def in_its_mesh(function: Callable[[Array], Any]) -> Callable[[Array], Any]:
-    """`function` of an array, in a `jit` where that is on an explicit mesh.
-
-    Inside one, and not outside, a constant can be put on the mesh.
-    """
-
-    def inside(array):
-        explicit = jax.typeof(array).sharding.mesh.explicit_axes
-        return (jax.jit(function) if explicit else function)(array)
-
-    return inside
 
 
 def on_mesh_of(tree: Any, example: Array) -> Any:

@@ -1,16 +1,19 @@
 """From a network's activations to the point cloud whose persistence is taken."""
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from types import EllipsisType
+from typing import Any, Literal, NamedTuple, get_args, overload
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int32, PyTree
 
-from persist_jax.activations import as_layers
+from persist_jax.kernels.devices import replicated
+from persist_jax.terms.activations import Layer, as_layers, by_name, checked, positions
 
-NEURONS = ("positions", "channels")
+Neurons = Literal["positions", "channels"]
 
 
 class Neuron(NamedTuple):
@@ -64,27 +67,54 @@ class Sampled(NamedTuple):
         return self.indices
 
 
+@overload
 def sample_neurons(
     activations: PyTree,
     fraction: float,
     *,
-    neurons: str = "positions",
+    whole: Layer | None = -1,
+    neurons: Neurons = "positions",
+    axis_name: str | None = None,
+    return_labels: Literal[False] = False,
+) -> Array: ...
+
+
+@overload
+def sample_neurons(
+    activations: PyTree,
+    fraction: float,
+    *,
+    whole: Layer | None = -1,
+    neurons: Neurons = "positions",
+    axis_name: str | None = None,
+    return_labels: Literal[True],
+) -> tuple[Array, Labels]: ...
+
+
+def sample_neurons(
+    activations: PyTree,
+    fraction: float,
+    *,
+    whole: Layer | None = -1,
+    neurons: Neurons = "positions",
     axis_name: str | None = None,
     return_labels: bool = False,
 ) -> Float[Array, "n whole_batch"] | tuple[Float[Array, "n whole_batch"], Labels]:
     r"""The most active neurons of every layer, each as its vector of activations over the batch.
 
-    Of every layer but the last, the $\lfloor p\,m \rfloor$ of its $m$ neurons with the largest
-    mean absolute activation $\frac1b\sum_k |a_{ik}|$ are kept, the most active first and the lower
-    index first where two are equal; of the last layer all are. A layer that is kept whole keeps
-    its order. Layers follow one another in order. The choice itself is not differentiated, the
-    activations are.
+    Of every layer but the one that is kept whole, the $\lfloor p\,m \rfloor$ of its $m$ neurons
+    with the largest mean absolute activation $\frac1b\sum_k |a_{ik}|$ are kept, the most active
+    first and the lower index first where two are equal. A layer that is kept whole keeps its order.
+    Layers follow one another in order. The choice itself is not differentiated, the activations
+    are.
 
     Args:
         activations: one array `(b, ...)` per counted layer, in the order of the layers, as a
             sequence or a mapping by name. A dict that goes in or out of `jit` is sorted by name.
             A collection that a Flax module sowed is taken apart by `activations_of`.
         fraction: the kept share $p$ of a layer, in [0, 1].
+        whole: the layer that is kept whole, by name or position. The last one, -1, is the paper's
+            choice, whose last layer is the output of the network; `None` samples all alike.
         neurons: what a neuron is in an array `(b, ..., c)` with axes between the first and the
             last. "positions": every entry, as in the paper; "channels": every channel, as its mean
             over the positions.
@@ -110,26 +140,51 @@ def sample_neurons(
     Reference:
         Ballester et al., Decorrelating neurons using persistence, arXiv:2308.04870.
     """
-    layers = sample_layers(activations, fraction, neurons=neurons, axis_name=axis_name)
+    check_sampling(fraction, neurons)
+    layers = list(sample_layers(activations, fraction, whole, neurons, axis_name).values())
     points = points_of(layers, axis_name)
     return (points, _labels(layers)) if return_labels else points
 
 
 def sample_layers(
-    activations: PyTree, fraction: float, *, neurons: str, axis_name: str | None
-) -> list[Sampled]:
-    """The kept neurons of every layer; see `sample_neurons`."""
-    check_sampling(fraction, neurons)
-    *hidden, last = (_flat(layer, neurons) for layer in as_layers(activations).values())
-    return [*(_most_active(layer, fraction, axis_name) for layer in hidden), Sampled(last, None)]
+    activations: PyTree,
+    fraction: float,
+    whole: Layer | None,
+    neurons: Neurons,
+    axis_name: str | None = None,
+    layers: Layer | Sequence[Layer] | None = None,
+) -> dict[Any, Sampled]:
+    """The kept neurons of the wanted layers, of all by default; see `sample_neurons`."""
+    given = by_name(activations)
+    names = list(given)
+    wanted = names if layers is None else [names[k] for k in positions(names, layers)]
+    kept_whole = None if whole is None else names[positions(names, whole, "whole")[0]]
+    return {
+        name: _most_active(
+            _flat(layer, neurons), 1 if name == kept_whole else fraction, axis_name
+        )
+        for name, layer in checked({name: given[name] for name in wanted}).items()
+    }
 
 
 def check_sampling(fraction: float, neurons: str) -> None:
     """Refuse a share outside of [0, 1] and an unknown kind of neuron, in one line."""
     if not 0 <= fraction <= 1:
         raise ValueError(f"fraction: {fraction} is not in [0, 1]")
-    if neurons not in NEURONS:
-        raise ValueError(f"neurons: {neurons!r} is not one of {', '.join(NEURONS)}")
+    if neurons not in get_args(Neurons):
+        raise ValueError(f"neurons: {neurons!r} is not one of {', '.join(get_args(Neurons))}")
+
+
+def said_whole(whole: Layer | EllipsisType | None, fraction: float) -> Layer | None:
+    """Which layer is kept whole, where it is said, as it has to be if anything is left out."""
+    if not isinstance(whole, EllipsisType):
+        return whole
+    if fraction < 1:
+        raise ValueError(
+            f"whole: missing with fraction {fraction}; the layer that is kept whole, as -1, the "
+            "last one, in the paper, or None"
+        )
+    return None
 
 
 def points_of(layers: list[Sampled], axis_name: str | None = None) -> Float[Array, "n whole_batch"]:
@@ -146,14 +201,16 @@ def _labels(layers: list[Sampled]) -> Labels:
     return Labels(jnp.asarray(position), jnp.concatenate([layer.places for layer in layers]))
 
 
-def _flat(layer: Float[Array, "b ..."], neurons: str) -> Float[Array, "b m"]:
+def _flat(layer: Float[Array, "b ..."], neurons: Neurons) -> Float[Array, "b m"]:
+    layer = jnp.asarray(layer)
     if neurons == "channels" and layer.ndim > 2:
         layer = layer.mean(axis=range(1, layer.ndim - 1))
-    return layer.reshape(layer.shape[0], -1)
+    # The layers of an explicit mesh may be shared in different ways; a tree needs all points.
+    return replicated(layer).reshape(layer.shape[0], -1)
 
 
 def _most_active(
-    layer: Float[Array, "b m"], fraction: float, axis_name: str | None
+    layer: Float[Array, "b m"], fraction: float | int, axis_name: str | None
 ) -> Sampled:
     # The binary product may fall just short of a whole number: 0.29 * 100 is 28.999999999999996.
     kept = math.floor(round(fraction * layer.shape[1], 9))
