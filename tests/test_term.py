@@ -4,10 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 import persist_jax as pj
 from persist_jax.terms import REGULARISERS
 
+RNG = np.random.default_rng(1)
 SHAPES = {"h2": (16, 2, 4), "h10": (16, 6), "logits": (16, 3)}
 
 
@@ -149,6 +152,32 @@ def test_devices_that_share_a_batch_have_the_term_and_the_gradient_of_the_whole(
     )(jnp.ones(4), shares)
     for mine, theirs in zip(ours, expected, strict=True):
         np.testing.assert_allclose(mine, np.full(4, theirs), rtol=1e-4)
+
+
+@pytest.mark.needs_devices(4)
+@pytest.mark.parametrize("neurons", ["positions", "channels"])
+@pytest.mark.parametrize("fraction", [1.0, 0.5])
+def test_layers_that_a_mesh_shares_in_different_ways(neurons, fraction):
+    """As tensor parallelism does: the examples over one axis, of some layers the channels too."""
+    layers = {**_activations(), "image": jnp.asarray(RNG.normal(size=(16, 2, 2, 4)), jnp.float32)}
+    term = pj.make_term(fraction=fraction, whole="logits", neurons=neurons)
+    value, slope = jax.jit(jax.value_and_grad(term))(layers)
+    mesh = jax.make_mesh((2, 2), ("data", "model"), axis_types=(AxisType.Explicit,) * 2)
+    specs = {
+        "h2": P("data", None, "model"), "h10": P("data", "model"), "logits": P("data"),
+        "image": P(None, "data", None, "model"),
+    }  # fmt: skip
+    with jax.set_mesh(mesh):
+        shared = {
+            name: jax.device_put(layer, NamedSharding(mesh, specs[name]))
+            for name, layer in layers.items()
+        }
+        np.testing.assert_allclose(term(shared), value, rtol=1e-6)
+        found, slopes = jax.jit(jax.value_and_grad(term))(shared)
+    np.testing.assert_allclose(found, value, rtol=1e-6)
+    for name, expected in slope.items():
+        assert tuple(slopes[name].sharding.spec)[: len(specs[name])] == tuple(specs[name])
+        np.testing.assert_allclose(slopes[name], expected, atol=1e-6)
 
 
 def test_a_term_is_a_value():
