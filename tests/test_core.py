@@ -25,6 +25,12 @@ class Refuse:
 sys.meta_path.insert(0, Refuse())
 import numpy as np, jax
 import persist_jax as pj
+
+# Kernels and terms alone: what else would be imported is imported where it is first named.
+for name in ("IPython", "flax", "matplotlib", "optax", "orbax", "rich", "scipy.sparse"):
+    assert name not in sys.modules, name
+assert set(pj.__all__) == set(dir(pj)) and all(hasattr(pj, name) for name in
+                                               set(pj.__all__) - {{"LoadedRun"}})
 from persist_jax import data, models
 from persist_jax.training import Options, train
 
@@ -51,6 +57,7 @@ def wanting(use):
 wanting(lambda: data.load_images("digits"))
 wanting(lambda: pj.pgdl.write_weights("weights.hdf5", model, run.variables))
 wanting(tree.to_networkx)
+wanting(pj.redundancy(activations).plot)
 wanting(lambda: __import__("persist_jax.sweep"))
 wanting(lambda: __import__("persist_jax.results"))
 sys.argv = ["launch.sweep"]
@@ -76,6 +83,7 @@ def test_the_rest_says_in_one_line_what_to_install(result):
         f"digits needs sklearn: {experiment}",
         f"write_weights needs h5py: {experiment}",
         "Tree.to_networkx needs networkx: pip install networkx",
+        f"Redundancy.plot needs matplotlib: {experiment}",
         f"persist_jax.sweep needs ml_collections: {experiment}",
         f"persist_jax.results needs jinja2: {experiment}",
     ]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from persist_jax._plumbing.extras import needed_by
 from persist_jax.kernels import Tree
 from persist_jax.terms.sampling import Neuron
 
@@ -83,10 +84,14 @@ class Redundancy:
 
         It is drawn in the colours of Matplotlib's style: light by default, dark with
         `plt.style.use("dark_background")`.
+
+        Raises:
+            ImportError: one line, where Matplotlib is not installed.
         """
         from persist_jax.redundancy.plot import plot
 
-        return plot(self)
+        with needed_by("Redundancy.plot", "experiment"):
+            return plot(self)
 
     def __str__(self) -> str:
         blocks = [self._head(), self._layer_table(), self._death_line(), *self._lists()]
