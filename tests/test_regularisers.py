@@ -5,8 +5,8 @@ import pytest
 from jax.test_util import check_grads
 
 import persist_jax as pj
-from persist_jax._plumbing.validation import NotNegative, Share
 from persist_jax.kernels import correlations
+from persist_jax.parameters import NotNegative, Share
 from persist_jax.terms import REGULARISERS
 from persist_jax.training import Options
 

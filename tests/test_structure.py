@@ -13,22 +13,24 @@ CODE = [
 ]
 # What each room may import of the package, beside itself.
 BELOW = {
-    "_plumbing": set(),
     "kernels": set(),
     # Independent of what it checks.
     "check": set(),
-    "terms": {"_plumbing", "kernels"},
+    "parameters": set(),
+    "_plumbing": {"parameters"},
+    "terms": {"_plumbing", "kernels", "parameters"},
     "redundancy": {"_plumbing", "kernels", "terms"},
-    "models": {"_plumbing", "terms"},
-    "data": {"_plumbing"},
-    "pgdl": {"_plumbing", "data", "models"},
-    "store": {"_plumbing"},
-    "training": {"_plumbing", "data", "kernels", "models", "terms"},
+    "models": {"_plumbing", "parameters", "terms"},
+    "data": {"_plumbing", "parameters"},
+    "pgdl": {"_plumbing", "data", "models", "parameters"},
+    "store": {"_plumbing", "parameters"},
+    "training": {"_plumbing", "data", "kernels", "models", "parameters", "terms"},
     "sweep": {
-        "_plumbing", "data", "kernels", "models", "redundancy", "store", "terms", "training",
+        "_plumbing", "data", "kernels", "models", "parameters", "redundancy", "store", "terms",
+        "training",
     },
     "loading": {"_plumbing", "sweep"},
-    "results": {"_plumbing", "store"},
+    "results": {"_plumbing", "parameters", "store"},
 }  # fmt: skip
 # What only some rooms may know of the libraries around us.
 OUTSIDE = {

@@ -3,34 +3,17 @@
 import json
 import math
 import numbers
-import struct
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from persist_jax.parameters import FLOAT32_MAX, FLOAT32_MIN
 
 Read = TypeVar("Read", bound="Fields")
-
-INT32_MAX = 2**31 - 1  # what a device counts with
-FLOAT32_MIN, FLOAT32_MAX = 2.0**-126, (2 - 2.0**-23) * 2.0**127  # what it calculates with
 
 # No configuration comes near these; what does would keep the checks themselves busy.
 _MOST_DEEP, _MOST_ENTRIES, _MOST_TEXT = 20, 10_000, 10_000
 
-
-def _not_one(value: float) -> float:
-    if struct.unpack("f", struct.pack("f", value))[0] == 1:
-        raise ValueError(f"{value!r} is 1 in float32, must be below")
-    return value
-
-
-# Numbers with their bounds.
-Size = Annotated[int, Field(ge=1, le=INT32_MAX)]  # a count of something that must be there
-Count = Annotated[int, Field(ge=0, le=INT32_MAX)]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Part = Annotated[float, Field(gt=0, le=1)]  # a share that is not nothing
-Rate = Annotated[float, Field(ge=0, lt=1), AfterValidator(_not_one)]
 
 # Of pydantic's errors those that a person meets, with what their context names.
 _WORDS = {

@@ -6,11 +6,11 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from persist_jax._plumbing.validation import Size
 from persist_jax.data.cache import Conversion, entry, read_arrays
 from persist_jax.data.dataset import Dataset, Split
 from persist_jax.data.digits import digits
 from persist_jax.data.registry import DATASETS
+from persist_jax.parameters import Size
 
 InnerShare = Annotated[float, Field(gt=0, lt=1)]
 # As tfds has them: name/config:version.

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from persist_jax._plumbing.validation import Rate
 from persist_jax.models.layers import Dense, Dropout, Flatten, Layer
 from persist_jax.models.network import Network
 from persist_jax.models.registry import MODELS
+from persist_jax.parameters import Rate
 
 # Beyond these a network takes hours to compile, or more memory than any machine has.
 Width = Annotated[int, Field(ge=1, le=10_000_000)]

@@ -5,10 +5,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from persist_jax._plumbing.validation import Count
 from persist_jax.data import DATASETS, Dataset
 from persist_jax.models import MODELS
 from persist_jax.models.given import GivenWeights
+from persist_jax.parameters import Count
 from persist_jax.pgdl.keras_config import logits_shape, read_config
 from persist_jax.pgdl.keras_weights import check_weights, read_weights
 from persist_jax.pgdl.sample import SAMPLE, SAMPLE_MODELS, SAMPLE_TASK, pgdl_sample

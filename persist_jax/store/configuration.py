@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator
 
-from persist_jax._plumbing.validation import Count, Given, Positive, Share, Size, shortened
+from persist_jax._plumbing.validation import Given, shortened
+from persist_jax.parameters import Count, Positive, Share, Size
 from persist_jax.store.files import read_json, replace_json
 from persist_jax.store.run import is_folder_name, runs_folder
 

@@ -4,7 +4,8 @@ import json
 from contextlib import suppress
 from pathlib import Path
 
-from persist_jax._plumbing.validation import Count, Fields, NotNegative
+from persist_jax._plumbing.validation import Fields
+from persist_jax.parameters import Count, NotNegative
 
 COSTS_FILE = "costs.jsonl"
 _LARGEST = 2**24  # bytes of the file that are read

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from pydantic import model_validator
 
-from persist_jax._plumbing.validation import Count, Fields
+from persist_jax._plumbing.validation import Fields
+from persist_jax.parameters import Count
 from persist_jax.store.files import discard_unfinished, read_json, replace_file, replace_json
 from persist_jax.store.origin import Origin
 from persist_jax.store.record import Accuracy

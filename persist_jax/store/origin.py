@@ -1,6 +1,7 @@
 """Where and with what a run was trained, as far as its last bits may depend on it."""
 
-from persist_jax._plumbing.validation import Fields, Size
+from persist_jax._plumbing.validation import Fields
+from persist_jax.parameters import Size
 
 
 class Origin(Fields):

@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from persist_jax._plumbing.validation import Count, Fields, NotNegative, Share, Size
+from persist_jax._plumbing.validation import Fields
+from persist_jax.parameters import Count, NotNegative, Share, Size
 from persist_jax.store.files import read_json, replace_json
 from persist_jax.store.origin import Origin
 from persist_jax.store.run import CONTINUED, Run, runs_folder

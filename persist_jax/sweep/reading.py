@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 from persist_jax._plumbing.extras import needed_by
 from persist_jax._plumbing.registry import Entry, Registry
-from persist_jax._plumbing.validation import Given, Part, plain, shortened
+from persist_jax._plumbing.validation import Given, plain, shortened
 from persist_jax.data.registry import DATASETS, choose_dataset
 from persist_jax.models.registry import MODELS
+from persist_jax.parameters import Part
 from persist_jax.store.configuration import Configuration, flatten
 from persist_jax.terms import REGULARISERS
 from persist_jax.training.optimisers import OPTIMISERS, SCHEDULES

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 
 from persist_jax._plumbing.registry import Registry
-from persist_jax._plumbing.validation import Rate, Share
 from persist_jax.kernels import mean_correlation
+from persist_jax.parameters import Rate, Share
 from persist_jax.terms.living import living_deaths
 
 Reduction = Literal["sum", "mean"]

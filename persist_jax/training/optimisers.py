@@ -6,16 +6,8 @@ from typing import Any
 import optax
 
 from persist_jax._plumbing.registry import Registry
-from persist_jax._plumbing.validation import (
-    Count,
-    Given,
-    NotNegative,
-    Positive,
-    Rate,
-    Share,
-    Size,
-    shortened,
-)
+from persist_jax._plumbing.validation import Given, shortened
+from persist_jax.parameters import Count, NotNegative, Positive, Rate, Share, Size
 
 # An optimiser is `function(learning_rate, *, parameters) -> optax.GradientTransformation`, where
 # the learning rate is a number or a schedule; a schedule is `function(learning_rate, *,

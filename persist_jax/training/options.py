@@ -4,8 +4,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from persist_jax._plumbing.validation import INT32_MAX, Count, Given, NotNegative, Part, Size
+from persist_jax._plumbing.validation import Given
 from persist_jax.models.precision import Precision
+from persist_jax.parameters import INT32_MAX, Count, NotNegative, Part, Size
 from persist_jax.terms import REGULARISERS, Term
 from persist_jax.terms.sampling import Neurons
 from persist_jax.training.optimisers import make_optimiser

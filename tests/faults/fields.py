@@ -18,9 +18,9 @@ from ml_collections import ConfigDict
 
 from launch.command_line import parse_flags
 from launch.configuration_file import define_config, load_config, read_given
-from persist_jax._plumbing.validation import FLOAT32_MAX, FLOAT32_MIN, INT32_MAX
 from persist_jax.data import DATASETS
 from persist_jax.models import MODELS
+from persist_jax.parameters import FLOAT32_MAX, FLOAT32_MIN, INT32_MAX
 from persist_jax.store.configuration import Configuration, flatten
 from persist_jax.sweep.reading import read_configuration
 from persist_jax.terms.regularisers import REGULARISERS

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 
-from persist_jax._plumbing.validation import Size
+from persist_jax.parameters import Size
 from persist_jax.sweep.executors.ending import Ending
 from persist_jax.sweep.executors.shares import Share, most_workers, shares
 from persist_jax.sweep.executors.view import View

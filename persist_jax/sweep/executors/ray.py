@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from persist_jax._plumbing.extras import needed_by
-from persist_jax._plumbing.validation import Count, NotNegative, Positive, Size
+from persist_jax.parameters import Count, NotNegative, Positive, Size
 from persist_jax.sweep.executors.elsewhere import (
     forget_stop,
     train_elsewhere,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from persist_jax._plumbing.extras import needed_by
-from persist_jax._plumbing.validation import Positive, Size
+from persist_jax.parameters import Positive, Size
 from persist_jax.store.sweep_folder import jobs_folder
 from persist_jax.sweep.executors.elsewhere import (
     forget_stop,

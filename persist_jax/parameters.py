@@ -1,0 +1,27 @@
+"""Types of numbers that a configuration may set: parameters of whatever is registered.
+
+A registered function annotates its parameters with them, and a wrong value is answered in one line.
+"""
+
+import struct
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+INT32_MAX = 2**31 - 1  # what a device counts with
+FLOAT32_MIN, FLOAT32_MAX = 2.0**-126, (2 - 2.0**-23) * 2.0**127  # what it calculates with
+
+
+def _not_one(value: float) -> float:
+    if struct.unpack("f", struct.pack("f", value))[0] == 1:
+        raise ValueError(f"{value!r} is 1 in float32, must be below")
+    return value
+
+
+Size = Annotated[int, Field(ge=1, le=INT32_MAX)]  # a count of something that must be there
+Count = Annotated[int, Field(ge=0, le=INT32_MAX)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Part = Annotated[float, Field(gt=0, le=1)]  # a share that is not nothing
+Rate = Annotated[float, Field(ge=0, lt=1), AfterValidator(_not_one)]
