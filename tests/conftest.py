@@ -58,6 +58,14 @@ def _forget_compiled_programs():
 
 
 @pytest.fixture
+def traced_anew():
+    """For a test that changes what kernels are made of: a trace that is kept would not look."""
+    jax.clear_caches()
+    yield
+    jax.clear_caches()
+
+
+@pytest.fixture
 def unchecked_types():
     """Arguments of any type, as in a user's process.
 

@@ -67,10 +67,9 @@ def test_mean_correlation_gradient_is_the_finite_difference():
 
 
 @pytest.mark.parametrize("block", [4, 1024])
-def test_derivatives_of_mean_correlation_do_not_depend_on_blocks(monkeypatch, block):
+def test_derivatives_of_mean_correlation_do_not_depend_on_blocks(monkeypatch, traced_anew, block):
     monkeypatch.setattr(correlations, "_ONE_BLOCK", block)
     monkeypatch.setattr(correlations, "_BLOCK", block)
-    jax.clear_caches()
     with jax.enable_x64(True):
         points = jnp.asarray(np.vstack([_cloud(), 3 * _cloud(1) + 2, np.full((1, 9), 2.0)]))
         unit = pj.kernels.standardise(points)
@@ -82,7 +81,6 @@ def test_derivatives_of_mean_correlation_do_not_depend_on_blocks(monkeypatch, bl
         check_grads(
             jax.jit(lambda p: pj.mean_correlation(jnp.asarray(p))), (points[:6],), 2, rtol=1e-4
         )
-    jax.clear_caches()
 
 
 def test_products_of_one_or_more_count_as_one_and_have_no_slope():

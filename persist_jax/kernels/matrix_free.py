@@ -142,11 +142,16 @@ def matrix_free_edges(
 
     def tree(unit):
         edges = same_on_all(grow(unit, tile, axis_name).edges, unit, axis_name)
-        _, lower, higher = lax.sort(edges, num_keys=3)
-        return jnp.stack([lower, higher], 1)[: unit.shape[0] - 1]
+        return edges_in_order(edges, unit.shape[0])
 
     # A batched `while_loop` would go on until the slowest tree is done, and copy its table.
     return with_lanes(tree, lax.map)(unit)
+
+
+def edges_in_order(edges: _Edges, n: int) -> Int[Array, "n-1 2"]:
+    """The edges that a forest of one component keeps, ascending by (distance, i, j)."""
+    _, lower, higher = lax.sort(edges, num_keys=3)
+    return jnp.stack([lower, higher], 1)[: n - 1]
 
 
 def grow(

@@ -1,7 +1,10 @@
 """Independent answers: Kruskal by hand, scipy's single linkage, float64 differences."""
 
+import functools
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import squareform
@@ -109,3 +112,33 @@ def with_dependent_rows(points):
 
 def central_difference(function, x, direction, step=1e-6):
     return (function(x + step * direction) - function(x - step * direction)) / (2 * step)
+
+
+def check_derivatives(function, x, *, rtol=1e-6, atol=1e-8, step=1e-5, seed=0):
+    """First and second derivatives of a jittable function, forward and reverse, by differences.
+
+    In float64, along one direction, of one combination of the results; one program serves all.
+    """
+    rng = np.random.default_rng(seed)
+    direction = jnp.asarray(rng.normal(size=x.shape))
+    factors = jnp.asarray(rng.normal(size=jax.eval_shape(function, x).shape))
+
+    def of(x):
+        return (factors * function(x)).sum()
+
+    def along(x):
+        return jax.jvp(of, (x,), (direction,))[1]
+
+    @jax.jit
+    def derivatives(x):
+        slope, forward_over_reverse = jax.jvp(jax.grad(of), (x,), (direction,))
+        return of(x), along(x), slope, forward_over_reverse, jax.grad(along)(x)
+
+    _, forward, slope, *seconds = derivatives(x)
+    ahead, back = derivatives(x + step * direction), derivatives(x - step * direction)
+    first, second = ((ahead[k] - back[k]) / (2 * step) for k in (0, 2))
+    close = functools.partial(np.testing.assert_allclose, rtol=rtol, atol=atol)
+    close(forward, first)
+    close((slope * direction).sum(), first)
+    for found in seconds:
+        close(found, second)

@@ -6,12 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
-from jax.test_util import check_grads
 from oracles import (
     CASES,
     GOLDEN,
     KINDS,
     central_difference,
+    check_derivatives,
     kruskal,
     neurons,
     single_linkage,
@@ -76,13 +76,17 @@ def test_deaths_of_points_equal_single_linkage_in_float64(algorithm, n):
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_dead_and_collinear_neurons(algorithm):
     points = jnp.asarray(neurons(np.random.default_rng(0), 30, 16))
-    deaths = correlation_deaths(points, algorithm=algorithm)
+
+    def term(x):
+        deaths = correlation_deaths(x, algorithm=algorithm)
+        return deaths.sum(), deaths
+
+    gradient, deaths = jax.jit(jax.grad(term, has_aux=True))(points)
     assert deaths.shape == (29,) and deaths.dtype == jnp.float32
     assert (jnp.diff(deaths) >= 0).all() and deaths[0] >= 0 and deaths[-1] == 1
     np.testing.assert_allclose(deaths[:2], 0, atol=1e-6)
     dense = zeroth_deaths(correlation_distance(points))
     np.testing.assert_allclose(deaths, dense, atol=ROUNDING)
-    gradient = jax.grad(lambda x: correlation_deaths(x, algorithm=algorithm).sum())(points)
     assert jnp.isfinite(gradient).all()
     np.testing.assert_array_equal(gradient[jnp.array([0, 10])], 0)
 
@@ -113,15 +117,19 @@ def test_gradient_of_points_equals_differences(algorithm):
     weights = jnp.arange(11.0)
     with jax.enable_x64(True):
 
-        @jax.jit
         def term(x):
             return weights @ correlation_deaths(x, algorithm=algorithm) ** 2
 
         points, direction = jnp.asarray(points), jnp.asarray(direction)
-        expected = central_difference(term, points, direction)
-        _, tangent = jax.jvp(term, (points,), (direction,))
+
+        @jax.jit
+        def all_of_it(x):
+            return *jax.jvp(term, (x,), (direction,)), jax.grad(term)(x)
+
+        _, tangent, slope = all_of_it(points)
+        expected = central_difference(lambda x: all_of_it(x)[0], points, direction)
         np.testing.assert_allclose(tangent, expected, rtol=1e-7)
-        np.testing.assert_allclose((jax.grad(term)(points) * direction).sum(), expected, rtol=1e-7)
+        np.testing.assert_allclose((slope * direction).sum(), expected, rtol=1e-7)
 
 
 def test_gradient_through_the_matrix_is_the_same():
@@ -138,9 +146,9 @@ def test_gradient_through_the_matrix_is_the_same():
 def test_higher_derivatives():
     points = np.random.default_rng(5).normal(size=(5, 7))
     with jax.enable_x64(True):
-        check_grads(jax.jit(correlation_deaths), (jnp.asarray(points),), order=2)
+        check_derivatives(correlation_deaths, jnp.asarray(points))
         distances = jnp.asarray(symmetric(np.random.default_rng(6), 5), jnp.float64)
-        check_grads(jax.jit(lambda d: zeroth_deaths(d + d.T) ** 3), (distances,), order=2)
+        check_derivatives(lambda d: zeroth_deaths(d + d.T) ** 3, distances)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -213,14 +221,6 @@ def test_half_precision_points(dtype):
     assert deaths.dtype == jnp.float32 and gradient.dtype == dtype
     expected = correlation_deaths(points.astype(jnp.float32)).sum()
     np.testing.assert_allclose(deaths, expected, rtol=1e-6)
-
-
-@pytest.fixture
-def traced_anew():
-    """A trace that is kept would not look again at what a test has put in place of a function."""
-    jax.clear_caches()
-    yield
-    jax.clear_caches()
 
 
 def test_auto_needs_no_matrix_that_is_too_large(monkeypatch, traced_anew):

@@ -97,10 +97,11 @@ def test_a_reused_term_over_four_devices_is_one_term(convolutional, train):
 
 
 @pytest.mark.slow
-def test_a_shared_batch_shares_the_search_for_the_tree(perceptron, build, train, monkeypatch):
+def test_a_shared_batch_shares_the_search_for_the_tree(
+    perceptron, build, train, monkeypatch, traced_anew
+):
     """Each device keeps the bounds of its own rows only: 16 of the 64 that 30 neurons fill."""
     monkeypatch.setattr(deaths, "LARGEST_MATRIX", 0)
-    jax.clear_caches()
     sizes = {"batch_size": 28, "sampling": 1.0}
     on_four = {"parallel": "batch", "devices": 4, **sizes}
     one, _ = train(perceptron, "t2", [0.5], **sizes)
