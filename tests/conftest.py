@@ -1,7 +1,11 @@
 """Strict numerics for every test, and four host devices so that device code runs without a GPU."""
 
+import atexit
 import mmap
 import os
+import shutil
+import tempfile
+from functools import partialmethod
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,6 +24,13 @@ if os.environ["JAX_PLATFORMS"] == "cpu":
         flags += f" --{newer}=false" if content.find(newer.encode()) >= 0 else ""
     # Of a flag that is there twice the last one counts: that of whoever runs the tests.
     os.environ["XLA_FLAGS"] = f"{flags} {os.environ.get('XLA_FLAGS', '')}"
+    # A program that several modules, workers or processes need is compiled once in a session.
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # which the workers of xdist inherit
+        programs = tempfile.mkdtemp(prefix="programs-of-tests-")
+        atexit.register(shutil.rmtree, programs, ignore_errors=True)
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = programs
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+        os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import jax
 import numpy as np
@@ -28,6 +39,7 @@ import pytest
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 DATA = Path(__file__).parent / "data"
+MOST_RESIDENT = 2 * 2**30
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -56,11 +68,33 @@ def float32_products():
         yield
 
 
+@pytest.fixture(scope="module")
+def code_of_users():
+    """Programs generated as outside of tests, for equality to the bit of two that differ.
+
+    XLA's older code generation fuses a loop over one lane, which is none, in another way than the
+    same body in a loop over two.
+    """
+    compiler = {"xla_cpu_use_fusion_emitters": True}
+    with pytest.MonkeyPatch.context() as patch:
+        if jax.default_backend() == "cpu":
+            compile = partialmethod(jax.stages.Lowered.compile, compiler_options=compiler)
+            patch.setattr(jax.stages.Lowered, "compile", compile)
+        yield
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _forget_compiled_programs():
     """A worker would otherwise keep gigabytes of programs that no later module runs."""
     yield
-    jax.clear_caches()
+    if _resident_bytes() > MOST_RESIDENT:
+        jax.clear_caches()
+
+
+def _resident_bytes():
+    status = Path("/proc/self/statm")  # of Linux
+    pages = int(status.read_text().split()[1]) if status.exists() else MOST_RESIDENT
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 class Golden:
@@ -94,3 +128,12 @@ class Golden:
 @pytest.fixture(scope="session")
 def golden():
     return Golden
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """One cache of data for all tests and workers: each conversion runs once."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    return folder / "cache-of-data"

@@ -10,7 +10,7 @@ ALLOWED = {"identical", "identical, said", "one line, nothing lost"}
 
 
 @pytest.fixture(scope="module")
-def sweep(tmp_path_factory):
+def sweep(tmp_path_factory, code_of_users):
     """The configuration, an interrupted sweep of it, and what a whole one leaves."""
     folder = tmp_path_factory.mktemp("flips")
     config = small_sweep.configuration()

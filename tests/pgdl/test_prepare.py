@@ -14,6 +14,7 @@ def _prepare(*flags):
     return run_command("launch.prepare", *flags, environment=environment)
 
 
+@pytest.mark.slow
 def test_it_says_what_and_where(sample_root, cache):
     sizes = "digits_sample: 1204 train, 296 validation, 297 test, examples of shape (8, 8, 1)"
     done = _prepare("--dataset=pgdl_sample", f"--cache={cache}")
