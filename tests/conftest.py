@@ -42,6 +42,14 @@ DATA = Path(__file__).parent / "data"
 MOST_RESIDENT = 2 * 2**30
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
+def pytest_collection_modifyitems(items):
+    """One notebook shows by default that they run; the others train for longer."""
+    for item in items:
+        if item.path.suffix == ".ipynb" and item.path.stem != "kernels":
+            item.add_marker("slow")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
     """Skip what this machine's devices cannot show; the marks are described in pyproject.toml."""
