@@ -1,6 +1,13 @@
 """Strict numerics for every test, and four host devices so that device code runs without a GPU."""
 
+import atexit
+import mmap
 import os
+import shutil
+import tempfile
+from functools import partialmethod
+from importlib.util import find_spec
+from pathlib import Path
 
 # Four devices are what a GPU machine seldom has: there too the tests run on the CPU, unless asked:
 # `JAX_PLATFORMS=cuda python -m pytest tests/kernels`.
@@ -9,10 +16,21 @@ if os.environ["JAX_PLATFORMS"] == "cpu":
     # Most of the suite's time is compilation of programs that run once: optimise them less. On a
     # GPU that would test other kernels than those that run.
     flags = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
+    # XLA's newer code generation for fused operations takes most of what is left. XLA ends the
+    # process over a flag that it does not know.
+    newer = "xla_cpu_use_fusion_emitters"
+    library = Path(find_spec("jaxlib").origin).with_name("libjax_common.so")
+    with library.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as content:
+        flags += f" --{newer}=false" if content.find(newer.encode()) >= 0 else ""
     # Of a flag that is there twice the last one counts: that of whoever runs the tests.
     os.environ["XLA_FLAGS"] = f"{flags} {os.environ.get('XLA_FLAGS', '')}"
-
-from pathlib import Path
+    # A program that several modules, workers or processes need is compiled once in a session.
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # which the workers of xdist inherit
+        programs = tempfile.mkdtemp(prefix="programs-of-tests-")
+        atexit.register(shutil.rmtree, programs, ignore_errors=True)
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = programs
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+        os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import jax
 import jaxtyping
@@ -22,6 +40,15 @@ import pytest
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 DATA = Path(__file__).parent / "data"
+MOST_RESIDENT = 2 * 2**30
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
+def pytest_collection_modifyitems(items):
+    """One notebook shows by default that they run; the others train for longer."""
+    for item in items:
+        if item.path.suffix == ".ipynb" and item.path.stem != "kernels":
+            item.add_marker("slow")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -50,11 +77,33 @@ def float32_products():
         yield
 
 
+@pytest.fixture(scope="module")
+def code_of_users():
+    """Programs generated as outside of tests, for equality to the bit of two that differ.
+
+    XLA's older code generation fuses a loop over one lane, which is none, in another way than the
+    same body in a loop over two.
+    """
+    compiler = {"xla_cpu_use_fusion_emitters": True}
+    with pytest.MonkeyPatch.context() as patch:
+        if jax.default_backend() == "cpu":
+            compile = partialmethod(jax.stages.Lowered.compile, compiler_options=compiler)
+            patch.setattr(jax.stages.Lowered, "compile", compile)
+        yield
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _forget_compiled_programs():
     """A worker would otherwise keep gigabytes of programs that no later module runs."""
     yield
-    jax.clear_caches()
+    if _resident_bytes() > MOST_RESIDENT:
+        jax.clear_caches()
+
+
+def _resident_bytes():
+    status = Path("/proc/self/statm")  # of Linux
+    pages = int(status.read_text().split()[1]) if status.exists() else MOST_RESIDENT
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.fixture
@@ -108,3 +157,12 @@ class Golden:
 @pytest.fixture(scope="session")
 def golden():
     return Golden
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """One cache of data for all tests and workers: each conversion runs once."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    return folder / "cache-of-data"

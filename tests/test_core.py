@@ -68,6 +68,7 @@ wanting(lambda: __import__("launch.sweep"))
 @pytest.fixture(scope="module")
 def result():
     environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    environment.pop("JAX_COMPILATION_CACHE_DIR", None)  # whose files are sought through TensorFlow
     command = [sys.executable, "-c", PROGRAM]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 

@@ -88,6 +88,7 @@ def test_pruning_costs_little(tmp_path, monkeypatch):
     assert abs(before - after).max() < 1e-4
 
 
+@pytest.mark.slow
 def test_every_kind_of_model_is_decorrelated_by_three_lines(tmp_path, monkeypatch):
     _, printed = _run("your_model", tmp_path, monkeypatch)
     rows = re.findall(r"^(\w+), weight ([\d.]+): ([\d.]+), \d+ constant$", printed, re.M)

@@ -30,8 +30,9 @@ if __name__ == "__main__":
 PARENT = """
 import sys
 from persist_jax.data.cache import Conversion, entry
-entry(Conversion("slow", "made_up_jobs", "slow", {}, {"seconds": 100}), sys.argv[1])
+entry(Conversion("slow", "made_up_jobs", "slow", {}, {"seconds": 10000}), sys.argv[1])
 """
+PATIENCE = 300  # seconds: on a loaded machine a start alone has taken more than 60
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def _conversion(seconds):
 
 def _process_of(cache):
     """The process that converts, once it does."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         for file in cache.glob(".slow-*.unfinished*/half"):
             if text := file.read_text():
@@ -57,8 +58,8 @@ def _process_of(cache):
     raise AssertionError("no conversion")
 
 
-def _has_ended(process, within):
-    end = time.monotonic() + within
+def _has_ended(process):
+    end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         if not Path(f"/proc/{process}").exists():
             return True
@@ -70,7 +71,7 @@ def test_a_conversion_ends_with_its_parent_and_is_not_waited_for(jobs):
     with subprocess.Popen([sys.executable, "-c", PARENT, str(jobs)], stderr=-3) as parent:
         child = _process_of(jobs)
         parent.kill()
-    assert _has_ended(child, within=5)
+    assert _has_ended(child)
     # Of that process alone, so that its last moments are in nobody's way.
     assert len(list(jobs.glob(f".slow-*-{parent.pid}/half"))) == 1
     entry = module.entry(_conversion(0), jobs)
@@ -84,13 +85,15 @@ def test_an_interrupted_conversion_leaves_nothing(jobs, whom):
     ended = []
 
     def interrupt():
-        ended.append(_process_of(jobs))
-        os.kill(os.getpid() if whom == "parent" else ended[0], signal.SIGINT)
+        try:
+            ended.append(_process_of(jobs))
+        finally:
+            os.kill(ended[0] if ended and whom == "child" else os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
-        module.entry(_conversion(100), jobs)
+        module.entry(_conversion(10_000), jobs)
     thread.join()
-    assert _has_ended(ended[0], within=5)
+    assert _has_ended(ended[0])
     assert not [path for path in jobs.iterdir() if path.is_dir()]

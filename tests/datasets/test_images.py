@@ -48,6 +48,7 @@ def data_dir(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_tfds_images_are_scaled_and_split_by_position(data_dir, cache):
     dataset = data.load_images("plain", data_dir=data_dir, cache=cache)
     assert dataset.input_shape == (5, 4, 1) and dataset.num_classes == 7
@@ -73,6 +74,7 @@ def test_digits():
     assert twice.train.x.max() == 1.0 / 16.0
 
 
+@pytest.mark.slow
 def test_failed_download_names_both_ways_out(tmp_path, monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     with pytest.raises(ValueError, match="fashion_mnist: download or preparation failed") as error:

@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import joblib
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.commands import ROOT, run_command
+
 DIGITS = (
     "--config=configs/mnist.py:digits",
     "--config.networks=mlp_0",
@@ -25,53 +27,23 @@ DIGITS = (
 ONE_EPOCH = ("--config.regularisers=none", "--config.train.epochs=1")
 
 
-# The command, in a process that refuses to have imported what training must not need.
-WITHOUT_TENSORFLOW = """
-import sys
-import launch.sweep as sweep
-from launch.command_line import run
-try:
-    run(sweep.main)
-except SystemExit as end:
-    assert not end.code, end.code
-assert not {"tensorflow", "tensorflow_datasets"} & set(sys.modules)
-"""
-
-
-COMMAND = "import launch.sweep; launch.command_line.run(launch.sweep.main)"
-
-
-def _command(*arguments):
-    return [sys.executable, "-m", "launch.sweep", *arguments]
-
-
 def _environment(**extra):
-    return {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "PGDL_ROOT")} | extra
+    """As many devices as the command takes by itself; programs compiled as quickly as here."""
+    flags = os.environ.get("XLA_FLAGS", "").split()
+    quick = [flag for flag in flags if "device_count" not in flag]
+    kept = {name: value for name, value in os.environ.items() if name != "PGDL_ROOT"}
+    return kept | {"XLA_FLAGS": " ".join(quick)} | extra
 
 
-def _run(*arguments, **extra):
-    return subprocess.run(
-        _command(*arguments),
-        cwd=ROOT,
-        env=_environment(**extra),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+def _run(*arguments, **how):
+    return run_command("launch.sweep", *arguments, environment=_environment(), **how)
 
 
 @pytest.fixture(scope="module")
 def one_epoch(tmp_path_factory):
     """Arguments of a sweep of one run of one epoch, which has been trained."""
     arguments = [*DIGITS, *ONE_EPOCH, f"--workdir={tmp_path_factory.mktemp('one_epoch')}"]
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_TENSORFLOW, *arguments],
-        cwd=ROOT,
-        env=_environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    done = _run(*arguments, missing=("tensorflow", "tensorflow_datasets"))
     assert done.returncode == 0, done.stderr
     return arguments
 
@@ -97,11 +69,8 @@ def test_bad_input_is_one_line_and_status_2(tmp_path, arguments, words):
 
 
 def test_event_files_need_their_package_before_anything_else(tmp_path):
-    without = "import sys; sys.modules['tensorboardX'] = None; " + COMMAND
-    done = subprocess.run(
-        [sys.executable, "-c", without, *DIGITS, "--tensorboard", f"--workdir={tmp_path / 'out'}"],
-        cwd=ROOT, env=_environment(), capture_output=True, text=True,
-    )  # fmt: skip
+    arguments = [*DIGITS, "--tensorboard", f"--workdir={tmp_path / 'out'}"]
+    done = _run(*arguments, missing=("tensorboardX",))
     needed = '--tensorboard needs tensorboardX: pip install "persist_jax[watch]"\n'
     assert (done.returncode, done.stdout, done.stderr) == (2, "", needed)
     assert not (tmp_path / "out").exists()
@@ -118,8 +87,9 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path):
     flags = ("--config.hidden.mlp_0=64,32", "--config.train.learning_rate=0.1", "--dry_run")
     former = ("--config.train.alpha=0.3", "--config.train.decay_steps=7", "--config.train.epochs=3")
     config = "--config=configs/mnist.py:digits"
-    cores = {"LOKY_MAX_CPU_COUNT": "1"}
-    done = _run(config, *flags, *former, f"--workdir={tmp_path / 'out'}", **cores)
+    cores = _environment(LOKY_MAX_CPU_COUNT="1")
+    workdir = f"--workdir={tmp_path / 'out'}"
+    done = run_command("launch.sweep", config, *flags, *former, workdir, environment=cores)
     assert done.returncode == 0, done.stderr
     assert "lanes one after another on 1 device (cpu)" in done.stdout
     assert "digits: 32 runs, 0 finished" in done.stdout
@@ -130,16 +100,17 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path):
 
 
 def test_a_dry_run_fetches_and_converts_nothing(tmp_path):
+    empty = _environment(PERSIST_JAX_CACHE=str(tmp_path / "cache"))
+    run = partial(run_command, "launch.sweep", "--dry_run", environment=empty)
     for config in ("configs/mnist.py", "configs/pgdl.py"):
-        done = _run(f"--config={config}", "--dry_run", PERSIST_JAX_CACHE=str(tmp_path / "cache"))
+        done = run(f"--config={config}")
         assert done.returncode == 0, done.stderr
         assert "runs to train" in done.stdout and "once the data is in the cache" in done.stdout
     assert "embedded sample" in done.stdout.splitlines()[0]
     cores = min(joblib.cpu_count(), 2)
     done = _run("--config=configs/mnist.py:digits", "--dry_run", "--config.weights=(1,2)")
     assert f"on {cores} device{'s' if cores > 1 else ''} (cpu)" in done.stdout
-    done = _run("--config=configs/mnist.py", "--dry_run", "--config.devices=9",
-                PERSIST_JAX_CACHE=str(tmp_path / "cache"))  # fmt: skip
+    done = run("--config=configs/mnist.py", "--config.devices=9")
     assert done.returncode == 2 and done.stderr.startswith("devices: 9 asked for")
     assert not (tmp_path / "cache").exists()
 
@@ -163,8 +134,7 @@ def test_a_dry_run_refuses_what_the_sweep_would(one_epoch, tmp_path):
 
 @pytest.mark.parametrize("command", ["sweep", "report", "prepare"])
 def test_help_is_no_error(command):
-    command = [sys.executable, "-m", f"launch.{command}", "--help"]
-    done = subprocess.run(command, cwd=ROOT, env=_environment(), capture_output=True, text=True)
+    done = run_command(f"launch.{command}", "--help")
     assert done.returncode == 0 and done.stderr == ""
     assert "python -m launch." in done.stdout and "default: " in done.stdout
 
@@ -177,8 +147,9 @@ def test_interrupted_with_sigterm_it_goes_on_and_ends_with_the_report(tmp_path):
         "--config.train.checkpoint_every=1",
         f"--workdir={tmp_path}",
     ]
+    command = [sys.executable, "-m", "launch.sweep", *arguments]
     process = subprocess.Popen(
-        _command(*arguments), cwd=ROOT, env=_environment(), stdout=subprocess.PIPE, text=True
+        command, cwd=ROOT, env=_environment(), stdout=subprocess.PIPE, text=True
     )
     started = time.monotonic()
     while not list(tmp_path.rglob("group-*.before")) and process.poll() is None:

@@ -25,8 +25,22 @@ OPTIONS = Options(
 )
 NETWORKS = {
     "mlp": models.mlp((8, 8, 1), hidden=(12, 9), dropout=0.25),
+    "convolutions": models.Network(
+        (
+            layers.Conv2D(3, (3, 3), activation="relu"),
+            layers.BatchNormalization(),
+            layers.Conv2D(4, (3, 3), strides=(2, 2), activation="relu"),
+            layers.Flatten(),
+            layers.Dense(10),
+        ),
+        (8, 8, 1),
+    ),
     "resnet": models.resnet((8, 8, 1), blocks=1, width=3),
 }
+# The residual network has the same layers, seven convolutions of them.
+EVERY = pytest.mark.parametrize(
+    "name", ["mlp", "convolutions", pytest.param("resnet", marks=pytest.mark.slow)]
+)
 # A batch of no size that a layer or the matrix of correlations has.
 BATCH = 29
 
@@ -62,7 +76,7 @@ def _is_of_the_term(line):
     return bool(re.search(rf"tensor<(\d+)x{BATCH}xf32>, tensor<{BATCH}x\1xf32>", line))
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@EVERY
 def test_every_product_for_a_gpu_has_the_chosen_precision(name, monkeypatch):
     """Those of the backward pass too, whatever JAX's own setting is around the trace."""
     # Our own kernels are no product that a program's text shows.
@@ -83,7 +97,7 @@ def test_every_product_for_a_gpu_has_the_chosen_precision(name, monkeypatch):
 
 
 @pytest.mark.parametrize("precision, digits", [("highest", 7), ("bfloat16", 2)])
-@pytest.mark.parametrize("name", NETWORKS)
+@EVERY
 def test_outputs_are_those_of_the_network_in_float32(name, precision, digits):
     network = NETWORKS[name]
     changed, x = at_precision(network, precision), _batch().x
@@ -151,7 +165,7 @@ def test_the_term_is_the_float32_term_of_the_activations_in_bfloat16():
     np.testing.assert_allclose(metrics.term, expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@EVERY
 def test_some_steps_in_bfloat16_lower_the_loss(name):
     state, step = _step(NETWORKS[name], "bfloat16")
     step, losses = jax.jit(step), []
@@ -181,7 +195,8 @@ def test_a_training_takes_the_precision_from_its_options():
         options = OPTIONS.replace(
             matmul_precision=precision, batch_size=500, epochs=1, snapshot_every=1, term_every=2
         )
-        run, = train(seen, dataset, options, regulariser="t1", weights=(0.1,), devices=1)
+        term = "t1" if precision == "bfloat16" else "none"  # the quicker program
+        run, = train(seen, dataset, options, regulariser=term, weights=(0.1,), devices=1)
         assert run.outcome["status"] == "completed"
         # All but the passes that draw the weights and say which shapes there are.
         assert (jnp.dtype(dtype), precision) in networks

@@ -1,13 +1,8 @@
-"""One cache for all tests of tasks: each conversion runs once."""
+"""The embedded sample, written once."""
 
 import pytest
 
 from persist_jax import pgdl
-
-
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture(scope="session")

@@ -36,6 +36,7 @@ def test_real_data_by_root_and_by_environment(cache, monkeypatch):
     assert not _ask("embedded")
 
 
+@pytest.mark.slow
 def test_without_a_root_it_is_the_sample(sample_root, cache):
     dataset = data.load_dataset({"kind": "pgdl", "cache": str(cache)})
     sample = pgdl.read_task(pgdl.task_folder(sample_root, pgdl.SAMPLE_TASK), cache=cache)
@@ -50,19 +51,27 @@ def test_networks_of_a_task_are_those_in_its_folder():
         _ask("brings", root=str(ROOT), task="task2")
 
 
-def test_networks_of_the_sample_are_known_before_it_is_written(tmp_path, sample_root, cache):
+def test_networks_of_the_sample_are_known_before_it_is_written(tmp_path):
     assert not _ask("at_hand", cache=str(tmp_path))
     names = set(_ask("brings", cache=str(tmp_path)))
     assert names == {"model_20", "model_148"} and not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_networks_of_the_sample_are_those_that_are_written(sample_root, cache):
     written = _ask("brings", cache=str(cache))
     assert all((Path(fields["folder"]) / "config.json").is_file() for fields in written.values())
 
 
-def test_at_hand_is_what_needs_no_conversion(tmp_path, cache, sample_root):
+def test_at_hand_is_what_needs_no_conversion(tmp_path, cache):
     pgdl.read_task(TASK, cache=cache)
     assert _ask("at_hand", root=str(ROOT), cache=str(cache))
     assert not _ask("at_hand", root=str(ROOT), cache=str(tmp_path))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_the_sample_is_at_hand_once_it_is_converted(cache):
     data.load_dataset({"kind": "pgdl", "cache": str(cache)})
     assert _ask("at_hand", cache=str(cache))
 

@@ -12,6 +12,8 @@ from sklearn.datasets import load_digits
 
 from persist_jax import pgdl
 
+pytestmark = pytest.mark.slow  # TensorFlow writes the sample and reads it
+
 
 @pytest.fixture(scope="module")
 def task(sample_root, cache):

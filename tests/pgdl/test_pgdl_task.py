@@ -134,6 +134,7 @@ def test_shards_are_read_by_number_and_again_when_they_change(copy, tmp_path, mo
     assert len(asked) == 2
 
 
+@pytest.mark.slow
 def test_damaged_shard_is_named_in_one_line(copy, cache):
     shard = copy / "dataset_1" / "train" / "shard_1.tfrecord"
     shard.write_bytes(shard.read_bytes()[:-100])

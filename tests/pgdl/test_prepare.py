@@ -1,22 +1,20 @@
 """The command that prepares a data set: what it prints, and exit status 2 with one line."""
 
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.commands import run_command
+
 CONFIG = "--config=configs/mnist.py:digits"
 
 
 def _prepare(*flags):
-    command = [sys.executable, "-m", "launch.prepare", *flags]
     environment = {name: text for name, text in os.environ.items() if name != "PGDL_ROOT"}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    return run_command("launch.prepare", *flags, environment=environment)
 
 
+@pytest.mark.slow
 def test_it_says_what_and_where(sample_root, cache):
     sizes = "digits_sample: 1204 train, 296 validation, 297 test, examples of shape (8, 8, 1)"
     done = _prepare("--dataset=pgdl_sample", f"--cache={cache}")

@@ -31,11 +31,6 @@ def _fields(request, cache):
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
 def experiment(request, cache):
     config, _ = read_configuration(_fields(request, cache), {"networks"})
     return load_experiment(config)
@@ -115,6 +110,7 @@ def test_a_broken_result_is_an_error_and_not_trained_over(experiment, workdir, t
     assert broken.read_text() == "{"
 
 
+@pytest.mark.slow
 def test_moved_data_is_the_same_data_and_changed_weights_are_another_network(
     request, cache, experiment, tmp_path
 ):

@@ -87,10 +87,10 @@ def test_a_batch_shared_by_four_devices_is_one_batch(convolutional, train, regul
     assert shared[1].constant_neurons == rows[1].constant_neurons
 
 
-def test_a_reused_term_over_four_devices_is_one_term(convolutional, train):
+def test_a_reused_term_over_four_devices_is_one_term(perceptron, train):
     sizes = {"batch_size": 28, "term_every": 2}
-    one, _ = train(convolutional, "t2", [0.5], **sizes)
-    four, _ = train(convolutional, "t2", [0.5], parallel="batch", devices=4, **sizes)
+    one, _ = train(perceptron, "t2", [0.5], **sizes)
+    four, _ = train(perceptron, "t2", [0.5], parallel="batch", devices=4, **sizes)
     _assert_same(_lane(four, 0), _lane(one, 0), 2e-4)
     # What is kept for the next steps is on each device the whole batch's.
     _assert_same(*map(jax.tree.leaves, (four.last_term, one.last_term)), 2e-4)
