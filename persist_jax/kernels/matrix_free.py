@@ -148,7 +148,7 @@ def matrix_free_edges(
     return with_lanes(tree, lax.map)(unit)
 
 
-def edges_in_order(edges: _Edges, n: int) -> Int[Array, "n-1 2"]:
+def edges_in_order(edges: _Edges, n: int) -> Int[Array, "edges 2"]:
     """The edges that a forest of one component keeps, ascending by (distance, i, j)."""
     _, lower, higher = lax.sort(edges, num_keys=3)
     return jnp.stack([lower, higher], 1)[: n - 1]
