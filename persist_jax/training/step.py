@@ -125,7 +125,7 @@ def _together(model, regulariser, options, axis_name):
 
     def loss(params, state, batch, weight):
         (logits, activations), collections = _forward(model, params, state, batch)
-        entropy, term = cross_entropy(logits, batch.y), jnp.zeros(())
+        entropy, term = cross_entropy(logits, batch.y), jnp.float32(0)
         if regulariser is not None:
             term = weight * _term(
                 model, regulariser, options, axis_name, params, collections, activations, batch
@@ -149,9 +149,8 @@ def _separate(model, regulariser, options, axis_name):
         return cross_entropy(logits, batch.y), collections
 
     def weighted_term(params, collections, batch, weight):
-        return weight * _term(
-            model, regulariser, options, axis_name, params, collections, None, batch
-        )
+        term = _term(model, regulariser, options, axis_name, params, collections, None, batch)
+        return (weight * term).astype(jnp.float32)
 
     def differentiate(state, batch, weight):
         (loss, collections), gradient = jax.value_and_grad(entropy, has_aux=True)(
