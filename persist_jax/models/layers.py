@@ -206,7 +206,8 @@ class _Dropout(nn.Module):
 
         def keep(position: Array) -> Array:
             example = jax.random.fold_in(key, position)
-            return jax.random.bernoulli(example, 1.0 - self.rate, x.shape[1:])
+            share = jnp.float32(1.0 - self.rate)  # its type decides which numbers are drawn
+            return jax.random.bernoulli(example, share, x.shape[1:])
 
         mask = jax.vmap(keep)(first + jnp.arange(b))
         return jnp.where(mask, x / (1.0 - self.rate), 0.0)

@@ -114,7 +114,7 @@ def make_epoch(
             return step(carry, batch, weight, first)
 
         carry, metrics = jax.lax.scan(
-            body, (state, deaths), (batches, jnp.arange(plan.full_steps))
+            body, (state, deaths), (batches, jnp.arange(plan.full_steps, dtype=jnp.int32))
         )
         if len(rest):
             batch = _take(data.train, rest, first + plan.full_steps)
@@ -154,11 +154,11 @@ def evaluate(
         counted = indices < examples
         loss, correct = sums
         return (
-            loss + jnp.sum(jnp.where(counted, losses, 0)),
-            correct + jnp.sum(counted & right),
+            loss + jnp.sum(jnp.where(counted, losses, 0)).astype(loss.dtype),
+            correct + jnp.sum(counted & right, dtype=jnp.int32),
         ), None
 
-    sums, _ = jax.lax.scan(body, (jnp.zeros(()), jnp.zeros((), jnp.int32)), positions)
+    sums, _ = jax.lax.scan(body, (jnp.float32(0), jnp.int32(0)), positions)
     if axis_name is not None:
         sums = jax.lax.psum(sums, axis_name)
     loss, correct = sums

@@ -12,7 +12,7 @@ from persist_jax.models.model import Model
 from persist_jax.training.layout import Layout
 from persist_jax.training.optimisers import make_optimiser
 from persist_jax.training.options import Options
-from persist_jax.training.state import Data, initial_state
+from persist_jax.training.state import Data, initial_state, initial_variables
 
 # A step of two convolutions of width 256 on 32 x 32 pixels, batch 256, takes 4.3 GB for activations
 # of 0.54 GB in float32.
@@ -62,7 +62,7 @@ def footprint(model: Model, dataset: Dataset, options: Options, layout: Layout) 
 
 
 def _initial(model: Model, dataset: Dataset, options: Options):
-    variables = model.init(jax.random.key(0), jnp.zeros((1, *dataset.input_shape)))
+    variables = initial_variables(model, dataset.input_shape, 0)
     optimiser = make_optimiser(options.optimiser)
     return initial_state(variables, optimiser, options, 0, with_term=True)
 

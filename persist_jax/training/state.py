@@ -68,7 +68,7 @@ class Lane(NamedTuple):
 
 
 class Data(NamedTuple):
-    """A data set as arrays that live on the device."""
+    """A data set as arrays that live on the device, of 32 bits at most as all of training."""
 
     train: Split
     validation: Split
@@ -76,14 +76,17 @@ class Data(NamedTuple):
 
     @classmethod
     def of(cls, dataset: Dataset) -> "Data":
-        return cls(dataset.train, dataset.validation, dataset.test)
+        parts = cls(dataset.train, dataset.validation, dataset.test)
+        return jax.tree.map(
+            lambda x: x.astype(f"{x.dtype.kind}4") if x.dtype.itemsize > 4 else x, parts
+        )
 
 
 def initial_variables(
     model: Model, input_shape: tuple[int, ...], seed: int | Int[Array, ""]
 ) -> Variables:
     """The weights that a run of that seed starts from."""
-    return model.init(jax.random.key(seed), jnp.zeros((1, *input_shape)))
+    return model.init(jax.random.key(seed), jnp.zeros((1, *input_shape), jnp.float32))
 
 
 def initial_state(
@@ -103,12 +106,12 @@ def initial_state(
         collections=collections,
         opt_state=optimiser.init(params),
         last_term=(
-            TermGradient(jnp.zeros(()), jax.tree.map(jnp.zeros_like, params)) if reuses else None
+            TermGradient(jnp.float32(0), jax.tree.map(jnp.zeros_like, params)) if reuses else None
         ),
         seed=jnp.asarray(seed, jnp.int32),
         active=jnp.asarray(True),
         reason=jnp.asarray(0, jnp.int32),
         ended_at=jnp.asarray(-1, jnp.int32),
         wait=jnp.asarray(0, jnp.int32),
-        best=Best(params, collections, jnp.asarray(jnp.inf), jnp.asarray(0, jnp.int32)),
+        best=Best(params, collections, jnp.float32(jnp.inf), jnp.asarray(0, jnp.int32)),
     )

@@ -109,7 +109,7 @@ def _together(model: Model, term: Term):
 
     def loss(params, state, batch, weight):
         (logits, activations), collections = _forward(model, params, state, batch)
-        entropy, weighted = cross_entropy(logits, batch.y), jnp.zeros(())
+        entropy, weighted = cross_entropy(logits, batch.y), jnp.float32(0)
         if term.of != "nothing":
             activations = _seen(model, term, params, collections, batch.x, activations)
             weighted = weight * term(activations, params)
@@ -132,7 +132,8 @@ def _separate(model: Model, term: Term, every: int):
         return cross_entropy(logits, batch.y), collections
 
     def weighted_term(params, collections, batch, weight):
-        return weight * term(_seen(model, term, params, collections, batch.x), params)
+        value = term(_seen(model, term, params, collections, batch.x), params)
+        return (weight * value).astype(jnp.float32)
 
     def differentiate(state, batch, weight):
         (loss, collections), gradient = jax.value_and_grad(entropy, has_aux=True)(
