@@ -14,8 +14,6 @@ import pdoc
 HERE = Path(__file__).parent
 MODULES = (
     "persist_jax",
-    "persist_jax.data",
-    "persist_jax.training",
     "persist_jax.sweep",
     "persist_jax.store",
     "persist_jax.results.selection",
