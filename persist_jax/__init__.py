@@ -94,7 +94,9 @@ def __getattr__(name: str) -> object:
     if name in _ROOMS:
         return importlib.import_module(f"{__name__}.{name}")
     if name in _HOMES:
-        return vars(importlib.import_module(f"{__name__}.{_HOMES[name]}"))[name]
+        found = vars(importlib.import_module(f"{__name__}.{_HOMES[name]}"))[name]
+        globals()[name] = found
+        return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

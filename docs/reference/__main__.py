@@ -8,12 +8,15 @@ import re
 import sys
 from pathlib import Path
 
-import jax
 import pdoc
+from jax.typing import ArrayLike
+
+import persist_jax
 
 HERE = Path(__file__).parent
 MODULES = (
     "persist_jax",
+    "persist_jax.terms",
     "persist_jax.sweep",
     "persist_jax.store",
     "persist_jax.results.selection",
@@ -25,12 +28,17 @@ MODULES = (
 GENERATED = ("Alias for field number", "Create new instance of", "A descriptor that can wrap")
 
 
+# By the names that they are written with.
+ALIASES = {"ArrayLike | None": ArrayLike | None, "ArrayLike": ArrayLike}
+
+
 class _Written:
     """An annotation that is shown as it is written in the source."""
 
     def __init__(self, annotation):
         text = inspect.formatannotation(annotation)
-        text = text.replace(inspect.formatannotation(jax.typing.ArrayLike), "ArrayLike")
+        for name, alias in ALIASES.items():
+            text = text.replace(inspect.formatannotation(alias), name)
         self.text = re.sub(r"\b(jaxtyping|jaxlib\._jax|typing|pathlib|os)\.", "", text)
 
     def __repr__(self):
@@ -55,5 +63,8 @@ if __name__ == "__main__":
     pdoc.render.env.globals["generated"] = GENERATED
     pdoc.render.configure(docformat="google", math=True, template_directory=HERE)
     folder = Path(*sys.argv[1:2] or [HERE.parents[1] / "build" / "reference"])
+    # What is imported where it is first named has to be there.
+    for name in persist_jax.__all__:
+        vars(persist_jax)[name] = getattr(persist_jax, name)
     pdoc.pdoc(*MODULES, output_directory=folder)
     print(folder / "index.html")

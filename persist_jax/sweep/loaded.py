@@ -39,6 +39,11 @@ class LoadedRun:
         history: the arrays of `history.npz`, by name.
         options: the hyperparameters, with the sampling.
         dataset: the examples it was trained, validated and tested on.
+
+    Example:
+        >>> run = persist_jax.load_run("runs/digits", "mlp_0", "t1", 0.01)  # doctest: +SKIP
+        >>> run.points(run.dataset.test.x[:256]).shape  # doctest: +SKIP
+        (154, 256)
     """
 
     model: Model
