@@ -45,6 +45,12 @@ class Redundancy:
         clusters: neurons joined by correlations of at least the threshold, largest cluster first.
         neurons: the neuron of every point of `tree`.
         tree: the minimum spanning tree under `1 - |corr|`, on the host.
+
+    Example:
+        >>> import persist_jax as pj
+        >>> found = pj.redundancy([np.array([[0.0, 0.0], [1.0, 2.0], [4.0, 8.0]], np.float32)])
+        >>> found.n, found.redundant
+        (2, 1)
     """
 
     threshold: float

@@ -17,7 +17,16 @@ Neurons = Literal["positions", "channels"]
 
 
 class Neuron(NamedTuple):
-    """One neuron: the name or position of its layer, and its flat index in it."""
+    """One neuron of a network.
+
+    Attributes:
+        layer: the name of its layer, or its position where the activations have no names.
+        index: its flat index in an array `(b, ...)` without the batch; or its channel.
+
+    Example:
+        >>> Neuron("hidden", 3).layer
+        'hidden'
+    """
 
     layer: Any
     index: int

@@ -50,6 +50,11 @@ class Term:
         neurons: what a neuron is.
         distance: between neurons.
         axis_name: of the mapped axis over which the batch is shared out.
+
+    Example:
+        >>> term = make_term("t1", fraction=0.5, whole=-1)
+        >>> term.points([jnp.ones((8, 6)), jnp.ones((8, 2))]).shape
+        (5, 8)
     """
 
     name: str
