@@ -16,11 +16,10 @@ def test_every_field_of_every_registered_entry_is_tried():
 
 
 def test_a_wrong_value_is_refused_by_name_or_sensible():
-    """Every field is given some of the values, and every value to some of the fields."""
+    """Every field is given one of the values, and every value to some of the fields."""
     found = [
-        trials.in_the_file(field, trials.VALUES[(3 * i + j) % len(trials.VALUES)])
+        trials.in_the_file(field, trials.VALUES[i % len(trials.VALUES)])
         for i, field in enumerate(FIELDS)
-        for j in range(2)
     ]
     assert not [fault for trial in found for fault in trials.faults(trial)]
     assert sum(trial.config is None for trial in found) > len(found) / 2

@@ -30,6 +30,7 @@ NETWORKS = {
             layers.Conv2D(3, (3, 3), activation="relu"),
             layers.BatchNormalization(),
             layers.Conv2D(4, (3, 3), strides=(2, 2), activation="relu"),
+            layers.Dropout(0.25),
             layers.Flatten(),
             layers.Dense(10),
         ),
@@ -37,9 +38,10 @@ NETWORKS = {
     ),
     "resnet": models.resnet((8, 8, 1), blocks=1, width=3),
 }
-# The residual network has the same layers, seven convolutions of them.
+# The second one has every layer of the others, one or two of each.
 EVERY = pytest.mark.parametrize(
-    "name", ["mlp", "convolutions", pytest.param("resnet", marks=pytest.mark.slow)]
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name != "convolutions")) for name in NETWORKS],
 )
 # A batch of no size that a layer or the matrix of correlations has.
 BATCH = 29
