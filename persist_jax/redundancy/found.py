@@ -47,8 +47,8 @@ class Redundancy:
         tree: the minimum spanning tree under `1 - |corr|`, on the host.
 
     Example:
-        >>> import persist_jax as pj
-        >>> found = pj.redundancy([np.array([[0.0, 0.0], [1.0, 2.0], [4.0, 8.0]], np.float32)])
+        >>> from persist_jax.redundancy import redundancy
+        >>> found = redundancy([np.array([[0.0, 0.0], [1.0, 2.0], [4.0, 8.0]], np.float32)])
         >>> found.n, found.redundant
         (2, 1)
     """
