@@ -111,7 +111,7 @@ def checked(layers: dict[Any, Any]) -> dict[Any, Float[Array, "b ..."]]:
                 f"activations: layer {first!r} has {size} examples, layer {name!r} has {other}; "
                 "the batch is the first axis of every layer"
             )
-    return layers
+    return {name: jnp.asarray(layer) for name, layer in layers.items()}
 
 
 def positions(

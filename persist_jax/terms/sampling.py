@@ -211,7 +211,6 @@ def _labels(layers: list[Sampled]) -> Labels:
 
 
 def _flat(layer: Float[Array, "b ..."], neurons: Neurons) -> Float[Array, "b m"]:
-    layer = jnp.asarray(layer)
     if neurons == "channels" and layer.ndim > 2:
         layer = layer.mean(axis=range(1, layer.ndim - 1))
     # The layers of an explicit mesh may be shared in different ways; a tree needs all points.
