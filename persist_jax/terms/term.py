@@ -108,7 +108,7 @@ class Term:
         )
 
     def _of_points(self, points):
-        if points.shape[1] == 1:
+        if points.shape[1] == 1 and self.distance != "euclidean":
             raise ValueError(
                 f"activations: {self.name} of one example, on which every neuron is constant; "
                 "a term needs the activations of a whole batch"

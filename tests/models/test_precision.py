@@ -161,7 +161,7 @@ def test_the_term_is_the_float32_term_of_the_activations_in_bfloat16():
     _, activations = jax.jit(network.apply)(state.variables, _batch().x)
     for layer in activations:
         np.testing.assert_array_equal(layer, layer.astype(jnp.bfloat16).astype(jnp.float32))
-    expected = pj.t1(pj.correlation_deaths(OPTIONS.points(activations)))
+    expected = pj.t1(pj.correlation_deaths(OPTIONS.term().points(activations)))
     _, metrics = jax.jit(step)(state, _batch(), jnp.float32(1.0))
     assert metrics.term.dtype == jnp.float32
     np.testing.assert_allclose(metrics.term, expected, rtol=1e-5)
