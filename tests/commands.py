@@ -28,6 +28,18 @@ _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["tests.commands", *_IMPORTED])
 
 
+def environment(**extra: str) -> dict[str, str]:
+    """That of a command on as many devices as it takes by itself, and without our other settings.
+
+    Its programs are compiled as quickly as those of the tests.
+    """
+    flags = os.environ.get("XLA_FLAGS", "").split()
+    quick = " ".join(flag for flag in flags if "device_count" not in flag)
+    left_out = ("PGDL_ROOT", "JAX_COMPILATION_CACHE_DIR")
+    kept = {name: value for name, value in os.environ.items() if name not in left_out}
+    return kept | {"XLA_FLAGS": quick} | extra
+
+
 def _become(
     module: str,
     arguments: list[str],

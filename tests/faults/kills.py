@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.commands import run_command
 from tests.faults import small_sweep
 
 
@@ -35,10 +36,8 @@ def kill_after(seconds: float, workdir: Path) -> bool:
 
 def die_at(change: int, workdir: Path) -> subprocess.CompletedProcess:
     """Let the training die at a change of the disk."""
-    return subprocess.run(
-        [sys.executable, "-m", "tests.faults.dying", workdir, str(change)],
-        cwd=small_sweep.ROOT, env=small_sweep.environment(), capture_output=True, text=True,
-    )  # fmt: skip
+    environment = small_sweep.environment()
+    return run_command("tests.faults.dying", workdir, change, environment=environment)
 
 
 def compare(workdir: Path, expected: dict[str, object]) -> str:

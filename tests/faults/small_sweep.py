@@ -3,7 +3,6 @@
 Two runs on scikit-learn's digits, five epochs with a checkpoint after each.
 """
 
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -19,8 +18,8 @@ from persist_jax.store.configuration import Configuration, settle
 from persist_jax.sweep import load_experiment, run_sweep
 from persist_jax.sweep.experiment import places
 from persist_jax.sweep.reading import defaults, read_configuration
+from tests.commands import ROOT, environment
 
-ROOT = Path(__file__).parents[2]
 OVERRIDES = {
     "networks": "mlp_0",
     "models.mlp_0.hidden": "12,8",
@@ -50,11 +49,6 @@ def command(workdir: Path, *flags: str, changed: Mapping[str, str | None] = {}) 
     overrides = [f"--config.{name}={value}" for name, value in fields.items() if value is not None]
     start = [sys.executable, "-m", "launch.sweep", "--config=configs/mnist.py:digits"]
     return [*start, *overrides, f"--workdir={workdir}", *flags]
-
-
-def environment() -> dict[str, str]:
-    """That of a process that computes as this one would by itself."""
-    return {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
 
 
 def start(words: list[str], **how) -> subprocess.Popen:

@@ -1,7 +1,6 @@
 """The command as a person runs it: a process, its exit status, its words, its files."""
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -14,7 +13,7 @@ from pathlib import Path
 import joblib
 import pytest
 
-from tests.commands import ROOT, run_command
+from tests.commands import ROOT, environment, run_command
 
 DIGITS = (
     "--config=configs/mnist.py:digits",
@@ -27,16 +26,8 @@ DIGITS = (
 ONE_EPOCH = ("--config.regularisers=none", "--config.train.epochs=1")
 
 
-def _environment(**extra):
-    """As many devices as the command takes by itself; programs compiled as quickly as here."""
-    flags = os.environ.get("XLA_FLAGS", "").split()
-    quick = [flag for flag in flags if "device_count" not in flag]
-    kept = {name: value for name, value in os.environ.items() if name != "PGDL_ROOT"}
-    return kept | {"XLA_FLAGS": " ".join(quick)} | extra
-
-
 def _run(*arguments, **how):
-    return run_command("launch.sweep", *arguments, environment=_environment(), **how)
+    return run_command("launch.sweep", *arguments, environment=environment(), **how)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +78,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path):
     flags = ("--config.hidden.mlp_0=64,32", "--config.train.learning_rate=0.1", "--dry_run")
     former = ("--config.train.alpha=0.3", "--config.train.decay_steps=7", "--config.train.epochs=3")
     config = "--config=configs/mnist.py:digits"
-    cores = _environment(LOKY_MAX_CPU_COUNT="1")
+    cores = environment(LOKY_MAX_CPU_COUNT="1")
     workdir = f"--workdir={tmp_path / 'out'}"
     done = run_command("launch.sweep", config, *flags, *former, workdir, environment=cores)
     assert done.returncode == 0, done.stderr
@@ -100,7 +91,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path):
 
 
 def test_a_dry_run_fetches_and_converts_nothing(tmp_path):
-    empty = _environment(PERSIST_JAX_CACHE=str(tmp_path / "cache"))
+    empty = environment(PERSIST_JAX_CACHE=str(tmp_path / "cache"))
     run = partial(run_command, "launch.sweep", "--dry_run", environment=empty)
     for config in ("configs/mnist.py", "configs/pgdl.py"):
         done = run(f"--config={config}")
@@ -149,7 +140,7 @@ def test_interrupted_with_sigterm_it_goes_on_and_ends_with_the_report(tmp_path):
     ]
     command = [sys.executable, "-m", "launch.sweep", *arguments]
     process = subprocess.Popen(
-        command, cwd=ROOT, env=_environment(), stdout=subprocess.PIPE, text=True
+        command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True
     )
     started = time.monotonic()
     while not list(tmp_path.rglob("group-*.before")) and process.poll() is None:
