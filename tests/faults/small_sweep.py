@@ -36,9 +36,9 @@ OVERRIDES = {
 GROUPS = {
     "networks": "mlp_0,mlp_1",
     "models.mlp_1.hidden": "6",
-    "train.epochs": "1000",
+    "train.epochs": "600",
     "train.patience": "1000",
-    "train.checkpoint_every": "400",
+    "train.checkpoint_every": "250",
     "train.snapshot_every": "1000",
 }
 

@@ -86,7 +86,7 @@ def test_a_killed_worker_is_named_and_the_others_go_on(alone, tmp_path):
     line, last = error.splitlines()
     assert line.endswith(" l2: its worker was killed (signal 9)")
     assert last.startswith("1 of 2 groups did not end: mlp_") and "the same command" in last
-    assert len(read_results(tmp_path)) == 2 and "1000 epochs" in out
+    assert len(read_results(tmp_path)) == 2 and "600 epochs" in out
     _end(_start(tmp_path, *PROCESSES))
     _same(tmp_path, alone)
     assert not list(tmp_path.rglob("*.json.lock"))
@@ -110,7 +110,7 @@ def test_a_group_that_cannot_be_trained_is_named_and_the_others_go_on(alone, tmp
         assert {record.run.network for record in read_results(tmp_path / name)} == {"mlp_1"}
     in_the_way.unlink()
     out, error = _end(_start(tmp_path / "file", *flags))
-    assert "[1/1] mlp_0 l2: 1000 epochs" in out and not error
+    assert "[1/1] mlp_0 l2: 600 epochs" in out and not error
     _same(tmp_path / "file", alone)
 
 
