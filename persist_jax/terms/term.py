@@ -1,5 +1,6 @@
 """From a network's activations to one number of the loss, with every choice made beforehand."""
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +8,6 @@ from types import EllipsisType
 from typing import Any, Literal, get_args
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from persist_jax.kernels import (
@@ -74,24 +74,25 @@ class Term:
 
     def __call__(self, activations: PyTree, params: PyTree = None) -> Float[Array, ""]:
         """The term of these activations, or, for a term of parameters, of `params`."""
+        value = functools.partial(REGULARISERS[self.name].function, **dict(self.parameters))
         if self.of == "nothing":
-            return jnp.zeros(())
+            return value()
         if self.of == "params":
             if params is None:
                 raise ValueError(
                     f"params: missing; {self.name} is a term of the network's parameters and not "
                     "of its activations: term(activations, params)"
                 )
-            return self._value(params)
-        if self.layer_weights is None:
-            return self._of_points(self.points(activations))
+            return value(params)
         layers = self._sampled(activations)
+        if self.layer_weights is None:
+            return value(self._subject(list(layers.values())))
         if len(layers) != len(self.layer_weights):
             raise ValueError(
                 f"layer_weights: {len(self.layer_weights)} weights, but the layers are "
                 f"{', '.join(map(str, layers))}"
             )
-        values = (self._of_points(points_of([x], self.axis_name)) for x in layers.values())
+        values = (value(self._subject([layer])) for layer in layers.values())
         return sum(w * value for w, value in zip(self.layer_weights, values, strict=True))
 
     def points(self, activations: PyTree) -> Float[Array, "n b"]:
@@ -107,23 +108,22 @@ class Term:
             activations, self.fraction, self.whole, self.neurons, self.axis_name, self.layers
         )
 
-    def _of_points(self, points):
+    def _subject(self, layers):
+        """What the registered term is a function of: the points of these layers or their deaths."""
+        points = points_of(layers, self.axis_name)
         if points.shape[1] == 1 and self.distance != "euclidean":
             raise ValueError(
                 f"activations: {self.name} of one example, on which every neuron is constant; "
                 "a term needs the activations of a whole batch"
             )
         if self.of == "points":
-            return self._value(points)
-        return self._value(self._deaths(points, REGULARISERS[self.name].properties.ordered))
+            return points
+        return self._deaths(points, REGULARISERS[self.name].properties.ordered)
 
     def _deaths(self, points, ordered):
         if self.distance == "correlation":
             return correlation_deaths(points, axis_name=self.axis_name, ordered=ordered)
         return zeroth_deaths(_MATRICES[self.distance](points))
-
-    def _value(self, subject):
-        return REGULARISERS[self.name].function(subject, **dict(self.parameters))
 
 
 def make_term(
