@@ -52,6 +52,7 @@ class Term:
         axis_name: of the mapped axis over which the batch is shared out.
 
     Example:
+        >>> import jax.numpy as jnp
         >>> term = make_term("t1", fraction=0.5, whole=-1)
         >>> term.points([jnp.ones((8, 6)), jnp.ones((8, 2))]).shape
         (5, 8)
