@@ -26,8 +26,8 @@ BELOW = {
     "store": {"_plumbing", "parameters"},
     "training": {"_plumbing", "data", "kernels", "models", "parameters", "terms"},
     "sweep": {
-        "_plumbing", "data", "kernels", "models", "parameters", "redundancy", "store", "terms",
-        "training",
+        "_plumbing", "data", "kernels", "models", "parameters", "pgdl", "redundancy", "store",
+        "terms", "training",
     },
     "loading": {"_plumbing", "sweep"},
     "results": {"_plumbing", "parameters", "store"},

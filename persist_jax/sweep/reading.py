@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
+import persist_jax.pgdl  # noqa: F401  registers kinds of data sets and networks
 from persist_jax._plumbing.extras import needed_by
 from persist_jax._plumbing.registry import Entry, Registry
 from persist_jax._plumbing.validation import Given, plain, shortened

@@ -163,3 +163,14 @@ def test_interrupted_with_sigterm_it_goes_on_and_ends_with_the_report(tmp_path):
 def test_a_finished_run_needed_no_tensorflow(one_epoch):
     (result,) = Path(one_epoch[-1].removeprefix("--workdir=")).rglob("result.json")
     assert json.loads(result.read_text())["epochs"] == 1
+
+
+def test_a_process_of_its_own_knows_every_kind(tmp_path):
+    """Not a fork of one that has imported everything, as the commands of other tests are."""
+    command = [sys.executable, "-m", "launch.sweep", "--config=configs/pgdl.py", "--dry_run"]
+    said = subprocess.run(
+        [*command, f"--workdir={tmp_path}"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert said.returncode == 0, said.stderr
+    program = "import persist_jax as pj; assert {'pgdl', 'images'} <= set(pj.data.DATASETS)"
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
