@@ -92,7 +92,7 @@ _HOMES = {"TreeCheck": "check", "check_tree": "check", "LoadedRun": "sweep.loade
 
 def __getattr__(name: str) -> object:
     if name in _ROOMS:
-        # It registers kinds of data sets and of networks.
+        # `pgdl` registers kinds of data sets and of networks.
         importlib.import_module(f"{__name__}.pgdl")
         return importlib.import_module(f"{__name__}.{name}")
     if name in _HOMES:

@@ -20,8 +20,11 @@ if os.environ["JAX_PLATFORMS"] == "cpu":
     # process over a flag that it does not know.
     newer = "xla_cpu_use_fusion_emitters"
     library = Path(find_spec("jaxlib").origin).with_name("libjax_common.so")
-    with library.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as content:
-        flags += f" --{newer}=false" if content.find(newer.encode()) >= 0 else ""
+    if library.exists():  # its name on Linux
+        with library.open("rb") as file, mmap.mmap(
+            file.fileno(), 0, access=mmap.ACCESS_READ
+        ) as content:
+            flags += f" --{newer}=false" if content.find(newer.encode()) >= 0 else ""
     # Of a flag that is there twice the last one counts: that of whoever runs the tests.
     os.environ["XLA_FLAGS"] = f"{flags} {os.environ.get('XLA_FLAGS', '')}"
     # A program that several modules, workers or processes need is compiled once in a session.

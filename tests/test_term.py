@@ -112,7 +112,7 @@ def test_one_example_is_no_batch():
 
 
 def test_a_parameter_that_is_traced_is_refused_by_its_name():
-    with pytest.raises(ValueError, match=r"^t2.alpha: traced, .* pj.t2\(deaths, alpha\)"):
+    with pytest.raises(ValueError, match=r"^t2.alpha: a traced value, .* pj.t2\(deaths, alpha\)"):
         jax.jit(lambda alpha: pj.make_term("t2", alpha=alpha)(_activations()))(0.5)
 
 
@@ -199,7 +199,7 @@ def test_a_term_is_a_value():
         ("t1", {"distance": "cosine"}, "distance: 'cosine' is not one of correlation, pearson, eu"),
         ("min_corr", {"distance": "pearson"}, "distance: 'pearson', but min_corr is no term of"),
         ("l1", {"distance": "pearson"}, "distance: 'pearson', but l1 is no term of the deaths"),
-        ("t1", {"fraction": 0.5}, "whole: missing with fraction 0.5; the layer that is kept whole"),
+        ("t1", {"fraction": 0.5}, "whole: missing, but fraction 0.5 leaves neurons out; say"),
         ("t1", {"layers": 0.5}, "layers: 0.5 is no name of a layer and no position"),
         ("t1", {"layers": [["a"]]}, "layers: ['a'] is no name of a layer and no position"),
         ("t1", {"layers": []}, "layers: [] has no layer"),

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-Layers = Sequence[Float[Array, "b ..."]] | Mapping[str, Float[Array, "b ..."]]
 # A layer's name, or its position among all, from the end where it is negative.
 Layer = str | int
 

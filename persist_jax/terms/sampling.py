@@ -190,8 +190,8 @@ def said_whole(whole: Layer | EllipsisType | None, fraction: float) -> Layer | N
         return whole
     if fraction < 1:
         raise ValueError(
-            f"whole: missing with fraction {fraction}; the layer that is kept whole, as -1, the "
-            "last one, in the paper, or None"
+            f"whole: missing, but fraction {fraction} leaves neurons out; say which layer is kept "
+            "whole: its name, -1 for the last one as in the paper, or None"
         )
     return None
 

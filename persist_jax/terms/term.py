@@ -199,8 +199,8 @@ def make_term(
     for parameter, value in parameters.items():
         if isinstance(value, jax.core.Tracer):
             raise ValueError(
-                f"{name}.{parameter}: traced, but a term is made before it is traced; call the "
-                "function of deaths itself, as pj.t2(deaths, alpha)"
+                f"{name}.{parameter}: a traced value, but a term's parameters are fixed when it is "
+                "made; call the function itself, as pj.t2(deaths, alpha)"
             )
     bound = tuple(entry.parameters(parameters, name).items())
     return Term(
