@@ -14,12 +14,13 @@ def define_executor() -> Callable[[], tuple[str, dict[str, Any]]]:
     Returns:
         What gives, once they are parsed, the executor's name and the parameters that were set.
     """
-    executor = flags.DEFINE_string(
-        "executor", "local", "Who trains: local, processes, slurm or ray; see docs/scaling.md."
+    executor = flags.DEFINE_enum(
+        "executor",
+        "local",
+        ["local", "processes", "slurm", "ray"],
+        "Where the command runs: here, or in workers that share its groups; see docs/scaling.md.",
     )
-    workers = flags.DEFINE_integer(
-        "workers", None, "How many groups train at once; not of --executor=local."
-    )
+    workers = flags.DEFINE_integer("workers", None, "How many workers; not of --executor=local.")
     own = [
         flags.DEFINE_string("slurm_partition", None, "Partition of the cluster."),
         flags.DEFINE_string("slurm_account", None, "Whom the time is counted to."),
@@ -30,6 +31,7 @@ def define_executor() -> Callable[[], tuple[str, dict[str, Any]]]:
         flags.DEFINE_integer("slurm_cpus_per_task", None, "Cores of a job."),
         flags.DEFINE_integer("slurm_gpus_per_node", None, "GPUs of a job."),
         flags.DEFINE_float("slurm_mem_gb", None, "Memory of a job."),
+        flags.DEFINE_string("slurm_jobs", None, "Folder for what tasks print; DIR/jobs."),
         flags.DEFINE_string("slurm_cluster", None, "`local`: on this machine, to try it out."),
         flags.DEFINE_string("ray_address", None, "Of the cluster; RAY_ADDRESS, else here."),
         flags.DEFINE_float("ray_num_cpus", None, "Cores of a task; 1."),
@@ -45,6 +47,8 @@ def define_executor() -> Callable[[], tuple[str, dict[str, Any]]]:
             if not flag.name.startswith(f"{name}_"):
                 of = flag.name.partition("_")[0]
                 raise ValueError(f"--{flag.name}: belongs to --executor={of}, not to {name!r}")
+        if name == "local" and workers.value is not None:
+            raise ValueError("--workers: belongs to --executor=processes, slurm or ray")
         parameters = {flag.name.removeprefix(f"{name}_"): flag.value for flag in given}
         return name, parameters | ({} if workers.value is None else {"workers": workers.value})
 

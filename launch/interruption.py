@@ -24,7 +24,6 @@ class Interruption:
         self.signal: int | None = None  # the first one that was noted
         self._watching = False
         self._deferred = False
-        self._take: Callable[[int], None] | None = None
 
     def watch(self) -> None:
         """From here on a signal ends the process at once, with one line and 128 + its number."""
@@ -54,15 +53,6 @@ class Interruption:
         finally:
             self._deferred = False
 
-    @contextmanager
-    def handed_on(self, take: Callable[[int], None]) -> Iterator[None]:
-        """Inside, every signal goes to whoever takes it, and nothing else comes of it."""
-        self._take = take
-        try:
-            yield
-        finally:
-            self._take = None
-
     @property
     def status(self) -> int:
         """The exit status that the noted signal asks for; 0 where there is none."""
@@ -71,9 +61,6 @@ class Interruption:
     def _listen(self, heard: int) -> None:
         while True:
             number = os.read(heard, 1)[0]
-            if self._take is not None:
-                self._take(number)
-                continue
             if self.signal is not None or not self._deferred:
                 os.write(2, _ENDED)
                 os._exit(128 + number)

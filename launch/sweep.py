@@ -1,24 +1,21 @@
 """Train every run of a grid that has no result yet, then write the report.
 
     python -m launch.sweep --config=configs/pgdl.py [--config.FIELD=VALUE ...] [--workdir=DIR]
+
+Started several times, on one machine or on many that see DIR, the same command shares the work.
 """
 
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
-from launch.command_line import INTERRUPTION, fail, flags, run
-from launch.configuration_file import define_config, loading, read_given
-from launch.distributed import (
-    check_distributed,
-    company,
-    define_distributed,
-    is_below,
-    run_below,
-)
+from launch.command_line import INTERRUPTION, flags, run
+from launch.configuration_file import define_config, read_given
+from launch.distributed import check_distributed, define_distributed
 from launch.executor_flags import define_executor
 
-BEGAN = time.perf_counter()
+BEGAN, BEGAN_AT = time.perf_counter(), time.time()
 define_config("A file of configs/.", lock_config=False, accept_new_attributes=True)
 WORKDIR = flags.DEFINE_string("workdir", None, "Where results go; default runs/<config name>.")
 DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the plan and stop.")
@@ -31,6 +28,10 @@ TENSORBOARD = flags.DEFINE_bool(
 PROFILE = flags.DEFINE_bool(
     "profile", False, "Profile the second epoch of the first group, into DIR/profile."
 )
+WAIT = flags.DEFINE_bool(
+    "wait", True, "Wait for groups that other processes train, in case one of these dies."
+)
+WORKER = flags.DEFINE_bool("worker", False, "What an executor adds to the command of its workers.")
 CHOSEN_EXECUTOR = define_executor()
 DISTRIBUTED = define_distributed()
 flags.mark_flag_as_required("config")
@@ -38,76 +39,147 @@ flags.mark_flag_as_required("config")
 
 def main() -> int:
     # After the flags, so that --help and a mistyped one answer at once.
+    from persist_jax.store.sweep_folder import jobs_folder
+    from persist_jax.sweep.distributed import join, largest, leave
     from persist_jax.sweep.executors import choose_executor
+    from persist_jax.sweep.executors.command import end_with_parent
     from persist_jax.sweep.host_devices import use_cores, use_nothing
 
+    if WORKER.value:
+        end_with_parent()
     if TENSORBOARD.value:
         from persist_jax.store import event_files  # noqa: F401  # says what is missing, before all
-    wanted = DISTRIBUTED()
-    if wanted.distributed and not is_below():
-        return run_below()
     name, parameters = CHOSEN_EXECUTOR()
-    executor = choose_executor(name, parameters)
+    executor = None if name == "local" else choose_executor(name, parameters)
     config, notices = read_given()
-    (use_cores(config) if name == "local" else use_nothing())
-    if not wanted.distributed:
-        return _here(config, notices, executor)
-    check_distributed(config, name)
-    return _together(wanted, config, lambda: _here(config, notices, executor))
-
-
-def _here(config, notices, executor) -> int:
-    from filelock import FileLock, Timeout
-
-    from persist_jax.store.sweep_folder import lock_path
-    from persist_jax.sweep.run import describe
-
     workdir = Path(WORKDIR.value or f"runs/{config.name}")
-    for line in (*notices, *describe(config, workdir)):
-        print(line, flush=True)
-    if DRY_RUN.value and not lock_path(workdir).exists():
-        return _dry_run(config, workdir, executor)
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        with FileLock(lock_path(workdir), timeout=0):
-            return (_dry_run if DRY_RUN.value else _sweep)(config, workdir, executor)
-    except Timeout:
-        return fail(f"workdir: {workdir} is in use by another sweep")
-
-
-def _together(wanted, config, sweep) -> int:
-    """The first of several processes has the folder, the others train what it tells."""
-    from persist_jax.sweep.distributed import join, leads, leave, most
-    from persist_jax.sweep.follow import follow_sweep, lead
-
-    join(**wanted.parameters)
-    with company():
-        if leads():
-            status = sweep()
-            lead(None)
-        else:
-            _use_programs(config)
-            with INTERRUPTION.deferred() as must_stop:
-                follow_sweep(must_stop)
-            status = INTERRUPTION.status
-        status = most(status)
-        leave()
+    if name == "slurm":
+        executor = partial(executor, jobs=parameters.get("jobs") or str(jobs_folder(workdir)))
+    if not str(workdir).isprintable():
+        raise ValueError(f"--workdir: {str(workdir)!r} has letters that cannot be printed")
+    use_nothing() if executor else use_cores(config)
+    together = DISTRIBUTED()
+    if together is None:
+        return _sweep(config, notices, workdir, name, executor)
+    check_distributed(config, name)
+    join(**together)
+    status = largest(_sweep(config, notices, workdir, name, executor))
+    leave()
     return status
 
 
-def _dry_run(config, workdir: Path, executor) -> int:
+def _sweep(config, notices, workdir: Path, name: str, executor) -> int:
+    from persist_jax.store.commands import note_command
+    from persist_jax.store.configuration import settle
+    from persist_jax.store.costs import read_costs
+    from persist_jax.store.locks import locked
+    from persist_jax.store.sweep_folder import lock_path, refuse_links
+    from persist_jax.sweep.distributed import is_first
+    from persist_jax.sweep.experiment import load_experiment, places
+    from persist_jax.sweep.reading import defaults
+    from persist_jax.sweep.run import SETTLING, describe, describe_training, run_sweep
+
+    speaks = is_first() and not WORKER.value
+    for line in (*notices, *describe(config, workdir)) if speaks else ():
+        print(line, flush=True)
+    if DRY_RUN.value:
+        return _dry_run(config, workdir, name)
+    _use_programs(config)
+    refuse_links(workdir)
+    experiment = load_experiment(config)
+    if is_first():
+        with locked(lock_path(workdir), SETTLING):
+            settle(experiment.config, workdir, places(config), defaults(config))
+    before = len(read_costs(workdir))
+    if speaks:
+        note_command(workdir, ["python", *sys.orig_argv[1:]])
+        for line in describe_training(experiment, here=executor is None):
+            print(line, flush=True)
+    with INTERRUPTION.deferred() as must_stop:
+        if executor:
+            finished = _start_workers(experiment, workdir, executor, must_stop)
+        else:
+            how = {"tensorboard": TENSORBOARD.value, "profile": PROFILE.value}
+            how |= {"wait": WAIT.value, "worker": WORKER.value}
+            finished = _unless_worker(run_sweep, experiment, workdir, must_stop, **how)
+    if not finished:
+        return _leave_unfinished(workdir, speaks)
+    if is_first():
+        _report(config, workdir, before, speaks)
+    return 0
+
+
+def _unless_worker(run_sweep, *arguments, **how) -> bool:
+    """The failures of a worker's groups are summed up by the command that started it."""
+    try:
+        return run_sweep(*arguments, **how)
+    except ChildProcessError:
+        if not WORKER.value:
+            raise
+        sys.exit(2)
+
+
+def _start_workers(experiment, workdir: Path, executor, must_stop) -> bool:
+    from persist_jax.sweep.executors import Command
+    from persist_jax.sweep.run import count_groups
+
+    if (count := count_groups(experiment.config, workdir)) == 0:
+        return True
+    ended = executor(Command.of_this_process(), count, must_stop)
+    left = count_groups(experiment.config, workdir)
+    if ended and left and not must_stop():
+        raise ChildProcessError(
+            f"{left} of {count} groups failed; run the same command again to retry them"
+        )
+    return left == 0
+
+
+def _leave_unfinished(workdir: Path, speaks: bool) -> int:
+    if speaks and INTERRUPTION.status:
+        print(f"Saved. The same command goes on from here: {workdir}")
+    elif speaks:
+        print(f"Other processes train the rest; the last one writes the report: {workdir}")
+    return INTERRUPTION.status
+
+
+def _report(config, workdir: Path, before: int, speaks: bool) -> None:
+    """Write the report, unless another process of this sweep just did; say where it is."""
+    from persist_jax.results.report import write_report
+    from persist_jax.results.verdict import notice
+    from persist_jax.store import read_results, report_folder
+    from persist_jax.store.costs import note_cost, read_costs
+    from persist_jax.store.locks import locked
+    from persist_jax.store.record import RESULT_FILE
+    from persist_jax.store.sweep_folder import lock_path
+    from persist_jax.sweep.costs import in_words, total
+
+    path = report_folder(workdir) / "index.html"
+    with locked(lock_path(workdir), timeout=600):
+        newest = max(file.stat().st_mtime for file in workdir.rglob(RESULT_FILE))
+        if not path.exists() or path.stat().st_mtime < max(newest, BEGAN_AT):
+            path = write_report([workdir], options=config.report)
+    if not speaks:
+        return
+    print(f"Report: {path}")
+    if line := notice(read_results(workdir)):
+        print(line)
+    if costs := read_costs(workdir)[before:]:
+        seconds = time.perf_counter() - BEGAN
+        note_cost(workdir, total(costs).replace(seconds=seconds))
+        print(*in_words(costs, seconds), sep="\n")
+
+
+def _dry_run(config, workdir: Path, executor: str) -> int:
     """Everything that the sweep would refuse, and nothing that has to be fetched for it."""
     from persist_jax.store.configuration import check_settled
     from persist_jax.sweep.experiment import at_hand, check_devices, load_experiment, places
-    from persist_jax.sweep.grid import groups
     from persist_jax.sweep.reading import defaults
-    from persist_jax.sweep.run import describe_memory, describe_training
+    from persist_jax.sweep.run import describe_grid, describe_memory, describe_training
 
-    name, _ = CHOSEN_EXECUTOR()
-    found = groups(config, workdir)
-    lanes = max((len(group.runs) for group in found), default=0)
-    print(f"  {len(found)} groups to train, at most {lanes} lanes in each, executor {name}")
-    if name == "local":
+    for line in describe_grid(config):
+        print(line, flush=True)
+    print(f"  executor {executor}")
+    if executor == "local":
         check_devices(config)
     if not at_hand(config):
         check_settled(config, workdir, places(config), defaults(config))
@@ -116,59 +188,18 @@ def _dry_run(config, workdir: Path, executor) -> int:
     experiment = load_experiment(config)
     check_settled(experiment.config, workdir, places(config), defaults(config))
     for describe in (describe_training, describe_memory):
-        for line in describe(experiment, here=name == "local"):
+        for line in describe(experiment, here=executor == "local"):
             print(line, flush=True)
     return 0
 
 
-def _sweep(config, workdir: Path, executor) -> int:
-    from persist_jax.results.report import write_report
-    from persist_jax.results.verdict import notice
-    from persist_jax.store import read_results
-    from persist_jax.store.commands import note_command
-    from persist_jax.store.configuration import settle
-    from persist_jax.store.costs import note_cost, read_costs
-    from persist_jax.sweep.costs import in_words, total
-    from persist_jax.sweep.experiment import load_experiment, places
-    from persist_jax.sweep.follow import lead
-    from persist_jax.sweep.reading import defaults
-    from persist_jax.sweep.run import describe_training, run_sweep
-
-    programs = _use_programs(config)
-    experiment = load_experiment(config)
-    settle(experiment.config, workdir, places(config), defaults(config))
-    note_command(workdir, ["python", *sys.orig_argv[1:]])
-    before = len(read_costs(workdir))
-    for line in describe_training(experiment, here=CHOSEN_EXECUTOR()[0] == "local"):
-        print(line, flush=True)
-    lead(experiment.config)
-    how = {"tensorboard": TENSORBOARD.value, "profile": PROFILE.value}
-    how |= {"executor": executor, "prepare": loading(), "programs": programs}
-    with INTERRUPTION.deferred() as must_stop:
-        finished = run_sweep(experiment.config, workdir, must_stop, **how)
-    if not finished:
-        print(f"Saved. The same command goes on from here: {workdir}")
-        return INTERRUPTION.status
-    print(f"Report: {write_report([workdir], options=config.report)}")
-    if line := notice(read_results(workdir)):
-        print(line)
-    if costs := read_costs(workdir)[before:]:
-        seconds = time.perf_counter() - BEGAN
-        note_cost(workdir, total(costs).replace(seconds=seconds))
-        print(*in_words(costs, seconds), sep="\n")
-    return 0
-
-
-def _use_programs(config) -> Path | None:
-    """Take programs from the cache folder, and keep them there; the folder, if that is wanted."""
+def _use_programs(config) -> None:
+    """Take programs from the cache folder, and keep them there."""
     from persist_jax.data import cache_folder
     from persist_jax.sweep.compilation_cache import use_compilation_cache
 
-    if not COMPILATION_CACHE.value:
-        return None
-    cache = cache_folder(config.dataset.get("cache"))
-    use_compilation_cache(cache)
-    return cache
+    if COMPILATION_CACHE.value:
+        use_compilation_cache(cache_folder(config.dataset.get("cache")))
 
 
 if __name__ == "__main__":

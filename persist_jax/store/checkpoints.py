@@ -1,4 +1,4 @@
-"""A run's checkpoints: its whole state at some epochs, and its best weights."""
+"""Checkpoints: folders of arrays and plain fields, complete or not there, by Orbax."""
 
 import errno
 import io
@@ -8,10 +8,11 @@ import re
 import shutil
 import sys
 import time
+import uuid
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
+from typing import Any
 
 import flax.serialization
 import jax
@@ -21,111 +22,135 @@ from jaxtyping import PyTree
 
 from persist_jax._plumbing.checksums import first_damaged, stamps
 from persist_jax._plumbing.validation import Fields
-from persist_jax.store.files import discard_unfinished, read_json, replace_json
+from persist_jax.store.files import read_json, replace_json
 from persist_jax.store.run import CHECKPOINT_FOLDER
 
-BEST = "best"
 _STAMPS = "checksums.json"
+_FIELDS = "fields.json"
+_UNFINISHED = r"\.{}\.[0-9a-f]{{32}}(\.orbax-checkpoint-tmp.*)?"
 
 
 class _Stamps(Fields):
     files: dict[str, tuple[int, int]]
 
 
-class Checkpoints:
-    """The folder `checkpoint/` of a run: `<epoch>/` per saved state and `best/`."""
+def best_checkpoint(run_folder: str | os.PathLike[str]) -> Path:
+    """Where a run keeps the weights of its best epoch."""
+    return Path(run_folder) / CHECKPOINT_FOLDER / "best"
 
-    def __init__(self, run_folder: Path):
-        self.folder = Path(run_folder).resolve() / CHECKPOINT_FOLDER
 
-    def epochs(self) -> list[int]:
-        """Epochs with a whole checkpoint, ascending."""
-        if not self.folder.is_dir():
-            return []
-        return sorted(int(path.name) for path in self.folder.iterdir() if path.name.isdecimal())
+def earlier_checkpoint(run_folder: str | os.PathLike[str], epoch: int) -> Path:
+    """Where a run that will be continued keeps its state of an epoch before the best one."""
+    return Path(run_folder) / CHECKPOINT_FOLDER / str(epoch)
 
-    def save(self, name: int | str, tree: PyTree) -> None:
-        """Write a state under an epoch, or weights under `BEST`; whole or not at all.
 
-        Raises:
-            OSError: it cannot be written; the error names the folder.
-        """
-        with _quiet_on_failure():
-            self._write(name, tree)
+def numbered(folder: Path) -> list[int]:
+    """Numbers of the checkpoints in a folder, ascending."""
+    if not folder.is_dir():
+        return []
+    names = [path.name for path in folder.iterdir() if path.is_dir()]
+    return sorted(int(name) for name in names if re.fullmatch("0|[1-9][0-9]*", name))
 
-    @classmethod
-    def save_all(cls, name: int | str, trees: Mapping[Path, PyTree]) -> None:
-        """`save` for several run folders, side by side: much of it is compression and waiting."""
-        with _quiet_on_failure(), ThreadPoolExecutor(8, "checkpoint") as pool:
-            tasks = [pool.submit(cls(run)._write, name, tree) for run, tree in trees.items()]
-            for task in tasks:
-                task.result()
 
-    def _write(self, name: int | str, tree: PyTree) -> None:
-        folder = self.folder / str(name)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        checkpointer = _checkpointer()
-        arguments = orbax.checkpoint.args.StandardSave(_plain(tree))
+def save(folder: Path, tree: PyTree, fields: Mapping[str, Any] | None = None) -> None:
+    """Write a checkpoint, completely or not at all; one of the same name is replaced.
+
+    Args:
+        folder: the checkpoint's own folder.
+        tree: arrays in nested containers.
+        fields: plain values to keep beside the arrays.
+
+    Raises:
+        OSError: the disk refuses; the error names the folder.
+    """
+    folder = folder.resolve()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    discard_unfinished(folder)
+    unfinished = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    arguments = orbax.checkpoint.args.StandardSave(_plain(tree))
+    with _one_error():
         try:
-            checkpointer.save(folder, args=arguments, force=True)
+            _checkpointer().save(unfinished, args=arguments)
         except Exception as error:  # TensorStore has no classes for what a disk may refuse
             found = re.search(r"os_error_code='(\d+)'|Errno (\d+)", str(error))
             number = int(found[1] or found[2]) if found else errno.EIO
             raise OSError(number, os.strerror(number), str(folder)) from None
-        replace_json(folder / _STAMPS, {"files": stamps(folder)})
+    if fields is not None:
+        replace_json(unfinished / _FIELDS, dict(fields))
+    replace_json(unfinished / _STAMPS, {"files": stamps(unfinished)})
+    discard(folder)
+    unfinished.rename(folder)
 
-    def check(self, name: int | str) -> None:
-        """Refuse what is not there as it was written.
 
-        Raises:
-            ValueError: one line that names the damaged file.
-        """
-        folder = self.folder / str(name)
-        if not folder.is_dir():
-            raise ValueError(f"{folder}: missing")
-        if (folder / _STAMPS).exists():
-            written = _read_stamps(folder / _STAMPS)
-            if (file := first_damaged(folder, written)) is not None:
-                raise ValueError(f"{folder / file}: damaged or missing")
+def check(folder: Path) -> None:
+    """Refuse a checkpoint whose files are not those that were written.
 
-    def load(self, name: int | str, like: PyTree) -> PyTree:
-        """What was saved, in the structure, shapes and dtypes of `like`, on the host.
+    Raises:
+        ValueError: one line that names the missing or damaged file.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: missing")
+    try:
+        written = _Stamps.read(read_json(folder / _STAMPS)).files
+    except ValueError as error:
+        raise ValueError(f"{folder / _STAMPS}: {error}") from None
+    if (file := first_damaged(folder, written)) is not None:
+        raise ValueError(f"{folder / file}: damaged or missing")
 
-        Raises:
-            ValueError: one line that names the file or folder that does not hold.
-        """
-        self.check(name)
-        checkpointer = _checkpointer()
-        arguments = orbax.checkpoint.args.StandardRestore(_plain(like))
-        try:
-            plain = checkpointer.restore(self.folder / str(name), args=arguments)
-        except Exception as error:  # of TensorStore, of the JSON that describes it, of the shapes
-            reason = " ".join(str(error).split())[:200]
-            raise ValueError(f"{self.folder / str(name)}: cannot be read ({reason})") from None
-        return flax.serialization.from_state_dict(like, jax.tree.map(np.asarray, plain))
 
-    def prune(self, best_epoch: int, *, since: int | None = None) -> None:
-        """Drop what nobody goes back to.
+def read_fields(folder: Path) -> Any:
+    """The plain values of a checkpoint.
 
-        Args:
-            best_epoch: epochs that the best weights have behind them; the last state before them
-                is kept.
-            since: states of this epoch and later ones are kept too; none if not given.
-        """
-        epochs = self.epochs()
-        kept = {epoch for epoch in epochs if since is not None and epoch >= since}
-        kept |= set([epoch for epoch in epochs if epoch < best_epoch][-1:])
-        for epoch in set(epochs) - kept:
-            # Under its own name there is only ever a whole one.
-            (self.folder / str(epoch)).rename(self.folder / f".{epoch}")
-        for pattern in (".*/", "*.orbax-checkpoint-*/"):
-            for unfinished in self.folder.glob(pattern):
-                shutil.rmtree(unfinished)
-        discard_unfinished(self.folder)
+    Raises:
+        ValueError: one line that names the file that cannot be read.
+    """
+    return read_json(folder / _FIELDS)
+
+
+def load(folder: Path, like: PyTree) -> PyTree:
+    """The arrays of a checkpoint, on the host.
+
+    Args:
+        folder: the checkpoint's own folder.
+        like: the structure, shapes and dtypes to restore.
+
+    Raises:
+        ValueError: one line that names the folder or file that does not hold.
+    """
+    check(folder)
+    arguments = orbax.checkpoint.args.StandardRestore(_plain(like))
+    try:
+        plain = _checkpointer().restore(folder.resolve(), args=arguments)
+    except Exception as error:  # of TensorStore, of the JSON that describes it, of the shapes
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{folder}: cannot be read ({reason})") from None
+    return flax.serialization.from_state_dict(like, jax.tree.map(np.asarray, plain))
+
+
+def copy(folder: Path, to: Path) -> None:
+    """Write a checkpoint once more, completely or not at all."""
+    unfinished = to.with_name(f".{to.name}.{uuid.uuid4().hex}")
+    shutil.copytree(folder, unfinished)
+    discard(to)
+    unfinished.rename(to)
+
+
+def discard(folder: Path) -> None:
+    """Delete a checkpoint, of which no part is found under its name from then on."""
+    if folder.is_dir():
+        shutil.rmtree(folder.rename(folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")))
+
+
+def discard_unfinished(folder: Path) -> None:
+    """Delete what killed processes left of a checkpoint that they wrote or deleted."""
+    name = re.compile(_UNFINISHED.format(re.escape(folder.name)))
+    for path in folder.parent.iterdir() if folder.parent.is_dir() else ():
+        if name.fullmatch(path.name):
+            shutil.rmtree(path)
 
 
 def _checkpointer() -> orbax.checkpoint.Checkpointer:
-    """Of this process: where several train a run, the others neither write nor wait."""
+    """Of this process alone: where several train a run, the first one writes and does not wait."""
     here = jax.process_index()
     alone = orbax.checkpoint.options.MultiprocessingOptions(
         primary_host=here, active_processes={here}, barrier_sync_key_prefix=f"process{here}"
@@ -136,17 +161,9 @@ def _checkpointer() -> orbax.checkpoint.Checkpointer:
     )
 
 
-def _read_stamps(path: Path) -> dict[str, tuple[int, int]]:
-    fields = read_json(path)
-    try:
-        return _Stamps.read(fields).files
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-
-
 @contextmanager
-def _quiet_on_failure() -> Iterator[None]:
-    """What is raised inside is all that is said of it.
+def _one_error() -> Iterator[None]:
+    """Print nothing about a failure inside but the error that it raises.
 
     Every thread that writes a part of a checkpoint prints a traceback of its own.
     """
@@ -157,7 +174,7 @@ def _quiet_on_failure() -> Iterator[None]:
             try:
                 yield
             except Exception:
-                time.sleep(0.5)  # until the others have failed too
+                time.sleep(0.5)  # until the other threads have failed too
                 raise
     finally:
         logging.disable(level)

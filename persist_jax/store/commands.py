@@ -3,6 +3,7 @@
 import datetime
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 COMMANDS_FILE = "commands.txt"
@@ -11,14 +12,14 @@ _LARGEST = 2**20  # bytes of the file that are read
 
 
 def note_command(workdir: Path, arguments: Sequence[str]) -> None:
-    """Add a command, with the time of its start; only ever looked at.
+    """Add a command, with the time of its start; one that cannot be written is left out.
 
     Args:
         workdir: the sweep's folder, which is there.
         arguments: the command and its arguments.
     """
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    with open(workdir / COMMANDS_FILE, "a", encoding="utf-8") as file:
+    with suppress(OSError), open(workdir / COMMANDS_FILE, "a", encoding="utf-8") as file:
         file.write(f"{now}  {shlex.join(arguments)[:_LONGEST]}\n")
 
 

@@ -5,14 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from persist_jax._plumbing.extras import needed_by
-from persist_jax.store.run import runs_folder
+from persist_jax.store.run import TENSORBOARD_FOLDER, runs_folder
 
 with needed_by("--tensorboard", "watch"):
     from tensorboardX import event_file_writer
     from tensorboardX.proto.event_pb2 import Event, SessionLog
     from tensorboardX.proto.summary_pb2 import Summary
-
-TENSORBOARD_FOLDER = "tensorboard"
 
 
 class EventFile:

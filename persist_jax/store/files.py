@@ -2,7 +2,8 @@
 
 import json
 import os
-import tempfile
+import re
+import uuid
 import zlib
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from persist_jax._plumbing import plain_files
 
 # The field of a JSON file that holds the checksum of the others.
 CHECKSUM = "crc32"
+_UNFINISHED = r"\.{}\.[0-9a-f]{{32}}"
 
 
 def replace_file(path: Path, content: bytes) -> Path:
@@ -19,33 +21,29 @@ def replace_file(path: Path, content: bytes) -> Path:
     Raises:
         OSError: it cannot be written; the error names the file.
     """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
-            with os.fdopen(handle, "wb") as file:
+            with open(temporary, "xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)
             os.replace(temporary, path)
         except BaseException:
-            os.unlink(temporary)
+            temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from None
     return path
 
 
-def discard_unfinished(folder: Path, of: str = "") -> None:
-    """Delete what a killed process was about to put at a path of this folder.
-
-    Args:
-        folder: the folder.
-        of: with what the name of the file begins.
-    """
-    for unfinished in folder.glob(f".{of}*"):
-        unfinished.unlink()
+def discard_unfinished(path: Path) -> None:
+    """Delete what killed processes were about to put at a path."""
+    name = re.compile(_UNFINISHED.format(re.escape(path.name)))
+    for file in path.parent.iterdir() if path.parent.is_dir() else ():
+        if name.fullmatch(file.name):
+            file.unlink(missing_ok=True)
 
 
 def replace_json(path: Path, fields: dict[str, Any], *, checksum: bool = True) -> Path:

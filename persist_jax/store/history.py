@@ -1,8 +1,8 @@
-"""A run's history: parts while it trains, `history.npz` once it has ended."""
+"""A run's history, `history.npz`: what it was in every iteration and epoch."""
 
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,6 @@ import numpy as np
 
 from persist_jax._plumbing.plain_files import read_arrays
 from persist_jax.store.files import replace_file
-from persist_jax.store.run import CHECKPOINT_FOLDER
 
 HISTORY_FILE = "history.npz"
 # The arrays and their number of axes; the first one counts iterations, epochs or snapshots.
@@ -24,69 +23,13 @@ AXES = {
     "deaths": 2,
     "deaths_iteration": 1,
 }
-_PART = "history-{:06d}.npz"
 
 Rows = dict[str, np.ndarray]
 
 
-class GrowingHistory:
-    """Rows of one run in training. Every checkpoint moves them into a part named after its epoch.
-
-    Args:
-        folder: the run's folder.
-        epoch: the epoch at which training goes on; parts written after it are of no run and go.
-    """
-
-    def __init__(self, folder: str | os.PathLike[str], epoch: int):
-        self._folder = Path(folder)
-        self._rows: list[Rows] = []
-        for part in _parts(folder):
-            if part.name > _PART.format(epoch):
-                part.unlink()
-
-    @classmethod
-    def check(cls, folder: str | os.PathLike[str], epoch: int, began: int) -> None:
-        """Refuse to go on where a part up to an epoch is damaged or missing; changes nothing.
-
-        Args:
-            folder: the run's folder.
-            epoch: epochs that the run has behind it.
-            began: epochs that it had behind it before its history began.
-
-        Raises:
-            ValueError: one line that names the part or the folder.
-        """
-        parts = [part for part in _parts(folder) if part.name <= _PART.format(epoch)]
-        rows = sum(len(_read(part)["validation_loss"]) for part in parts)
-        if rows != epoch - began:
-            where = Path(folder) / CHECKPOINT_FOLDER
-            raise ValueError(
-                f"{where}: a part of the history is missing, {len(parts)} parts have {rows} "
-                f"epochs of {epoch - began}"
-            )
-
-    def append(self, rows: Rows) -> None:
-        """Add the rows of an epoch, every array of which goes on where the last one ended."""
-        self._rows.append(rows)
-
-    def flush(self, epoch: int) -> None:
-        """Move the rows of memory to disk."""
-        if self._rows:
-            part = self._folder / CHECKPOINT_FOLDER / _PART.format(epoch)
-            replace_file(part, _archive(_join(self._rows)))
-            self._rows = []
-
-    def finish(self) -> Rows:
-        """Write `history.npz` from all rows and return it."""
-        arrays = _join([_read(path) for path in _parts(self._folder)] + self._rows)
-        write_history(self._folder, arrays)
-        return arrays
-
-
-def discard_parts(folder: str | os.PathLike[str]) -> None:
-    """Delete the parts of a run's history, once its result is on disk."""
-    for part in _parts(folder):
-        part.unlink()
+def join_rows(rows: Sequence[Rows]) -> Rows:
+    """The rows of consecutive epochs as one history."""
+    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
 
 def write_history(folder: str | os.PathLike[str], arrays: Mapping[str, Any]) -> Path:
@@ -107,7 +50,9 @@ def write_history(folder: str | os.PathLike[str], arrays: Mapping[str, Any]) -> 
     """
     arrays = {name: np.asarray(array) for name, array in arrays.items()}
     _check(arrays)
-    return replace_file(Path(folder) / HISTORY_FILE, _archive(arrays))
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return replace_file(Path(folder) / HISTORY_FILE, buffer.getvalue())
 
 
 def read_history(folder: str | os.PathLike[str]) -> Rows:
@@ -120,30 +65,14 @@ def read_history(folder: str | os.PathLike[str]) -> Rows:
         ValueError: one line that names the file and what is wrong with it.
     """
     path = Path(folder) / HISTORY_FILE
-    return _read(path) if path.exists() else {}
-
-
-def _parts(folder: str | os.PathLike[str]) -> list[Path]:
-    return sorted((Path(folder) / CHECKPOINT_FOLDER).glob("history-*.npz"))
-
-
-def _read(path: Path) -> Rows:
+    if not path.exists():
+        return {}
     arrays = read_arrays(path)
     try:
         _check(arrays)
     except ValueError as error:
         raise ValueError(f"{path}: damaged ({error})") from None
     return arrays
-
-
-def _archive(arrays: Rows) -> bytes:
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    return buffer.getvalue()
-
-
-def _join(rows: list[Rows]) -> Rows:
-    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
 
 def _check(arrays: Mapping[str, np.ndarray]) -> None:

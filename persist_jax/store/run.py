@@ -7,6 +7,7 @@ from pathlib import Path
 
 CONTINUED = "continued"  # below a run's folder: the same run, gone on without its regulariser
 CHECKPOINT_FOLDER = "checkpoint"
+TENSORBOARD_FOLDER = "tensorboard"
 
 
 @dataclass(frozen=True, order=True)

@@ -7,9 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from persist_jax.store.commands import COMMANDS_FILE
 from persist_jax.store.configuration import CONFIG_FILE, ReportOptions
+from persist_jax.store.costs import COSTS_FILE
 from persist_jax.store.files import read_json
+from persist_jax.store.groups import GROUPS_FOLDER
+from persist_jax.store.locks import lock_files
 from persist_jax.store.record import Record, read_results
+from persist_jax.store.run import TENSORBOARD_FOLDER
 
 
 @dataclass(frozen=True)
@@ -59,17 +64,12 @@ class SweepFolder:
 
 
 def lock_path(workdir: Path) -> Path:
-    """The file that a sweep locks while it trains."""
+    """The file that a process locks while it settles the configuration or writes the report."""
     return workdir / "lock"
 
 
-def stop_path(workdir: Path) -> Path:
-    """The file that asks jobs on other machines to end after their epoch."""
-    return workdir / "stop"
-
-
 def jobs_folder(workdir: Path) -> Path:
-    """What a cluster's jobs are started from, and what they print."""
+    """Where a cluster's tasks print."""
     return workdir / "jobs"
 
 
@@ -81,6 +81,24 @@ def report_folder(workdir: Path) -> Path:
 def profile_folder(workdir: Path) -> Path:
     """Where profiles of its training go."""
     return workdir / "profile"
+
+
+def refuse_links(workdir: Path) -> None:
+    """Refuse links among the files of a sweep: what is written there would land elsewhere.
+
+    Raises:
+        ValueError: one line that names the link.
+    """
+    own = [CONFIG_FILE, COMMANDS_FILE, COSTS_FILE, "runs", GROUPS_FOLDER, TENSORBOARD_FOLDER]
+    paths = [workdir / name for name in own]
+    paths += [report_folder(workdir), profile_folder(workdir), jobs_folder(workdir)]
+    for path in (*paths, *lock_files(lock_path(workdir))):
+        for place in (path, *path.rglob("*")):
+            if place.is_symlink():
+                raise ValueError(
+                    f"{place}: a link, but a sweep writes only below {workdir}; put a folder or a "
+                    "file in its place"
+                )
 
 
 def read_sweep(workdir: str | os.PathLike[str]) -> SweepFolder:
@@ -143,4 +161,4 @@ def _read_named(workdir: Path) -> dict[str, Any]:
 
 def _natural(name: str) -> list[tuple[int, str]]:
     parts = re.findall(r"\d+|\D+", name)
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]

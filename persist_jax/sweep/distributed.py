@@ -1,19 +1,16 @@
-"""One run over several processes: JAX's own runtime, and what the first process tells the others.
+"""One sweep over several processes that train every group together, as JAX's own runtime has it.
 
-Every process trains the same lanes, each on its share of every batch. The first one alone reads and
-writes the sweep's folder; what the others have to know of it, they are told.
+Every process runs the same program and reads the same files. The first one writes them, and says
+which group is next.
 """
-
-import json
-from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from jaxtyping import PyTree
 
 # Seconds until a process that is silent counts as dead, and all others end.
 HEARTBEAT = 30
+_LONGEST = 1024  # bytes of a group's name
 
 
 def join(
@@ -47,59 +44,40 @@ def join(
         raise ConnectionError(
             f"--coordinator_address: the processes did not meet there ({words})"
         ) from None
-    _meet()
-
-
-def _meet() -> None:
-    """Connect all devices now: who trains first waits for the others for half a minute only."""
-    told(None)
+    # Connect all devices now: the first to train waits for the others for half a minute only.
     total = jax.pmap(lambda x: jax.lax.psum(x, "devices"), "devices", devices=jax.devices())
     total(np.ones(jax.local_device_count())).block_until_ready()
 
 
-def leads() -> bool:
-    """Whether this process is the first, or the only one."""
+def is_first() -> bool:
+    """Whether this process is the first, or the only one: the one that writes."""
     return jax.process_index() == 0
 
 
-def several() -> bool:
-    """Whether there are others."""
-    return jax.process_count() > 1
+def is_alone() -> bool:
+    """Whether there are no others."""
+    return jax.process_count() == 1
 
 
-def told(value: Any) -> Any:
-    """What the first process says, which is plain values; everyone has to ask."""
-    if not several():
-        return value
-    text = np.frombuffer(json.dumps(value).encode(), np.uint8)
-    size = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
-    if not leads():
-        text = np.zeros(size, np.uint8)
-    return json.loads(np.asarray(multihost_utils.broadcast_one_to_all(text)).tobytes())
+def name_of_first(name: str) -> str:
+    """The first process's name; every process has to ask."""
+    if is_alone():
+        return name
+    text = np.frombuffer(name.encode().ljust(_LONGEST, b"\0"), np.uint8)
+    found = np.asarray(multihost_utils.broadcast_one_to_all(text))
+    return found.tobytes().rstrip(b"\0").decode()
 
 
-def told_arrays(tree: PyTree) -> PyTree:
-    """The first process's arrays, to the bit; the others' have the same shapes and dtypes."""
-    leaves, structure = jax.tree.flatten(jax.tree.map(np.asarray, tree))
-    if not leaves:
-        return tree
-    # A broadcast is a sum, which does not keep every bit of a float.
-    bits = np.concatenate([leaf.reshape(-1).view(np.uint8) for leaf in leaves])
-    bits = np.asarray(multihost_utils.broadcast_one_to_all(bits))
-    parts = np.split(bits, np.cumsum([leaf.nbytes for leaf in leaves])[:-1])
-    return structure.unflatten(
-        [
-            part.view(leaf.dtype).reshape(leaf.shape)
-            for part, leaf in zip(parts, leaves, strict=True)
-        ]
-    )
+def any_says(yes: bool) -> bool:
+    """Whether any process says yes; every process has to ask."""
+    return bool(largest(int(yes)))
 
 
-def most(number: int) -> int:
-    """The largest of all processes' numbers; everyone has to ask."""
-    return int(multihost_utils.process_allgather(np.int32(number)).max()) if several() else number
+def largest(number: int) -> int:
+    """The largest of all processes' numbers; every process has to ask."""
+    return number if is_alone() else int(multihost_utils.process_allgather(np.int32(number)).max())
 
 
 def leave() -> None:
-    """End the company once everyone is here: nobody takes the others for dead then."""
+    """End once everyone is here: nobody takes the others for dead then."""
     jax.distributed.shutdown()

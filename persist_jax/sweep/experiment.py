@@ -1,8 +1,6 @@
 """What a configuration names, loaded: the data set, the networks, the programs."""
 
-import functools
 import hashlib
-import json
 import threading
 from dataclasses import dataclass, field
 
@@ -119,18 +117,24 @@ class Experiment:
 def load_experiment(config: Configuration) -> Experiment:
     """The data set and the networks that a configuration names.
 
-    The last one is kept, so that the groups of a sweep in one process load them once.
-
     Args:
         config: the configuration; with checksums, the data and the networks must have these.
 
     Raises:
         ValueError: one line that names the field or the file that does not hold.
     """
-    with _LOADING:  # threads that compile ahead ask at once
-        experiment = _load(json.dumps(config.replace(checksums={}, dataset_checksum=None).plain()))
-    _compare(config, experiment.config)
-    return experiment
+    dataset = load_dataset(config.dataset)
+    models, checksums = {}, {}
+    for name in config.networks:
+        options = options_of(config, name)
+        options.check_iterations(len(dataset.train.y))
+        section, where = model_section(config, name), f"models.{name}"
+        model = build_model(section, dataset.input_shape, dataset.num_classes, where)
+        checksums[name] = _checksum(model, dataset, where)
+        models[name] = at_precision(model, options.matmul_precision)
+    found = config.replace(dataset_checksum=dataset.checksum, checksums=checksums)
+    _compare(config, found)
+    return Experiment(found, dataset, models)
 
 
 def places(config: Configuration) -> set[str]:
@@ -163,25 +167,6 @@ def check_devices(config: Configuration) -> None:
             devices=config.devices,
             batch_size=options_of(config, network).batch_size,
         )
-
-
-_LOADING = threading.Lock()
-
-
-@functools.lru_cache(maxsize=1)
-def _load(text: str) -> Experiment:
-    config = Configuration.read(json.loads(text))
-    dataset = load_dataset(config.dataset)
-    models, checksums = {}, {}
-    for name in config.networks:
-        options = options_of(config, name)
-        options.check_iterations(len(dataset.train.y))
-        section, where = model_section(config, name), f"models.{name}"
-        model = build_model(section, dataset.input_shape, dataset.num_classes, where)
-        checksums[name] = _checksum(model, dataset, where)
-        models[name] = at_precision(model, options.matmul_precision)
-    config = config.replace(dataset_checksum=dataset.checksum, checksums=checksums)
-    return Experiment(config, dataset, models)
 
 
 def _compare(began: Configuration, found: Configuration) -> None:

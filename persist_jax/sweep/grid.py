@@ -1,64 +1,23 @@
-"""The grid of runs that a configuration describes, and the groups that are still to train."""
+"""The grid of runs that a configuration describes, and the groups that train it."""
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 
-from persist_jax.store.checkpoints import Checkpoints
+from persist_jax.store.checkpoints import earlier_checkpoint, numbered
 from persist_jax.store.configuration import Configuration
-from persist_jax.store.group_file import group_path, group_paths, prefix_of, read_newest
+from persist_jax.store.groups import (
+    Group,
+    discard_group,
+    forget_failure,
+    has_begun,
+    read_groups,
+    write_group,
+)
+from persist_jax.store.locks import Locked, locked
 from persist_jax.store.record import has_result, read_result
-from persist_jax.store.run import CONTINUED, Run, runs_folder
-
-
-@dataclass(frozen=True)
-class Group:
-    """Runs that train as lanes of one program: the unit of work of a sweep.
-
-    Attributes:
-        runs: the runs of the group, including those that have ended since it was formed.
-        file: where the group keeps its state, below `runs/`, from its first checkpoint to its
-            end.
-        continued_at: the epoch from which finished runs go on without their regulariser; `None`
-            for runs of the grid.
-    """
-
-    runs: tuple[Run, ...]
-    file: str
-    continued_at: int | None = None
-
-    @property
-    def network(self) -> str:
-        """The network of every run."""
-        return self.runs[0].network
-
-    @property
-    def regulariser(self) -> str:
-        """The regulariser that is trained with."""
-        return self.runs[0].regulariser if self.continued_at is None else "none"
-
-    @property
-    def label(self) -> str:
-        """The group in words."""
-        if self.continued_at is not None:
-            return f"{self.network} {CONTINUED} from epoch {self.continued_at}"
-        return f"{self.network} {self.regulariser}"
-
-    def file_for(self, first: Run) -> str:
-        """Where a group of some of its runs, of which this is the first, keeps its state."""
-        prefix = prefix_of(self.continued_at)
-        return group_path(Path(self.file).parent, prefix, first).as_posix()
-
-    def path(self, workdir: Path) -> Path:
-        """Where the group keeps its state in a sweep's folder."""
-        return runs_folder(workdir) / self.file
-
-    def folder(self, run: Run, workdir: Path) -> Path:
-        """Where one of its runs leaves what it records."""
-        folder = run.folder(workdir)
-        return folder if self.continued_at is None else folder / CONTINUED
+from persist_jax.store.run import CONTINUED, Run
 
 
 def grid(config: Configuration) -> list[Run]:
@@ -78,65 +37,69 @@ def most_lanes(config: Configuration) -> int:
     return min(weights * len(config.seeds), config.max_lanes or math.inf)
 
 
-def groups(config: Configuration, workdir: Path) -> list[Group]:
-    """The groups of the grid that have runs without a result.
+def form_groups(config: Configuration, workdir: Path, *, continued: bool = False) -> None:
+    """Make every run that has no result part of a group; only with the lock of the folder.
 
-    A group that was interrupted goes on as it was, whatever the grid is by now, if the grid still
-    wants one of its unfinished runs; all other runs form new groups.
+    A group that has begun stays as it is, whatever the grid is by now. Other runs form new groups:
+    all of a network and a regulariser, `max_lanes` at most; continued runs of a network that go on
+    from the same epoch.
+
+    Args:
+        config: the configuration, as it is settled in the folder.
+        workdir: the sweep's folder.
+        continued: whether to form groups of finished runs that go on without their regulariser.
     """
-    together: dict[tuple[str, str], list[Run]] = defaultdict(list)
-    for run in grid(config):
-        if not has_result(run.folder(workdir)):
-            together[run.network, run.regulariser].append(run)
-    return [
-        group
-        for (network, regulariser), runs in together.items()
-        for group in _form(runs, workdir, f"{network}/{regulariser}", config.max_lanes)
-    ]
+    left = _to_continue(config, workdir) if continued else _to_train(config, workdir)
+    for group in read_groups(workdir):
+        if (group.continued_at is not None) != continued:
+            continue
+        unfinished = group.unfinished(workdir)
+        if not unfinished or (len(unfinished) == len(group.runs) and not has_begun(group, workdir)):
+            with suppress(Locked), locked(group.lock(workdir)):
+                discard_group(group, workdir)
+                continue
+        forget_failure(group, workdir)
+        for run in group.runs:
+            left.pop(run, None)
+    together: dict[tuple, list[Run]] = defaultdict(list)
+    for run, epoch in left.items():
+        together[run.network, epoch if continued else run.regulariser, epoch].append(run)
+    for (*_, epoch), runs in together.items():
+        size = config.max_lanes or len(runs)
+        for start in range(0, len(runs), size):
+            write_group(Group(tuple(runs[start : start + size]), epoch), workdir)
 
 
-def continued_groups(config: Configuration, workdir: Path) -> list[Group]:
-    """Finished runs to continue without their regulariser, from before their best weights.
+def open_groups(config: Configuration, workdir: Path, *, continued: bool = False) -> list[Group]:
+    """The groups with a run of the grid that has no result, in the order of the grid."""
+    order = {run: i for i, run in enumerate(grid(config))}
+    found = []
+    for group in read_groups(workdir):
+        wanted = [order[run] for run in group.unfinished(workdir) if run in order]
+        if wanted and (group.continued_at is not None) == continued:
+            found.append((min(wanted), group))
+    return [group for _, group in sorted(found, key=lambda pair: pair[0])]
 
-    Those of a network that go on from the same epoch form a group, whatever their regulariser.
-    """
-    together: dict[tuple[str, int], list[Run]] = defaultdict(list)
+
+def _to_train(config: Configuration, workdir: Path) -> dict[Run, int | None]:
+    return {run: None for run in grid(config) if not has_result(run.folder(workdir))}
+
+
+def _to_continue(config: Configuration, workdir: Path) -> dict[Run, int | None]:
+    """Finished runs by the epoch that they go on from: the last one kept before the best."""
+    found: dict[Run, int | None] = {}
     for run in grid(config):
         folder = run.folder(workdir)
         if run.regulariser == "none" or has_result(folder / CONTINUED):
             continue
         record = read_result(folder)
         if record.status == "completed":
-            earlier = [e for e in Checkpoints(folder).epochs() if e < record.best_epoch]
-            together[run.network, max(earlier, default=0)].append(run)
-    return [
-        group
-        for (network, epoch), runs in together.items()
-        for group in _form(runs, workdir, network, config.max_lanes, continued_at=epoch)
-    ]
-
-
-def _form(
-    open_runs: Sequence[Run],
-    workdir: Path,
-    place: str,
-    max_lanes: int,
-    continued_at: int | None = None,
-) -> list[Group]:
-    """Groups for runs without a result; files of interrupted groups lie in their place."""
-    root, left, formed = runs_folder(workdir), list(open_runs), []
-    prefix = prefix_of(continued_at)
-
-    def add(runs: tuple[Run, ...], path: Path) -> None:
-        formed.append(Group(runs, path.relative_to(root).as_posix(), continued_at))
-
-    for path in group_paths(root / place, prefix):
-        members = tuple(member.run for member in read_newest(path)[0].runs)
-        if set(members) & set(left):
-            add(members, path)
-            left = [run for run in left if run not in members]
-    size = max_lanes or len(left) or 1
-    for start in range(0, len(left), size):
-        members = tuple(left[start : start + size])
-        add(members, group_path(root / place, prefix, members[0]))
-    return formed
+            kept = numbered(earlier_checkpoint(folder, 0).parent)
+            earlier = [epoch for epoch in kept if epoch < record.best_epoch]
+            if not earlier and record.best_epoch > config.train["checkpoint_every"]:
+                raise ValueError(
+                    f"continued: {folder} was trained with continued=False and kept no state to go "
+                    "on from; choose another --workdir"
+                )
+            found[run] = max(earlier, default=0)
+    return found

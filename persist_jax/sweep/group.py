@@ -1,28 +1,42 @@
-"""One group of runs from its start to its results; any process that sees the folder can do it."""
+"""One group of runs, from where it is to its results."""
 
+import functools
 import math
-import os
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
-from persist_jax.store.configuration import Configuration
-from persist_jax.store.lease import lease
+import jax
+import numpy as np
+
+from persist_jax.store import checkpoints
+from persist_jax.store.checkpoints import best_checkpoint, earlier_checkpoint
+from persist_jax.store.files import discard_unfinished
+from persist_jax.store.groups import (
+    Group,
+    GroupState,
+    discard_group,
+    read_plan,
+    read_state,
+    save_group,
+)
+from persist_jax.store.history import HISTORY_FILE, Rows, join_rows, write_history
+from persist_jax.store.locks import Lock
+from persist_jax.store.origin import Origin
+from persist_jax.store.record import RESULT_FILE, Accuracy, has_result, write_result
+from persist_jax.store.run import Run
 from persist_jax.store.sweep_folder import profile_folder
 from persist_jax.sweep.costs import Meter
-from persist_jax.sweep.distributed import most, several
-from persist_jax.sweep.experiment import load_experiment
-from persist_jax.sweep.grid import Group
-from persist_jax.sweep.group_on_disk import GroupOnDisk
-from persist_jax.sweep.memory import FAILED, halve, ran_out, too_large
+from persist_jax.sweep.distributed import any_says
+from persist_jax.sweep.experiment import Experiment
 from persist_jax.sweep.origin import origin_of
-from persist_jax.sweep.profiling import profiled
-from persist_jax.sweep.saved import read_saved
-from persist_jax.sweep.start import share_start
+from persist_jax.sweep.profiling import Profile
 from persist_jax.sweep.watching import Watcher
+from persist_jax.training.cohort import Cohort, Ended, Row, outcome
 from persist_jax.training.programs import Programs
+from persist_jax.training.state import Best, LaneState
 
 
 class Progress(NamedTuple):
@@ -35,9 +49,10 @@ class Progress(NamedTuple):
 
 
 def train_group(
-    config: Configuration,
+    experiment: Experiment,
     group: Group,
-    workdir: str | os.PathLike[str],
+    workdir: Path,
+    lock: Lock | None,
     *,
     report: Callable[[Progress], None] = lambda progress: None,
     must_stop: Callable[[], bool] = lambda: False,
@@ -46,10 +61,14 @@ def train_group(
 ) -> bool:
     """Train every run of a group that has no result, and leave the results in the folder.
 
+    Runs that have a result but were in training at the last checkpoint are trained along, so that
+    the others go through the same programs as without the interruption.
+
     Args:
-        config: of the sweep; data and networks are loaded from what it names.
+        experiment: data, networks and programs.
         group: the runs.
         workdir: the sweep's folder.
+        lock: the group's lock; `None` in a process that trains along and writes nothing.
         report: called after every epoch.
         must_stop: asked after every epoch whether to stop.
         tensorboard: whether to write event files beside the lines of `epochs.jsonl`.
@@ -59,115 +78,229 @@ def train_group(
         Whether every run has ended. If not, everything is saved and the same call goes on later.
 
     Raises:
-        GroupTaken: one line, where another process trains the group.
+        LockLost: another process may train the group by now; this one writes nothing more.
         ValueError: one line that names what cannot be read.
-        MemoryError: one line, where not even one run at a time fits.
     """
-    how = {"report": report, "must_stop": must_stop, "tensorboard": tensorboard}
-    with lease(group.path(Path(workdir))):
-        try:
-            with Meter(Path(workdir), group.label) as meter:
-                return _train(config, group, workdir, meter, profile=profile, **how)
-        except FAILED as error:
-            # The others could not know that two halves train from here.
-            if not ran_out(error) or several():
-                raise
-        # Outside of the handler, which would keep the arrays of that attempt alive.
-        halves = halve(group, workdir)
-        if not halves:
-            raise MemoryError(too_large(load_experiment(config), group))
-    lanes = max(len(half.runs) for half in halves)
-    print(f"{group.label}: out of memory; going on with {lanes} lanes", file=sys.stderr, flush=True)
-    return all(train_group(config, half, workdir, **how) for half in halves)
-
-
-def _train(
-    config: Configuration,
-    group: Group,
-    workdir: str | os.PathLike[str],
-    meter: Meter,
-    *,
-    report: Callable[[Progress], None],
-    must_stop: Callable[[], bool],
-    tensorboard: bool,
-    profile: bool,
-) -> bool:
-    experiment = load_experiment(config)
-    options = experiment.options(group.network)
     programs = experiment.programs(group.network, group.regulariser)
-    origin = origin_of(experiment, group.network, group.regulariser)
-    disk = GroupOnDisk(
-        programs, experiment.diagnosis(group.network), group, workdir, origin
-    )
-    start = share_start(group, disk.start(lambda r: experiment.programs(r.network, r.regulariser)))
-    cohort = start.cohort(programs, group)
-    disk.begin(cohort, start.initial_accuracies(cohort))
-    folders = {run: disk.folders[run] for run in cohort.training}
-    second = cohort.epoch + 1
-    with Watcher(Path(workdir), folders, cohort.epoch, tensorboard=tensorboard) as watcher:
-        while cohort.training:
-            with _profiled(group, workdir, profile and cohort.epoch == second):
-                rows = cohort.train_epoch()
-            meter.epoch(rows)
-            ended = cohort.ended(rows)
-            disk.append(rows)
-            watcher.append(cohort.epoch, rows)
-            disk.finish(cohort, cohort.accuracies(start.unrecorded(ended)))
-            cohort.end(ended)
-            losses = [row.validation_loss for row in rows.values()]
+    every = experiment.options(group.network).checkpoint_every
+    epochs = experiment.options(group.network).epochs
+    saved, problem = read_state(group, workdir)
+    if problem and lock:
+        print(problem, file=sys.stderr, flush=True)
+    cohort = _cohort(experiment, programs, group, workdir, saved)
+    accuracies = cohort.accuracies(cohort.training) if saved is None else {}
+    if lock is None:
+        for _ in cohort.epochs():
+            if any_says(must_stop()) and cohort.training:
+                return False
+        return True
+    folders = {run: group.folder(group.runs[run], workdir) for run in cohort.training}
+    writer = _Writer(experiment, group, workdir, lock, cohort, saved, accuracies)
+    with (
+        Meter(workdir, group.label) as meter,
+        Watcher(workdir, folders, cohort.epoch, tensorboard=tensorboard) as watcher,
+        Profile(profile_folder(workdir), f"an epoch of {group.label}") as profiler,
+    ):
+        for first, epoch in zip(_first_only(), cohort.epochs(), strict=False):
+            profiler.stop()
+            lock.check()
+            meter.epoch(epoch.rows)
+            watcher.append(epoch.number, epoch.rows)
+            writer.append(epoch.rows)
+            for run, ended in epoch.ended.items():
+                writer.finish(run, ended)
+            losses = [row.validation_loss for row in epoch.rows.values()]
             loss = min(filter(math.isfinite, losses), default=math.nan)
-            report(Progress(cohort.epoch, options.epochs, len(cohort.training), loss))
-            stop = bool(most(must_stop()))
-            if cohort.training and (stop or cohort.epoch % options.checkpoint_every == 0):
-                disk.save(cohort)
-                if stop:
-                    return False
-    disk.close()
+            report(Progress(epoch.number, epochs, len(cohort.training), loss))
+            stop = any_says(must_stop()) and bool(cohort.training)
+            if cohort.training and (stop or epoch.number % every == 0):
+                writer.save()
+            if stop:
+                return False
+            if profile and first:
+                profiler.start()
+    lock.check()
+    discard_group(group, workdir)
     return True
 
 
-def _profiled(
-    group: Group, workdir: str | os.PathLike[str], wanted: bool
-) -> AbstractContextManager[None]:
-    if not wanted:
-        return nullcontext()
-    return profiled(profile_folder(Path(workdir)), f"an epoch of {group.label}")
+def _first_only():
+    yield True
+    while True:
+        yield False
 
 
-def compile_group(
-    config: Configuration, group: Group, workdir: str | os.PathLike[str]
-) -> None:
-    """Compile what the first epoch of a group takes, for a `train_group` in the same process.
+def _cohort(
+    experiment: Experiment,
+    programs: Programs,
+    group: Group,
+    workdir: Path,
+    saved: GroupState | None,
+) -> Cohort:
+    """The group's runs as lanes, from the checkpoint or before their first epoch."""
+    weights = [run.weight for run in group.runs]
+    index = {run: i for i, run in enumerate(group.runs)}
+    if saved is None:
+        states = {i: _first_state(experiment, group, run, workdir) for run, i in index.items()}
+        return Cohort(programs, weights, states, epoch=group.continued_at or 0)
+    states = {
+        index[run]: _unflattened(leaves, programs.start(run.seed), group.path(workdir))
+        for run, leaves in saved.states.items()
+    }
+    slots = [None if run is None else index[run] for run in saved.slots]
+    return Cohort(programs, weights, states, slots=slots, epoch=saved.epoch)
 
-    What cannot be compiled or read is left for that to say.
-    """
-    programs, lanes, epoch = _first(config, group, workdir)
+
+def _first_state(experiment: Experiment, group: Group, run: Run, workdir: Path) -> LaneState:
+    """The state before the first epoch: initial weights, or those of an epoch of the run."""
+    fresh = experiment.programs(group.network, group.regulariser).start(run.seed)
+    if not group.continued_at:
+        return fresh
+    like = experiment.programs(run.network, run.regulariser).start(run.seed)
+    folder = earlier_checkpoint(run.folder(workdir), group.continued_at)
+    state = checkpoints.load(folder, like)
+    best = Best(state.params, state.collections, fresh.best.loss, fresh.best.epoch)
+    return fresh._replace(
+        params=state.params, collections=state.collections, opt_state=state.opt_state, best=best
+    )
+
+
+def _unflattened(leaves: list[np.ndarray], like: LaneState, folder: Path) -> LaneState:
+    wanted, structure = jax.tree.flatten(like)
+    if [(leaf.shape, leaf.dtype) for leaf in leaves] != [(x.shape, x.dtype) for x in wanted]:
+        raise ValueError(f"{folder}: its arrays are not those of this network and optimiser")
+    return structure.unflatten(leaves)
+
+
+class _Writer:
+    """Writes the results and the checkpoints of a group in training."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        group: Group,
+        workdir: Path,
+        lock: Lock,
+        cohort: Cohort,
+        saved: GroupState | None,
+        accuracies: dict[int, dict[str, float]],
+    ):
+        self._group, self._workdir, self._lock, self._cohort = group, workdir, lock, cohort
+        self._continued = experiment.config.continued and group.continued_at is None
+        self._programs = experiment.programs(group.network, group.regulariser)
+        self._diagnosis = experiment.diagnosis(group.network)
+        # Runs of one seed start alike, whatever their weight.
+        self._initial_counts = functools.cache(
+            lambda seed: self._diagnosis.of(self._programs.start(seed).best.variables)
+        )
+        self._rows: dict[Run, list[Rows]] = {group.runs[i]: [] for i in cohort.training}
+        self._earlier: dict[Run, tuple[int, list[np.ndarray]]] = {}
+        self._last: tuple[int, dict[Run, list[np.ndarray]]] = (cohort.epoch, {})
+        if saved is None:
+            self._initial = {group.runs[i]: Accuracy(**parts) for i, parts in accuracies.items()}
+        else:
+            self._initial = dict(saved.initial)
+            self._rows = {run: [rows] for run, rows in saved.histories.items()}
+            self._earlier = dict(saved.earlier)
+            self._last = saved.epoch, dict(saved.states)
+        origin = origin_of(experiment, group.network, group.regulariser)
+        self._origins = _origins(saved.origins if saved else (), origin, group.label)
+
+    def append(self, rows: dict[int, Row]) -> None:
+        """Keep what an epoch adds to the histories."""
+        for run, row in rows.items():
+            self._rows[self._group.runs[run]].append(row.history)
+
+    def finish(self, number: int, ended: Ended) -> None:
+        """Write the result of a run that has ended; one that is there already stays."""
+        run, state = self._group.runs[number], ended.state
+        folder, rows = self._group.folder(run, self._workdir), join_rows(self._rows.pop(run))
+        if has_result(folder):
+            return
+        best = {"params": state.best.params, **state.best.collections}
+        checkpoints.save(best_checkpoint(folder), best)
+        self._note_earlier(run, state)
+        if run in self._earlier:
+            epoch, leaves = self._earlier.pop(run)
+            earlier = jax.tree.structure(state).unflatten(leaves)
+            checkpoints.save(earlier_checkpoint(folder, epoch), earlier)
+        for name in (HISTORY_FILE, RESULT_FILE):
+            discard_unfinished(folder / name)
+        write_history(folder, rows)
+        record = asdict(run) | outcome(state, self._cohort.epoch, self._programs.plan)
+        # The weights that a continued run began with are not its initial ones.
+        initial = self._initial_counts(run.seed) if self._group.continued_at is None else None
+        record |= self._diagnosis.record(initial, state.best.variables)
+        record |= {
+            "accuracy": {"initial": self._initial[run].plain(), "trained": ended.accuracy},
+            "seconds": float(rows["seconds"].sum()),
+            "origins": [origin.plain() for origin in self._origins],
+        }
+        self._lock.check()
+        write_result(folder, record)
+
+    def save(self) -> None:
+        """Write a checkpoint of the group."""
+        runs, states = self._group.runs, self._cohort.states(self._cohort.training)
+        for run, state in states.items():
+            self._note_earlier(runs[run], state)
+        leaves = {runs[run]: jax.tree.leaves(state) for run, state in states.items()}
+        for run in leaves:
+            self._rows[run] = [join_rows(self._rows[run])]
+        state = GroupState(
+            epoch=self._cohort.epoch,
+            slots=[None if slot is None else runs[slot] for slot in self._cohort.slots],
+            states=leaves,
+            histories={run: self._rows[run][0] for run in leaves},
+            earlier={run: self._earlier[run] for run in leaves if run in self._earlier},
+            initial=self._initial,
+            origins=self._origins,
+        )
+        save_group(self._group, self._workdir, state)
+        if self._continued:
+            self._last = self._cohort.epoch, leaves
+
+    def _note_earlier(self, run: Run, state: LaneState) -> None:
+        """Keep the state of the last checkpoint, if the best weights are younger."""
+        epoch, leaves = self._last
+        if self._continued and run in leaves and int(state.best.epoch) > epoch:
+            self._earlier[run] = epoch, leaves[run]
+
+
+def _origins(before: tuple[Origin, ...], here: Origin, label: str) -> list[Origin]:
+    """The origins of a group that is trained here from now on; a change is said."""
+    if before[-1:] == (here,):
+        return list(before)
+    if before:
+        changes = ", ".join(here.differences(before[-1]))
+        print(
+            f"{label}: goes on with {changes}; its results may differ in their last bits from "
+            "those of one go",
+            file=sys.stderr,
+            flush=True,
+        )
+    return [*before, here]
+
+
+def compile_group(experiment: Experiment, group: Group, workdir: Path) -> None:
+    """Compile what the next epoch of a group takes, for a `train_group` in the same process."""
+    programs = experiment.programs(group.network, group.regulariser)
+    epoch, slots = read_plan(group, workdir)
+    lanes = programs.layout.lanes_for(slots)
     programs.compile(lanes, epoch)
     programs.evaluation.compile_draw()
     programs.evaluation.compile(lanes)
 
 
-def compile_rest(
-    config: Configuration, group: Group, workdir: str | os.PathLike[str]
-) -> None:
+def compile_rest(experiment: Experiment, group: Group, workdir: Path) -> None:
     """Compile the smaller programs of a group's last epochs, where it is known which they are.
 
     Lanes that advance together have few of them. Where lanes go one after another, on cores, most
     of the many sizes would be compiled for nothing.
     """
-    programs, lanes, epoch = _first(config, group, workdir)
+    programs = experiment.programs(group.network, group.regulariser)
+    epoch, slots = read_plan(group, workdir)
     if programs.layout.lane_strategy == "vmap":
-        for fewer in programs.layout.later(lanes):
+        for fewer in programs.layout.later(programs.layout.lanes_for(slots)):
             programs.compile(fewer, epoch)
             programs.evaluation.compile(fewer)
-
-
-def _first(
-    config: Configuration, group: Group, workdir: str | os.PathLike[str]
-) -> tuple[Programs, int, int]:
-    """Of a group's next epoch: what trains it, its lanes, and its number."""
-    saved = read_saved(group, workdir)
-    programs = load_experiment(config).programs(group.network, group.regulariser)
-    slots = len(saved.state.slots) if saved else len(group.runs)
-    epoch = saved.state.epoch if saved else group.continued_at or 0
-    return programs, programs.layout.lanes_for(slots), epoch

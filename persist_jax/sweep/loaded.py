@@ -14,7 +14,7 @@ from persist_jax.data.dataset import Dataset
 from persist_jax.data.registry import DATASETS
 from persist_jax.models.model import Model, Variables
 from persist_jax.models.registry import MODELS
-from persist_jax.store.checkpoints import BEST, Checkpoints
+from persist_jax.store import checkpoints
 from persist_jax.store.configuration import Configuration, read_config
 from persist_jax.store.history import read_history
 from persist_jax.store.record import Record, has_result, read_result, read_results
@@ -22,7 +22,7 @@ from persist_jax.store.run import Run
 from persist_jax.sweep.experiment import load_experiment
 from persist_jax.sweep.grid import grid
 from persist_jax.training.options import Options
-from persist_jax.training.state import initial_variables
+from persist_jax.training.state import initial_variables, pack_keys, unpack_keys
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -105,13 +105,19 @@ def read_run(
     initial = initial_variables(model, dataset.input_shape, seed)
     return LoadedRun(
         model=model,
-        trained=jax.tree.map(jnp.asarray, Checkpoints(folder).load(BEST, initial)),
+        trained=_trained(folder, initial),
         initial=initial,
         record=read_result(folder),
         history=read_history(folder),
         options=experiment.options(network),
         dataset=dataset,
     )
+
+
+def _trained(folder: Path, initial: Variables) -> Variables:
+    like = pack_keys(dict(initial))
+    found = checkpoints.load(checkpoints.best_checkpoint(folder), like)
+    return unpack_keys(jax.tree.map(jnp.asarray, found))
 
 
 def _why_not(run: Run, config: Configuration, workdir: Path) -> str:

@@ -16,18 +16,19 @@ LONGEST_SILENCE = 25.0  # seconds; a promise of 30 leaves time for a busy machin
 
 
 @contextmanager
-def show_progress(label: str) -> Iterator[Callable[[Progress], None]]:
+def show_progress(label: str, *, bar: bool = True) -> Iterator[Callable[[Progress], None]]:
     """Show the progress of a group while it trains.
 
     Args:
         label: the group in words.
+        bar: whether a terminal gets a bar.
 
     Yields:
         What to call after every epoch.
     """
-    if sys.stderr.isatty():
-        with tqdm(desc=label, unit="epoch") as bar:
-            yield lambda progress: _advance(bar, progress)
+    if bar and sys.stderr.isatty():
+        with tqdm(desc=label, unit="epoch") as shown:
+            yield lambda progress: _advance(shown, progress)
     else:
         with _Lines(label) as lines:
             yield lines.report

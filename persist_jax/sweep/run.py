@@ -1,65 +1,265 @@
-"""A sweep in a folder: what there is to do, and having it done group after group."""
+"""A sweep in a folder: any number of processes claim its groups, one after another each."""
 
+import errno
+import math
+import sys
+import time
+import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
+import jax
+
 from persist_jax.store.configuration import Configuration
-from persist_jax.store.ended import close_groups
+from persist_jax.store.groups import (
+    Group,
+    discard_group,
+    has_failed,
+    note_failure,
+    read_groups,
+    split_group,
+)
+from persist_jax.store.locks import Lock, Locked, LockLost, locked
 from persist_jax.store.record import has_result
-from persist_jax.sweep.executors.local import local
-from persist_jax.sweep.executors.work import Executor, Work
+from persist_jax.store.sweep_folder import lock_path
+from persist_jax.sweep.ahead import Ahead
+from persist_jax.sweep.distributed import any_says, is_alone, is_first, name_of_first
 from persist_jax.sweep.experiment import Experiment
-from persist_jax.sweep.grid import Group, continued_groups, grid, groups
+from persist_jax.sweep.grid import form_groups, grid, open_groups
+from persist_jax.sweep.group import train_group
 from persist_jax.sweep.host_devices import memory_of_a_device
-from persist_jax.sweep.saved import read_saved
+from persist_jax.sweep.progress import show_progress
 from persist_jax.training.epoch import EpochPlan
 from persist_jax.training.layout import Layout
 from persist_jax.training.memory import footprint
 
+_POLL = 1.0  # seconds between two looks at groups that other processes train
+SETTLING = 60.0  # seconds to wait for a process that settles the configuration and the groups
+# Where one group cannot be written, or be spoken of, no other one can.
+_OF_ALL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EPIPE}
+
 
 def run_sweep(
-    config: Configuration,
+    experiment: Experiment,
     workdir: Path,
     must_stop: Callable[[], bool] = lambda: False,
     *,
-    executor: Executor = local,
+    wait: bool = True,
+    worker: bool = False,
     tensorboard: bool = False,
     profile: bool = False,
-    prepare: Callable[[], object] | None = None,
-    programs: Path | None = None,
 ) -> bool:
-    """Train what has no result yet.
+    """Train what has no result yet, together with every other process that does the same.
 
     Args:
-        config: the configuration, as it is settled in the folder.
+        experiment: of the configuration that is settled in the folder.
         workdir: the sweep's folder.
         must_stop: asked after every epoch whether to stop.
-        executor: who trains the groups; see `persist_jax.sweep.executors`.
+        wait: whether to wait for groups that other processes train: those of a process that dies
+            are trained here.
+        worker: whether this is one of several processes on a machine: it shows lines instead of a
+            bar, and compiles nothing for groups that others may train.
         tensorboard: whether to write event files.
         profile: whether to profile an epoch of the first group.
-        prepare: what a worker of an executor calls first, as importing the entries that the
-            configuration names and are not the package's own.
-        programs: the cache folder below which workers keep compiled programs; `None`: nowhere.
 
     Returns:
-        Whether everything is finished; `False` after a stop, with everything saved.
+        Whether every run has its result; `False` after a stop, with everything saved, or where
+        other processes still train.
 
     Raises:
-        ChildProcessError: one line that names the groups without results, where some failed and
-            the others have ended.
-        OSError: what every group would meet, as a full disk; nothing else is begun.
+        ChildProcessError: one line that names the groups that failed; the others have ended.
+        OSError: a fault that every group would meet, as a full disk; nothing else is begun.
     """
-    work = Work(config, workdir, tensorboard, profile, prepare, programs)
-    close_groups(workdir)
-    found = groups(config, workdir)
-    if not _train(executor, work, found, must_stop):
+    how = {"tensorboard": tensorboard, "profile": profile, "bar": not worker}
+    for continued in (False, True) if experiment.config.continued else (False,):
+        if is_first():
+            with locked(lock_path(workdir), SETTLING):
+                form_groups(experiment.config, workdir, continued=continued)
+        claims = _Claims(experiment.config, workdir, continued, wait, must_stop)
+        ahead = nullcontext() if worker or not is_alone() else Ahead(experiment, workdir)
+        with ahead as threads:
+            if not _train_groups(experiment, workdir, claims, threads, must_stop, **how):
+                return False
+    return True
+
+
+def count_groups(config: Configuration, workdir: Path) -> int:
+    """Form the groups of a sweep; how many there are to train next."""
+    with locked(lock_path(workdir), SETTLING):
+        for continued in (False, True) if config.continued else (False,):
+            form_groups(config, workdir, continued=continued)
+            if found := open_groups(config, workdir, continued=continued):
+                return len(found)
+    return 0
+
+
+class _Claims:
+    """The groups that this process trains, each with its lock, as long as there is one.
+
+    Attributes:
+        failed: labels of groups that failed, here or elsewhere, by folder.
+        numbers: of all groups seen, by folder, in the order of the grid.
+    """
+
+    def __init__(
+        self,
+        config: Configuration,
+        workdir: Path,
+        continued: bool,
+        wait: bool,
+        must_stop: Callable[[], bool],
+    ):
+        self._config, self._workdir, self._continued = config, workdir, continued
+        self._wait, self._must_stop = wait, must_stop
+        self.failed: dict[Path, str] = {}
+        self.numbers: dict[Path, int] = {}
+
+    def open(self) -> list[Group]:
+        """Groups with runs to train that have not failed."""
+        found = open_groups(self._config, self._workdir, continued=self._continued)
+        for group in found:
+            self.numbers.setdefault(group.path(self._workdir), len(self.numbers) + 1)
+            if has_failed(group, self._workdir):
+                self.failed[group.path(self._workdir)] = group.label
+        return [group for group in found if group.path(self._workdir) not in self.failed]
+
+    def fails(self, group: Group, line: str) -> None:
+        """Have no process of this sweep claim a group again."""
+        self.failed[group.path(self._workdir)] = group.label
+        note_failure(group, self._workdir, line)
+
+    @contextmanager
+    def next(self) -> Iterator[tuple[Group | None, Lock | None]]:
+        """Inside, a group is this process's; `None` where there is none to train.
+
+        Of several processes that train together, the first one claims.
+        """
+        with ExitStack() as stack:
+            group, lock = self._claim(stack) if is_first() else (None, None)
+            name = name_of_first(group.path(self._workdir).name if group else "")
+            if name and group is None:
+                group = {g.path(self._workdir).name: g for g in read_groups(self._workdir)}[name]
+            yield group, lock
+
+    def _claim(self, stack: ExitStack) -> tuple[Group | None, Lock | None]:
+        said = False
+        while found := self.open():
+            for group in found:
+                try:
+                    lock = stack.enter_context(locked(group.lock(self._workdir)))
+                except Locked:
+                    continue
+                if group in self.open():
+                    return group, lock
+                discard_group(group, self._workdir)  # which another process has ended meanwhile
+                stack.close()
+                break
+            else:
+                if not self._wait or self._must_stop():
+                    break
+                if not said:
+                    count = f"{len(found)} group{'s' if len(found) > 1 else ''}"
+                    print(f"Waiting for {count} that other processes train", flush=True)
+                    said = True
+                time.sleep(_POLL)
+        return None, None
+
+
+def _train_groups(
+    experiment: Experiment,
+    workdir: Path,
+    claims: _Claims,
+    ahead: Ahead | None,
+    must_stop: Callable[[], bool],
+    *,
+    tensorboard: bool,
+    profile: bool,
+    bar: bool,
+) -> bool:
+    while True:
+        with claims.next() as (group, lock):
+            if group is None:
+                break
+            if ahead:
+                following = claims.open()
+                ahead.compile(following[following.index(group) :])
+            number = claims.numbers.get(group.path(workdir))
+            label = f"[{number}/{len(claims.numbers)}] {group.label}"
+            try:
+                silent = nullcontext(lambda progress: None)
+                with show_progress(label, bar=bar) if lock else silent as report:
+                    how = {"report": report, "must_stop": must_stop}
+                    how |= {"tensorboard": tensorboard, "profile": profile}
+                    if not train_group(experiment, group, workdir, lock, **how):
+                        return False
+                profile = False
+                continue
+            except LockLost as error:
+                print(f"{label}: {error}", file=sys.stderr, flush=True)
+                continue
+            except Exception as error:
+                # Of several processes, the others are in the middle of this group.
+                if not is_alone() or getattr(error, "errno", None) in _OF_ALL:
+                    raise
+                # Without the arrays that its traceback would keep alive.
+                failure = error.with_traceback(None) if ran_out(error) else error
+            if ran_out(failure):
+                if lanes := split_group(group, workdir):
+                    words = f"out of memory; going on with {lanes} lanes"
+                    print(f"{group.label}: {words}", file=sys.stderr, flush=True)
+                    continue
+                failure = MemoryError(_too_large(experiment, group))
+            line = _in_one_line(failure)
+            claims.fails(group, line)
+            print(f"{label}: {line}", file=sys.stderr, flush=True)
+    if claims.failed:
+        names = ", ".join(dict.fromkeys(claims.failed.values()))
+        raise ChildProcessError(
+            f"{len(claims.failed)} of {len(claims.numbers)} groups failed: {names}; run the same "
+            "command again to retry them"
+        )
+    if any_says(bool(is_first() and claims.open())):
         return False
-    if found:
-        work = replace(work, profile=False)
-    return not config.continued or _train(
-        executor, work, continued_groups(config, workdir), must_stop
+    _check_complete(experiment.config, workdir)
+    return True
+
+
+def _check_complete(config: Configuration, workdir: Path) -> None:
+    missing = [run for run in grid(config) if not has_result(run.folder(workdir))]
+    if missing:
+        raise ValueError(
+            f"{workdir}: {len(missing)} runs have no result and no group, {missing[0].label} the "
+            "first: files were deleted while the sweep ran; run the same command again"
+        )
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether an error says that there was no memory left, of a device or of the machine."""
+    words = ("RESOURCE_EXHAUSTED", "Out of memory", "out of memory")
+    memory = isinstance(error, jax.errors.JaxRuntimeError) and any(w in str(error) for w in words)
+    return isinstance(error, MemoryError) or memory
+
+
+def _too_large(experiment: Experiment, group: Group) -> str:
+    """What a single run of a group needs memory for, and what takes less, in one line."""
+    network, options = group.network, experiment.options(group.network)
+    return (
+        f"out of memory: {group.label}, one lane of n = {experiment.points(network)} points, "
+        f"train.batch_size {options.batch_size}, {experiment.layout(network).parallel}: lower "
+        "train.batch_size, train.sampling (correlations take n x n numbers) or devices"
     )
+
+
+def _in_one_line(error: Exception) -> str:
+    """A fault of a person's input or machine in its own words; of all else the traceback too."""
+    words = " ".join(str(error).split())[:1000]
+    of_input = isinstance(error, ValueError | OSError | ImportError | MemoryError)
+    if of_input and words:
+        return words
+    if not of_input:
+        traceback.print_exception(error, file=sys.stderr)
+    return f"{type(error).__name__}: {words}"
 
 
 def describe(config: Configuration, workdir: Path) -> Iterator[str]:
@@ -70,6 +270,16 @@ def describe(config: Configuration, workdir: Path) -> Iterator[str]:
     for network in config.networks:
         own = [run for run in runs if run.network == network]
         yield f"  {network}: {sum(run not in done for run in own)} of {len(own)} runs to train"
+
+
+def describe_grid(config: Configuration) -> Iterator[str]:
+    """The seeds and weights of a grid and the size of its groups, in lines for a person."""
+    yield f"  seeds {', '.join(map(str, config.seeds))}"
+    for name in config.regularisers:
+        weights = ", ".join(f"{weight:g}" for weight in config.weights_for(name))
+        lanes = min(len(config.weights_for(name)) * len(config.seeds), config.max_lanes or math.inf)
+        plural = "s" if lanes > 1 else ""
+        yield f"  {name}: weights {weights}; groups of at most {lanes} lane{plural}"
 
 
 def describe_training(experiment: Experiment, *, here: bool = True) -> Iterator[str]:
@@ -122,24 +332,6 @@ def _size(count: int) -> str:
     """
     unit, name = (1e9, "GB") if count >= 1e9 else (1e6, "MB")
     return f"{count / unit:.3g} {name}"
-
-
-def _train(
-    executor: Executor, work: Work, found: list[Group], must_stop: Callable[[], bool]
-) -> bool:
-    for group in found:
-        # What cannot be gone on with is said now, not when its turn comes.
-        read_saved(group, work.workdir)
-    if not found:
-        return True
-    outcome = executor(work, found, must_stop)
-    if outcome.finished and outcome.failures:
-        names = ", ".join(dict.fromkeys(failure.label for failure in outcome.failures))
-        raise ChildProcessError(
-            f"{len(outcome.failures)} of {len(found)} groups did not end: {names}; the same "
-            "command goes on with them"
-        )
-    return outcome.finished
 
 
 def _in_words(layout: Layout) -> str:

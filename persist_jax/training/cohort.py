@@ -1,7 +1,7 @@
 """Runs in training as lanes of one program: which lane is whose, and who has ended."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -24,6 +24,32 @@ class Row(NamedTuple):
     history: dict[str, np.ndarray]
     validation_loss: float
     ended: bool
+
+
+class Ended(NamedTuple):
+    """A run that trains no further.
+
+    Attributes:
+        state: its last state, on the host.
+        accuracy: of its best weights on each part of the data.
+    """
+
+    state: LaneState
+    accuracy: dict[str, float]
+
+
+class Epoch(NamedTuple):
+    """An epoch of a cohort.
+
+    Attributes:
+        number: epochs trained by now.
+        rows: of every run that was trained.
+        ended: the runs that train no further.
+    """
+
+    number: int
+    rows: dict[int, Row]
+    ended: dict[int, Ended]
 
 
 class Cohort:
@@ -66,6 +92,19 @@ class Cohort:
     def training(self) -> list[int]:
         """The runs that have not ended."""
         return [self._slots[slot] for slot in np.flatnonzero(self._wanted)]
+
+    def epochs(self) -> Iterator[Epoch]:
+        """Train epoch after epoch until every run has ended; the loop of every training.
+
+        Whoever iterates may read `states`, `slots` and `epoch` between two epochs, and stop there.
+        """
+        while self.training:
+            rows = self.train_epoch()
+            ended = self.ended(rows)
+            accuracies, states = self.accuracies(ended), self.states(ended)
+            self.end(ended)
+            runs = {run: Ended(states[run], accuracies[run]) for run in ended}
+            yield Epoch(self.epoch, rows, runs)
 
     def train_epoch(self) -> dict[int, Row]:
         """Train every run in training for one epoch.

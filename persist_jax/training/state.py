@@ -1,7 +1,9 @@
 """What one run carries from step to step; a group of runs stacks it along a leading lane axis."""
 
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import flax.serialization
 import jax
 import jax.numpy as jnp
 import optax
@@ -21,6 +23,44 @@ REASONS = (
 LOSS, GRADIENT, VALIDATION = 1, 2, 3
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class KeyData:
+    """A typed key of `jax.random` as the numbers that it is made of, which a host can hold."""
+
+    data: Array
+    implementation: str = field(metadata={"static": True})
+
+
+flax.serialization.register_serialization_state(
+    KeyData,
+    lambda key: {"data": key.data},
+    lambda key, fields: KeyData(fields["data"], key.implementation),
+)
+
+
+def pack_keys(tree: PyTree) -> PyTree:
+    """The tree with every typed key as `KeyData`."""
+
+    def pack(leaf):
+        if not jax.dtypes.issubdtype(getattr(leaf, "dtype", None), jax.dtypes.prng_key):
+            return leaf
+        return KeyData(jax.random.key_data(leaf), str(jax.random.key_impl(leaf)))
+
+    return jax.tree.map(pack, tree)
+
+
+def unpack_keys(tree: PyTree) -> PyTree:
+    """The tree with every `KeyData` as the typed key that it was."""
+
+    def unpack(leaf):
+        if isinstance(leaf, KeyData):
+            return jax.random.wrap_key_data(leaf.data, impl=leaf.implementation)
+        return leaf
+
+    return jax.tree.map(unpack, tree, is_leaf=lambda leaf: isinstance(leaf, KeyData))
+
+
 class Best(NamedTuple):
     """The weights of the epoch with the lowest validation loss so far."""
 
@@ -31,7 +71,7 @@ class Best(NamedTuple):
 
     @property
     def variables(self) -> Variables:
-        return {"params": self.params, **self.collections}
+        return unpack_keys({"params": self.params, **self.collections})
 
 
 class TermGradient(NamedTuple):
@@ -42,7 +82,10 @@ class TermGradient(NamedTuple):
 
 
 class LaneState(NamedTuple):
-    """One run: its weights, its optimiser, and where its early stopping stands."""
+    """One run: its weights, its optimiser, and where its early stopping stands.
+
+    Between steps, typed keys of the optimiser and of the collections are `KeyData`.
+    """
 
     params: PyTree
     collections: dict[str, PyTree]
@@ -57,7 +100,7 @@ class LaneState(NamedTuple):
 
     @property
     def variables(self) -> Variables:
-        return {"params": self.params, **self.collections}
+        return unpack_keys({"params": self.params, **self.collections})
 
 
 class Lane(NamedTuple):
@@ -101,7 +144,7 @@ def initial_state(
     collections = jax.tree.map(jnp.asarray, dict(variables))
     params = collections.pop("params")
     reuses = with_term and options.term_every > 1
-    return LaneState(
+    state = LaneState(
         params=params,
         collections=collections,
         opt_state=optimiser.init(params),
@@ -115,3 +158,4 @@ def initial_state(
         wait=jnp.asarray(0, jnp.int32),
         best=Best(params, collections, jnp.float32(jnp.inf), jnp.asarray(0, jnp.int32)),
     )
+    return pack_keys(state)

@@ -11,7 +11,14 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from persist_jax.models.model import Model
 from persist_jax.terms import Term
 from persist_jax.training.options import Options
-from persist_jax.training.state import GRADIENT, LOSS, LaneState, TermGradient
+from persist_jax.training.state import (
+    GRADIENT,
+    LOSS,
+    LaneState,
+    TermGradient,
+    pack_keys,
+    unpack_keys,
+)
 
 
 class Batch(NamedTuple):
@@ -61,6 +68,7 @@ def make_step(
         differentiate = _together(model, term)
 
     def step(state, batch, weight):
+        state = unpack_keys(state)
         metrics, gradient, collections, last_term = differentiate(state, batch, weight)
         metrics, gradient = _mean_over_devices((metrics, gradient), axis_name)
         fine_loss, fine_gradient = jnp.isfinite(metrics.loss), _all_finite(gradient)
@@ -79,7 +87,10 @@ def make_step(
             ended_at=jnp.where(state.active, batch.iteration, state.ended_at),
         )
         moves = state.active & fine_loss & fine_gradient
-        return jax.tree.map(lambda new, old: jnp.where(moves, new, old), moved, stopped), metrics
+        chosen = jax.tree.map(
+            lambda new, old: jnp.where(moves, new, old), pack_keys(moved), pack_keys(stopped)
+        )
+        return chosen, metrics
 
     return step
 

@@ -165,22 +165,18 @@ def train(
     initial = cohort.accuracies(cohort.training)
     rows: dict[int, list[Row]] = {run: [] for run in cohort.training}
     trained: dict[int, Trained] = {}
-    while cohort.training:
-        latest = cohort.train_epoch()
-        for run, row in latest.items():
+    for epoch in cohort.epochs():
+        for run, row in epoch.rows.items():
             rows[run].append(row)
-        ended = cohort.ended(latest)
-        accuracies, states = cohort.accuracies(ended), cohort.states(ended)
-        for run, state in states.items():
+        for run, (state, accuracy) in epoch.ended.items():
             trained[run] = Trained(
                 *grid[run],
                 variables=state.best.variables,
-                outcome=outcome(state, cohort.epoch, programs.plan),
-                accuracy={"initial": initial[run], "trained": accuracies[run]},
+                outcome=outcome(state, epoch.number, programs.plan),
+                accuracy={"initial": initial[run], "trained": accuracy},
                 history=_joined(rows.pop(run)),
             )
-        cohort.end(ended)
-        report(cohort.epoch, latest)
+        report(epoch.number, epoch.rows)
     return [trained[run] for run in range(len(grid))]
 
 

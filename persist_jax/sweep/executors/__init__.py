@@ -1,7 +1,7 @@
-"""Who trains the groups of a sweep: this process, others on this machine, or a cluster.
+"""Ways to start a sweep's command several times: on this machine, or on a cluster.
 
-Each takes groups and trains them by `persist_jax.sweep.group.train_group`; what passes between
-processes is the sweep's folder. Another one is a function here, under a name.
+The folder alone says what there is to do and what is done. Another executor is a function here,
+under a name.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,11 +12,10 @@ from typing import Any
 from persist_jax._plumbing.registry import Registry
 from persist_jax.sweep.executors import ray as ray_tasks
 from persist_jax.sweep.executors import slurm as slurm_jobs
-from persist_jax.sweep.executors.local import local
+from persist_jax.sweep.executors.command import Command, Executor
 from persist_jax.sweep.executors.processes import processes
-from persist_jax.sweep.executors.work import Executor, Failure, Outcome, Work
 
-__all__ = ["EXECUTORS", "Executor", "Failure", "Outcome", "Work", "choose_executor"]
+__all__ = ["EXECUTORS", "Command", "Executor", "choose_executor"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,6 @@ class Properties:
 
 
 EXECUTORS: Registry[Properties] = Registry("executor", Properties)
-EXECUTORS.register("local")(local)
 EXECUTORS.register("processes")(processes)
 EXECUTORS.register("slurm", package=slurm_jobs.submitit)(slurm_jobs.slurm)
 EXECUTORS.register("ray", package=ray_tasks.package)(ray_tasks.ray)

@@ -1,26 +1,23 @@
-"""Groups as plain tasks of a Ray cluster, which starts a task again when its node dies."""
+"""Workers as plain tasks of a Ray cluster, which starts a task again when its node dies."""
 
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
+import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from persist_jax._plumbing.extras import needed_by
 from persist_jax.parameters import Count, NotNegative, Positive, Size
-from persist_jax.sweep.executors.elsewhere import (
-    forget_stop,
-    train_elsewhere,
-    train_until_asked,
-)
-from persist_jax.sweep.executors.ending import Ending
-from persist_jax.sweep.executors.work import Outcome, Work
-from persist_jax.sweep.grid import Group
+from persist_jax.sweep.executors.command import Command
 
+_POLL = 0.5  # seconds between two looks at the tasks
 _ANSWER = 10.0  # seconds that a cluster has to answer
 
 
@@ -37,8 +34,8 @@ def package() -> Any:
 
 
 def ray(
-    work: Work,
-    groups: Sequence[Group],
+    command: Command,
+    groups: int,
     must_stop: Callable[[], bool],
     *,
     workers: Size | None = None,
@@ -47,14 +44,15 @@ def ray(
     num_gpus: NotNegative = 0.0,
     memory_gb: Positive | None = None,
     max_retries: Count = 3,
-) -> Outcome:
-    """Train groups as tasks of a Ray cluster, and wait for them.
+) -> bool:
+    """Run the command in tasks of a Ray cluster, and wait for them.
 
     Args:
-        work: the sweep's; its folder lies where every node sees it.
-        groups: what to train.
-        must_stop: asked whether to stop; then tasks end after their epoch.
-        workers: how many tasks run at once at most; by default as many as the cluster has room for.
+        command: the sweep's; its folder lies where every node sees it.
+        groups: how many groups there are to train.
+        must_stop: asked whether to stop; then tasks stop after their epoch.
+        workers: how many tasks; by default as many as there are groups, of which the cluster runs
+            as many at once as it has room for.
         address: of the cluster; by default that of RAY_ADDRESS, else one on this machine, which is
             started where there is none.
         num_cpus: cores of a task.
@@ -77,16 +75,32 @@ def ray(
     try:
         asked = {"num_cpus": num_cpus, "num_gpus": num_gpus, "max_retries": max_retries}
         asked |= {"memory": int(memory_gb * 1e9)} if memory_gb else {}
-        task = cluster.remote(**asked)(_train)
-        forget_stop(work)
-
-        def give(number: int) -> _Task:
-            return _Task(cluster, task.remote(work, groups[number], num_cpus))
-
-        return train_elsewhere(work, groups, must_stop, give, workers or len(groups))
+        task = cluster.remote(**asked)(_run)
+        count = min(workers or groups, groups)
+        running, stopped = [task.remote(command, num_cpus) for _ in range(count)], False
+        while running:
+            ended, running = cluster.wait(running, timeout=_POLL)
+            for reference in ended:
+                _say_failure(cluster, reference)
+            if must_stop() and not stopped:
+                stopped = True
+                for reference in running:
+                    cluster.cancel(reference)
     finally:
         if here:
             cluster.shutdown()
+    return True
+
+
+def _say_failure(cluster: Any, reference: Any) -> None:
+    try:
+        words = cluster.get(reference)
+    except cluster.exceptions.TaskCancelledError:
+        return
+    except cluster.exceptions.RayError as error:
+        words = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:300]}"
+    if words:
+        print(words, file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -133,28 +147,20 @@ def check_address(address: str | None) -> None:
         ) from None
 
 
-class _Task:
-    """A task of the cluster."""
-
-    def __init__(self, cluster: Any, reference: Any):
-        self._cluster = cluster
-        self._reference = reference
-
-    def done(self) -> bool:
-        return bool(self._cluster.wait([self._reference], timeout=0)[0])
-
-    def withdraw(self) -> None:
-        """One that has not begun ends as soon as it does."""
-
-    def ending(self, stopping: bool) -> Ending:
-        try:
-            return self._cluster.get(self._reference)
-        except self._cluster.exceptions.RayError as error:
-            words = str(error).strip().splitlines() or [type(error).__name__]
-            return Ending(False, f"{type(error).__name__}: {words[0][:300]}")
-
-
-def _train(work: Work, group: Group, cores: float) -> Ending:
+def _run(command: Command, cores: float) -> str:
+    """Run the command on a node of the cluster; returns what it printed as errors."""
     # Ray counts cores and keeps nobody from using more.
-    os.environ["LOKY_MAX_CPU_COUNT"] = str(max(1, int(cores)))
-    return train_until_asked(work, group)
+    cores = {"LOKY_MAX_CPU_COUNT": str(max(1, int(cores)))}
+    worker = command.start(cores, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    lines: list[str] = []
+    reader = threading.Thread(target=lambda: lines.extend(worker.stderr), daemon=True)
+    reader.start()
+    try:
+        while worker.poll() is None:
+            time.sleep(0.1)  # not one long wait, which the task's end would not interrupt
+    except BaseException:  # the task is cancelled
+        worker.terminate()
+        worker.wait()
+        raise
+    reader.join()
+    return "".join(lines[-20:]).rstrip() if worker.returncode else ""

@@ -1,34 +1,23 @@
-"""Groups as the tasks of one array job of a cluster, through submitit."""
+"""Workers as the tasks of one array job of SLURM, through submitit."""
 
+import hashlib
 import math
-import os
 import shutil
 import subprocess
-import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 from persist_jax._plumbing.extras import needed_by
 from persist_jax.parameters import Positive, Size
-from persist_jax.store.sweep_folder import jobs_folder
-from persist_jax.sweep.executors.elsewhere import (
-    forget_stop,
-    train_elsewhere,
-    train_until_asked,
-)
-from persist_jax.sweep.executors.ending import Ending
-from persist_jax.sweep.executors.work import Outcome, Work
-from persist_jax.sweep.grid import Group
+from persist_jax.sweep.executors.command import Command
 
-_WARNED = 120  # seconds between a job's warning and its end, of which its epoch may take
+_WARNED = 120  # seconds between a task's warning and its end, of which its epoch may take
 _EPOCH = 90  # so many
-# How often a job may run out of time and be queued again: as often as it takes.
+# How often a task may run out of time and be queued again: as often as it takes.
 _TIMEOUTS = 1000
-_LOOK = 10.0  # seconds between two looks at the cluster's queue
-_LATE = 60.0  # seconds that shared storage may take to show the result of a job that has ended
+_POLL = 0.5  # seconds between two looks at tasks of this machine
 
 
 def submitit() -> Any:
@@ -44,8 +33,8 @@ def submitit() -> Any:
 
 
 def slurm(
-    work: Work,
-    groups: Sequence[Group],
+    command: Command,
+    groups: int,
     must_stop: Callable[[], bool],
     *,
     workers: Size | None = None,
@@ -56,18 +45,20 @@ def slurm(
     cpus_per_task: Size | None = None,
     gpus_per_node: Size | None = None,
     mem_gb: Positive | None = None,
+    jobs: str = "jobs",
     cluster: Literal["slurm", "local"] = "slurm",
-) -> Outcome:
-    """Train groups as tasks of an array job, and wait for them.
+) -> bool:
+    """Submit one array job whose tasks run the command, and leave it to the cluster.
 
     A task that runs out of time, or makes room for another one, saves after its epoch and is
     queued again; where an epoch takes longer than the cluster waits, its last checkpoint counts.
+    The last task that ends writes the report.
 
     Args:
-        work: the sweep's; its folder lies where every machine sees it.
-        groups: what to train.
-        must_stop: asked whether to stop; then tasks end after their epoch.
-        workers: how many tasks run at once at most; by default as many as the cluster lets.
+        command: the sweep's; its folder lies where every machine sees it.
+        groups: how many groups there are to train.
+        must_stop: asked whether to stop tasks of this machine.
+        workers: how many tasks; by default as many as there are groups.
         partition: of the cluster.
         account: whom the time is counted to.
         qos: the quality of service.
@@ -75,132 +66,82 @@ def slurm(
         cpus_per_task: cores of a task.
         gpus_per_node: GPUs of a task.
         mem_gb: memory of a task, in GB.
-        cluster: "local" starts all tasks on this machine, without SLURM, to try things out.
+        jobs: folder for what the tasks print, which every machine sees.
+        cluster: "local" starts all tasks on this machine, without SLURM, and waits for them.
     """
     package = submitit()
     if cluster == "slurm" and not shutil.which("sbatch"):
         raise ValueError("executor: slurm, but there is no sbatch here; start where jobs are sent")
     limits = {f"{cluster}_max_num_timeout": _TIMEOUTS}
-    queue = package.AutoExecutor(jobs_folder(work.workdir) / "%j", cluster=cluster, **limits)
+    folder = _folder(jobs)
+    queue = package.AutoExecutor(folder / "%j", cluster=cluster, **limits)
     asked = {
         "timeout_min": timeout_min, "cpus_per_task": cpus_per_task, "mem_gb": mem_gb,
         "gpus_per_node": gpus_per_node, "slurm_partition": partition, "slurm_account": account,
-        "slurm_qos": qos, "slurm_array_parallelism": workers or len(groups),
-        "slurm_signal_delay_s": _WARNED, "name": "persist_jax",
+        "slurm_qos": qos, "slurm_signal_delay_s": _WARNED, "name": "persist_jax",
     }  # fmt: skip
     queue.update_parameters(**{name: value for name, value in asked.items() if value is not None})
-    forget_stop(work)
-    jobs = queue.map_array(_GroupJob(work), groups)
-    waiting = _Queue() if cluster == "slurm" else None
-    try:
-        give = [_Task(job, waiting) for job in jobs].__getitem__
-        return train_elsewhere(work, groups, must_stop, give, len(groups))
-    finally:
-        _clear(jobs_folder(work.workdir))
-
-
-def _clear(folder: Path) -> None:
-    """Without what a cluster has copied; what tasks that failed have printed stays."""
-    for path in (*folder.glob("*/*_submission.sh"), *folder.glob(".submission_file_*.sh")):
-        path.unlink()
-    for path in (*folder.glob("*/"), folder):
-        with suppress(OSError):
-            path.rmdir()
-
-
-class _Queue:
-    """What the cluster has of our jobs; accounting, which submitit asks, not every one keeps."""
-
-    def __init__(self):
-        self._asked = -math.inf
-        self._seen: float | None = None  # when the cluster answered
-        self._there: set[str] = set()
-        self._left: dict[str, float] = {}  # when a job was first seen not to be there
-
-    def look(self) -> set[str]:
-        """Look now, and no more for a while; jobs that wait or run, by id."""
-        ours = ["--noheader", "--array", "--format=%i", f"--user={os.getuid()}"]
-        said = subprocess.run(["squeue", *ours], capture_output=True, text=True)
-        self._asked = time.monotonic()
-        if said.returncode == 0:  # else the cluster has no time for it
-            self._seen, self._there = self._asked, set(said.stdout.split())
-            self._left = {job: at for job, at in self._left.items() if job not in self._there}
-        return self._there
-
-    def has_lost(self, job_id: str) -> bool:
-        """Whether a job that has no result has been gone for so long that none will come."""
-        if time.monotonic() - self._asked > _LOOK:
-            self.look()
-        if self._seen is None or job_id in self._there:
-            return False
-        return self._seen - self._left.setdefault(job_id, self._seen) > _LATE
+    count = min(workers or groups, groups)
+    tasks = queue.map_array(_Task(command), range(count))
+    job = tasks[0].job_id.partition("_")[0]
+    if cluster == "slurm":
+        print(
+            f"Submitted job {job} with {count} tasks, which print to {folder}; the last one "
+            f"writes the report. squeue --job={job} shows them, scancel {job} stops them.",
+            flush=True,
+        )
+        return False
+    stopped = False
+    while not all(task.done() for task in tasks):
+        if must_stop() and not stopped:
+            stopped = True
+            for task in tasks:
+                task.cancel(check=False)
+        time.sleep(_POLL)
+    return True
 
 
 class _Task:
-    """A task of the array job."""
+    """Runs the command in a task of the cluster; submitit has it saved by `checkpoint`."""
 
-    def __init__(self, job: Any, queue: _Queue | None):
-        self._job = job
-        self._queue = queue
-        self._withdrawn = False
+    _worker: subprocess.Popen | None = None
 
-    def done(self) -> bool:
-        if self._queue is None:
-            return self._job.done()
-        there = self._job.paths.result_pickle.exists()
-        return there or self._withdrawn or self._queue.has_lost(self._job.job_id)
+    def __init__(self, command: Command):
+        self._command = command
 
-    def withdraw(self) -> None:
-        if self._queue is not None:
-            command = ["scancel", "--state=PENDING", self._job.job_id]
-            subprocess.run(command, capture_output=True)
-            self._withdrawn = self._job.job_id not in self._queue.look()
+    def __call__(self, number: int) -> None:
+        # Not waiting for groups of other tasks: the cluster queues a lost task again.
+        words = (*self._command.words, "--nowait")
+        self._worker = Command(words, self._command.folder).start()
+        try:
+            self._wait()
+        except BaseException:  # the task is cancelled
+            self._worker.terminate()
+            self._wait(_EPOCH)
+            raise
+        if self._worker.returncode:
+            raise RuntimeError(f"worker {number} ended with status {self._worker.returncode}")
 
-    def ending(self, stopping: bool) -> Ending:
-        """What it returned; of a task that returned nothing, where to look."""
-        if self._job.paths.result_pickle.exists() and self._job.exception() is None:
-            return self._cleared(self._job.result())
-        if self._withdrawn:
-            return self._cleared(Ending(False))
-        words = f"its job {self._job.job_id} has ended without a result"
-        return Ending(False, f"{words}; see {self._job.paths.stderr}")
-
-    def _cleared(self, ending: Ending) -> Ending:
-        """What a task was started from and has printed is of interest only where it failed."""
-        if not ending.failure:
-            shutil.rmtree(self._job.paths.folder, ignore_errors=True)
-        return ending
-
-
-class _GroupJob:
-    """What a task of the cluster calls; submitit has it saved by `checkpoint`."""
-
-    _thread: threading.Thread | None = None
-    _warned = False
-
-    def __init__(self, work: Work):
-        self._work = work
-
-    def __call__(self, group: Group) -> Ending:
-        endings: list[Ending] = []
-
-        def run() -> None:
-            endings.append(train_until_asked(self._work, group, lambda: self._warned))
-
-        # The main thread waits, to hear that its time ends while the other one trains.
-        self._thread = threading.Thread(target=run, daemon=True)
-        self._thread.start()
-        self._wait()
-        return endings[0]
-
-    def checkpoint(self, group: Group) -> Any:
-        """Save, as far as the cluster waits for it; what to call when it is run again."""
-        self._warned = True
+    def checkpoint(self, number: int) -> Any:
+        """Stop after this epoch, if the cluster waits for it; what to call when queued again."""
+        self._worker.terminate()
         self._wait(_EPOCH)
-        return submitit().helpers.DelayedSubmission(_GroupJob(self._work), group)
+        return submitit().helpers.DelayedSubmission(_Task(self._command), number)
 
     def _wait(self, seconds: float = math.inf) -> None:
-        """For the training; by no lock, which a signal's handler could wait for once more."""
+        """Wait for the worker without a lock, for which a signal's handler would wait again."""
         deadline = time.monotonic() + seconds
-        while self._thread and self._thread.is_alive() and time.monotonic() < deadline:
+        while self._worker.poll() is None and time.monotonic() < deadline:
             time.sleep(0.1)
+
+
+def _folder(jobs: str) -> Path:
+    """Where tasks print; SLURM would replace a % in the path."""
+    folder = Path(jobs).absolute()
+    if "%" not in str(folder):
+        return folder
+    name = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+    folder = Path.home() / ".cache" / "persist_jax" / "jobs" / name
+    if "%" in str(folder):
+        raise ValueError(f"slurm_jobs: {jobs!r} has a %, which SLURM replaces; give another folder")
+    return folder

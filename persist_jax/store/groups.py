@@ -1,0 +1,347 @@
+"""Groups of runs on disk: `groups/<name>/` from when a group is formed until its runs have ended.
+
+    groups/<name>/group.json   its runs
+    groups/<name>/lock         held by the process that trains it
+    groups/<name>/<epoch>/     a checkpoint: states, histories and everything else to go on with
+    groups/<name>/failed       why it failed; the next command tries it again
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from pydantic import model_validator
+
+from persist_jax._plumbing.validation import Fields
+from persist_jax.parameters import Count
+from persist_jax.store import checkpoints
+from persist_jax.store.files import discard_unfinished, read_json, replace_file, replace_json
+from persist_jax.store.locks import lock_files
+from persist_jax.store.origin import Origin
+from persist_jax.store.record import Accuracy, has_result
+from persist_jax.store.run import CONTINUED, Run
+
+GROUPS_FOLDER = "groups"
+_GROUP_FILE, _LOCK, _FAILED = "group.json", "lock", "failed"
+_KEPT = 2  # checkpoints
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that train as lanes of one program: the unit of work of a sweep.
+
+    Attributes:
+        runs: the runs of the group, including those that have ended since it was formed.
+        continued_at: the epoch from which finished runs go on without their regulariser; `None`
+            for runs of the grid.
+    """
+
+    runs: tuple[Run, ...]
+    continued_at: int | None = None
+
+    @property
+    def network(self) -> str:
+        """The network of every run."""
+        return self.runs[0].network
+
+    @property
+    def regulariser(self) -> str:
+        """The regulariser that is trained with."""
+        return self.runs[0].regulariser if self.continued_at is None else "none"
+
+    @property
+    def label(self) -> str:
+        """The group in words."""
+        if self.continued_at is not None:
+            return f"{self.network} {CONTINUED} from epoch {self.continued_at}"
+        return f"{self.network} {self.regulariser}"
+
+    def path(self, workdir: Path) -> Path:
+        """The group's folder, named after a run that no other group of its kind has."""
+        first = self.runs[0]
+        name = f"{first.network}-{first.regulariser}-{first.weight:g}-seed{first.seed}"
+        if self.continued_at is not None:
+            name = f"{CONTINUED}-{self.continued_at}-{name}"
+        return workdir / GROUPS_FOLDER / name
+
+    def lock(self, workdir: Path) -> Path:
+        """The file that a process locks to train the group."""
+        return self.path(workdir) / _LOCK
+
+    def folder(self, run: Run, workdir: Path) -> Path:
+        """Where one of its runs leaves what it records."""
+        folder = run.folder(workdir)
+        return folder if self.continued_at is None else folder / CONTINUED
+
+    def unfinished(self, workdir: Path) -> list[Run]:
+        """The runs without a result."""
+        return [run for run in self.runs if not has_result(self.folder(run, workdir))]
+
+
+class _Member(Fields):
+    network: str
+    regulariser: str
+    weight: float
+    seed: int
+
+
+class _Group(Fields):
+    runs: tuple[_Member, ...]
+    continued_at: Count | None
+
+
+def write_group(group: Group, workdir: Path) -> None:
+    """Write a group's file; from then on any process may train it."""
+    fields = {"runs": [asdict(run) for run in group.runs], "continued_at": group.continued_at}
+    replace_json(group.path(workdir) / _GROUP_FILE, _Group.read(fields).plain())
+
+
+def read_groups(workdir: Path) -> list[Group]:
+    """Every group of a sweep.
+
+    Raises:
+        ValueError: one line that names the file that cannot be read, and what to do.
+    """
+    files = sorted((workdir / GROUPS_FOLDER).glob(f"*/{_GROUP_FILE}"))
+    return [_read_group(path) for path in files]
+
+
+def _read_group(path: Path) -> Group:
+    try:
+        fields = _Group.read(read_json(path))
+        return Group(tuple(Run(**run.plain()) for run in fields.runs), fields.continued_at)
+    except ValueError as error:
+        words = str(error).removeprefix(f"{path}: ")
+        raise ValueError(
+            f"{path}: {words}; delete {path.parent} to begin its runs anew"
+        ) from None
+
+
+def has_begun(group: Group, workdir: Path) -> bool:
+    """Whether a group has a checkpoint."""
+    return bool(checkpoints.numbered(group.path(workdir)))
+
+
+def discard_group(group: Group, workdir: Path) -> None:
+    """Delete a group's folder, except files that are not ours; only with the group's lock."""
+    folder = group.path(workdir)
+    for epoch in checkpoints.numbered(folder):
+        checkpoints.discard_unfinished(folder / str(epoch))
+        checkpoints.discard(folder / str(epoch))
+    discard_unfinished(folder / _GROUP_FILE)
+    for path in (folder / _GROUP_FILE, folder / _FAILED, *lock_files(folder / _LOCK)):
+        path.unlink(missing_ok=True)
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def note_failure(group: Group, workdir: Path, line: str) -> None:
+    """Keep other processes of this sweep from trying a group that failed."""
+    with suppress(OSError):  # each of them will see for itself
+        replace_file(group.path(workdir) / _FAILED, line.encode())
+
+
+def has_failed(group: Group, workdir: Path) -> bool:
+    """Whether a group failed since `forget_failure`."""
+    return (group.path(workdir) / _FAILED).exists()
+
+
+def forget_failure(group: Group, workdir: Path) -> None:
+    """Have a group that failed tried again."""
+    (group.path(workdir) / _FAILED).unlink(missing_ok=True)
+
+
+class _State(Fields):
+    """The plain part of a checkpoint: runs are indices into `runs`."""
+
+    epoch: Count
+    runs: tuple[_Member, ...]
+    slots: tuple[Count | None, ...]
+    training: tuple[Count, ...]
+    earlier: dict[str, Count]
+    initial: tuple[Accuracy, ...]
+    origins: tuple[Origin, ...]
+    arrays: dict[str, tuple[tuple[Count, ...], str]]
+
+    @model_validator(mode="after")
+    def _holds(self) -> "_State":
+        filled = [slot for slot in self.slots if slot is not None]
+        if not filled or len(set(filled)) < len(filled) or max(filled) >= len(self.runs):
+            raise ValueError(f"slots: {list(self.slots)} are not lanes of {len(self.runs)} runs")
+        if not self.training or not set(self.training) <= set(filled):
+            raise ValueError(f"training: {list(self.training)} are not in the slots")
+        if len(self.initial) != len(self.runs):
+            raise ValueError(f"initial: {len(self.initial)} accuracies of {len(self.runs)} runs")
+        return self
+
+
+@dataclass(frozen=True)
+class GroupState:
+    """Everything that a group goes on from.
+
+    Attributes:
+        epoch: epochs trained.
+        slots: which run each lane trains or has trained; `None` for a lane that fills up.
+        states: by run, the arrays of every run that is in training.
+        histories: by run, the rows of these runs so far.
+        earlier: by run, an epoch before the best one so far, and the arrays of that epoch.
+        initial: accuracy of each run before training, in the order of the group's runs.
+        origins: where and with what the group was trained, in order.
+    """
+
+    epoch: int
+    slots: Sequence[Run | None]
+    states: Mapping[Run, Sequence[np.ndarray]]
+    histories: Mapping[Run, Arrays]
+    earlier: Mapping[Run, tuple[int, Sequence[np.ndarray]]]
+    initial: Mapping[Run, Accuracy]
+    origins: Sequence[Origin]
+
+
+def save_group(group: Group, workdir: Path, state: GroupState) -> None:
+    """Write a checkpoint of a group, completely or not at all, and keep the one before it."""
+    folder, index = group.path(workdir), {run: i for i, run in enumerate(group.runs)}
+    arrays = _stacked("states", state.states) | _stacked(
+        "earlier", {run: leaves for run, (_, leaves) in state.earlier.items()}
+    )
+    # Runs in training have trained the same epochs: their rows are as many.
+    for name in next(iter(state.histories.values())):
+        rows = [state.histories[run][name] for run in state.states]
+        arrays[f"history {name}"] = np.stack(rows)
+    fields = {
+        "epoch": state.epoch,
+        "runs": [asdict(run) for run in group.runs],
+        "slots": [None if run is None else index[run] for run in state.slots],
+        "training": [index[run] for run in state.states],
+        "earlier": {str(index[run]): epoch for run, (epoch, _) in state.earlier.items()},
+        "initial": [state.initial[run].plain() for run in group.runs],
+        "origins": [origin.plain() for origin in state.origins],
+        "arrays": {name: (array.shape, array.dtype.name) for name, array in arrays.items()},
+    }
+    checkpoints.save(folder / str(state.epoch), arrays, _State.read(fields).plain())
+    # A later one was damaged: this training has begun before it.
+    kept = [epoch for epoch in checkpoints.numbered(folder) if epoch <= state.epoch][-_KEPT:]
+    for epoch in checkpoints.numbered(folder):
+        if epoch not in kept:
+            checkpoints.discard(folder / str(epoch))
+
+
+def read_state(group: Group, workdir: Path) -> tuple[GroupState | None, str]:
+    """The newest checkpoint of a group that holds, and a line on a newer one that does not.
+
+    Returns:
+        The state, `None` if the group has no checkpoint; and the line, which may be empty.
+
+    Raises:
+        ValueError: one line, where none of several checkpoints holds.
+    """
+    folder, problem = group.path(workdir), ""
+    for epoch in reversed(checkpoints.numbered(folder)):
+        try:
+            state = _read_state(group, workdir, folder / str(epoch))
+        except ValueError as error:
+            problem = problem or str(error)
+            continue
+        return state, f"{problem}; going on from epoch {epoch}" if problem else ""
+    if problem:
+        raise ValueError(f"{problem}; delete {folder} to begin its runs anew")
+    return None, ""
+
+
+def read_plan(group: Group, workdir: Path) -> tuple[int, int]:
+    """Epochs behind a group and lanes of its next one, as far as a damaged checkpoint allows."""
+    for epoch in reversed(checkpoints.numbered(group.path(workdir))):
+        try:
+            fields = checkpoints.read_fields(group.path(workdir) / str(epoch))
+            return epoch, len(_slots(group, _State.read(fields)))
+        except ValueError:
+            continue
+    return group.continued_at or 0, len(group.runs)
+
+
+def _read_state(group: Group, workdir: Path, folder: Path) -> GroupState:
+    checkpoints.check(folder)
+    try:
+        plain = _State.read(checkpoints.read_fields(folder))
+        like = {
+            name: np.empty(shape, jnp.dtype(dtype)) for name, (shape, dtype) in plain.arrays.items()
+        }
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{folder}: {' '.join(str(error).split())}") from None
+    arrays, runs = checkpoints.load(folder, like), [Run(**run.plain()) for run in plain.runs]
+    own = [(at, runs[i]) for at, i in enumerate(plain.training) if runs[i] in group.runs]
+    for run in group.unfinished(workdir):
+        if run not in [other for _, other in own]:
+            raise ValueError(f"{folder}: {run.label} has no result and no state")
+    history = {
+        name.removeprefix("history "): array
+        for name, array in arrays.items()
+        if name.startswith("history ")
+    }
+    trained = plain.epoch - (group.continued_at or 0)
+    if len(history["seconds"][0]) != trained:
+        rows = len(history["seconds"][0])
+        raise ValueError(f"{folder}: histories of {rows} epochs, trained were {trained}")
+    earlier = [(at, runs[int(i)], epoch) for at, (i, epoch) in enumerate(plain.earlier.items())]
+    return GroupState(
+        epoch=plain.epoch,
+        slots=_slots(group, plain),
+        states={run: _unstacked("states", arrays, at) for at, run in own},
+        histories={run: {name: array[at] for name, array in history.items()} for at, run in own},
+        earlier={
+            run: (epoch, _unstacked("earlier", arrays, at))
+            for at, run, epoch in earlier
+            if run in group.runs
+        },
+        initial=dict(zip(runs, plain.initial, strict=True)),
+        origins=plain.origins,
+    )
+
+
+def _slots(group: Group, plain: _State) -> list[Run | None]:
+    """Which run each lane trains; one lane a run where the group has been split since."""
+    runs = [Run(**run.plain()) for run in plain.runs]
+    slots = [None if slot is None else runs[slot] for slot in plain.slots]
+    if set(slots) - {None} <= set(group.runs):
+        return slots
+    return [runs[i] for i in plain.training if runs[i] in group.runs]
+
+
+def split_group(group: Group, workdir: Path) -> int:
+    """Make two groups of a group, each with half of the runs that have no result.
+
+    Killed in between, the second half is in two groups: trained twice, recorded once.
+
+    Returns:
+        The runs of the larger half; 0 where there is only one run.
+    """
+    left = group.unfinished(workdir)
+    if len(left) < 2:
+        return 0
+    middle = (len(left) + 1) // 2
+    first = Group(tuple(left[:middle]), group.continued_at)
+    second = Group(tuple(left[middle:]), group.continued_at)
+    for half in (second, first):
+        if half.path(workdir) != group.path(workdir):
+            for epoch in checkpoints.numbered(group.path(workdir)):
+                own = half.path(workdir) / str(epoch)
+                checkpoints.copy(group.path(workdir) / str(epoch), own)
+        write_group(half, workdir)
+    if first.path(workdir) != group.path(workdir):
+        discard_group(group, workdir)
+    return middle
+
+
+def _stacked(kind: str, leaves: Mapping[Run, Sequence[np.ndarray]]) -> Arrays:
+    """Arrays of several runs as one of each, by kind and number."""
+    columns = zip(*leaves.values(), strict=True)
+    return {f"{kind} {i:04d}": np.stack(column) for i, column in enumerate(columns)}
+
+
+def _unstacked(kind: str, arrays: Arrays, at: int) -> list[np.ndarray]:
+    return [array[at] for name, array in sorted(arrays.items()) if name.startswith(f"{kind} ")]

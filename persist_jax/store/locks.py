@@ -1,0 +1,116 @@
+"""Locks that processes on every machine that sees a folder respect."""
+
+import datetime
+import errno
+import os
+import socket
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from persist_jax.store.files import discard_unfinished, read_json, replace_json
+
+_NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}
+
+
+class Locked(OSError):
+    """Another process holds the lock."""
+
+
+class LockLost(OSError):
+    """This process held a lock that is gone or belongs to another process now."""
+
+
+class Lock:
+    """A lock that this process holds; see `locked`.
+
+    The system takes a lock from a process that dies. A network file system also takes it from a
+    process that was stopped for long, which does not hear of it: that process has to `check`.
+    """
+
+    def __init__(self, path: Path):
+        self._path = path
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        self._mark = {"host": socket.gethostname(), "pid": os.getpid(), "since": now}
+        self._mark["token"] = uuid.uuid4().hex
+        discard_unfinished(_holder(path))
+        replace_json(_holder(path), self._mark)
+
+    def check(self) -> None:
+        """Make sure that this process still holds the lock.
+
+        Raises:
+            LockLost: one line.
+        """
+        try:
+            if self._path.exists() and read_json(_holder(self._path)) == self._mark:
+                return
+        except ValueError:
+            pass
+        raise LockLost(f"{self._path}: this process lost the lock while it was stopped or cut off")
+
+    def release(self) -> None:
+        """Leave nothing that names this process."""
+        try:
+            self.check()
+        except LockLost:
+            return
+        _holder(self._path).unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path, timeout: float = 0.0) -> Iterator[Lock]:
+    """Be the only process that holds the lock of a file.
+
+    Args:
+        path: the file to lock, which is made when it is not there.
+        timeout: seconds to wait for another process.
+
+    Raises:
+        Locked: one line that says who holds it since when.
+        OSError: one line; the folder cannot be written, or its file system has no locks.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        with open(path, "ab"):  # with the permissions of the umask: a group may share the folder
+            pass
+        lock.acquire(timeout=timeout)
+    except Timeout:
+        raise Locked(f"{path}: held by {_who(path)}") from None
+    except (OSError, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
+            raise
+        raise OSError(
+            f"{path}: this file system has no locks ({error}); choose a --workdir on one that has "
+            "(NFS without nolock, Lustre mounted with flock)"
+        ) from None
+    try:
+        held = Lock(path)
+        yield held
+        held.release()
+    finally:
+        lock.release()
+
+
+def lock_files(path: Path) -> tuple[Path, Path]:
+    """The files of a lock: what is locked, and what says who holds it."""
+    return path, _holder(path)
+
+
+def _who(path: Path) -> str:
+    try:
+        mark = read_json(_holder(path))
+        return (
+            f"process {mark['pid']} on {mark['host']} since {mark['since']}; if that process is "
+            "gone, delete the file"
+        )
+    except (ValueError, LookupError, TypeError):
+        return "another process"
+
+
+def _holder(path: Path) -> Path:
+    return path.with_name(f"{path.name}.holder")
