@@ -120,12 +120,26 @@ def _unless_worker(run_sweep, *arguments, **how) -> bool:
 
 
 def _start_workers(experiment, workdir: Path, executor, must_stop) -> bool:
+    from persist_jax.store.record import has_result
     from persist_jax.sweep.executors import Command
+    from persist_jax.sweep.grid import grid
+    from persist_jax.sweep.progress import LONGEST_SILENCE
     from persist_jax.sweep.run import count_groups
 
     if (count := count_groups(experiment.config, workdir)) == 0:
         return True
-    ended = executor(Command.of_this_process(), count, must_stop)
+    runs, spoke = grid(experiment.config), time.monotonic()
+
+    def asked_to_stop() -> bool:
+        """Asked all the time: say how far workers are whose words are elsewhere."""
+        nonlocal spoke
+        if time.monotonic() - spoke > LONGEST_SILENCE:
+            spoke = time.monotonic()
+            ended = sum(has_result(run.folder(workdir)) for run in runs)
+            print(f"{ended} of {len(runs)} runs have ended", flush=True)
+        return must_stop()
+
+    ended = executor(Command.of_this_process(), count, asked_to_stop)
     left = count_groups(experiment.config, workdir)
     if ended and left and not must_stop():
         raise ChildProcessError(

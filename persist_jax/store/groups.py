@@ -344,4 +344,5 @@ def _stacked(kind: str, leaves: Mapping[Run, Sequence[np.ndarray]]) -> Arrays:
 
 
 def _unstacked(kind: str, arrays: Arrays, at: int) -> list[np.ndarray]:
-    return [array[at] for name, array in sorted(arrays.items()) if name.startswith(f"{kind} ")]
+    found = sorted(name for name in arrays if name.startswith(f"{kind} "))
+    return [np.asarray(arrays[name][at]) for name in found]

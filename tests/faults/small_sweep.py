@@ -13,7 +13,7 @@ import numpy as np
 
 from configs import mnist
 from persist_jax.store import read_history, read_results
-from persist_jax.store.checkpoints import BEST, Checkpoints
+from persist_jax.store.checkpoints import best_checkpoint, load
 from persist_jax.store.configuration import Configuration, settle
 from persist_jax.sweep import load_experiment, run_sweep
 from persist_jax.sweep.experiment import places
@@ -80,7 +80,7 @@ def train(config: Configuration, workdir: Path, must_stop=lambda: False) -> bool
     """The sweep in this process, where its programs are compiled once."""
     experiment = load_experiment(config)
     settle(experiment.config, workdir, places(config), defaults(config))
-    return run_sweep(experiment.config, workdir, must_stop)
+    return run_sweep(experiment, workdir, must_stop)
 
 
 def left_by(config: Configuration, workdir: Path) -> dict[str, object]:
@@ -91,7 +91,7 @@ def left_by(config: Configuration, workdir: Path) -> dict[str, object]:
     found: dict[str, object] = {}
     for record in read_results(workdir):
         history = read_history(record.folder)
-        weights = Checkpoints(record.folder).load(BEST, likes[record.run.network])
+        weights = load(best_checkpoint(record.folder), likes[record.run.network])
         found[record.run.label] = record.plain() | {"seconds": None, "origins": None}
         arrays = {name: array for name, array in history.items() if name != "seconds"}
         leaves = jax.tree_util.tree_leaves_with_path(weights)

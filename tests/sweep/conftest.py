@@ -4,6 +4,11 @@ import pytest
 from sklearn.datasets import load_digits
 
 from persist_jax.data import Dataset, Split, register
+from persist_jax.store.groups import Group
+from persist_jax.store.locks import locked
+from persist_jax.sweep.experiment import Experiment
+from persist_jax.sweep.grid import form_groups, open_groups
+from persist_jax.sweep.group import train_group
 from persist_jax.sweep.reading import read_configuration
 
 
@@ -67,3 +72,22 @@ def small():
 
     configuration.fields = fields
     return configuration
+
+
+def groups_of(config, workdir) -> list[Group]:
+    """Form the groups of a folder, as a sweep does; those with runs to train."""
+    form_groups(config, workdir)
+    return open_groups(config, workdir)
+
+
+def train(experiment: Experiment, workdir, **how) -> bool:
+    """Train the only group of a folder, as a sweep does."""
+    (group,) = groups_of(experiment.config, workdir)
+    with locked(group.lock(workdir)) as lock:
+        return train_group(experiment, group, workdir, lock, **how)
+
+
+def stop_after(epochs: int):
+    """A wish to stop that comes during the epoch of that number."""
+    calls = iter(range(1000))
+    return lambda: next(calls) >= epochs - 1

@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import shutil
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -9,23 +11,24 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from persist_jax.store.checkpoints import BEST, Checkpoints
-from persist_jax.store.group_file import read_group
-from persist_jax.store.history import GrowingHistory, read_history
+from persist_jax.store.checkpoints import best_checkpoint, load, numbered
+from persist_jax.store.history import read_history
+from persist_jax.store.locks import LockLost, locked
 from persist_jax.store.record import read_result
 from persist_jax.store.run import Run
-from persist_jax.sweep import load_experiment, train_group
-from persist_jax.sweep.grid import groups
-from persist_jax.sweep.group import compile_group
+from persist_jax.sweep import group as group_module
+from persist_jax.sweep import load_experiment
+from persist_jax.sweep.group import compile_group, train_group
 from persist_jax.training.compilation import Compilations
+from tests.sweep.conftest import groups_of, stop_after
+from tests.sweep.conftest import train as train_in
 
 WEIGHTS = [1e-3, 1e38, 0.1]
 
 
-def _after(epochs):
-    """A wish to stop that comes during the epoch of that number."""
-    calls = iter(range(100))
-    return lambda: next(calls) >= epochs - 1
+def _group_folder(folder):
+    (path,) = folder.glob("groups/*")
+    return path
 
 
 def _run(weight):
@@ -60,19 +63,14 @@ def _same(ours, theirs):
 
 
 @pytest.fixture(scope="module")
-def config(small):
-    return small()
+def experiment(small):
+    return load_experiment(small())
 
 
 @pytest.fixture(scope="module")
-def train(config):
-    """Trains the group of a folder, as another process would, from the configuration."""
-
-    def run(folder, **how):
-        (group,) = groups(config, folder)
-        return train_group(config, group, folder, **how)
-
-    return run
+def train(experiment):
+    """Trains the group of a folder."""
+    return partial(train_in, experiment)
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +139,7 @@ def test_its_lines_are_what_its_history_says(uninterrupted):
 
 
 def test_a_run_that_ended_after_the_checkpoint_keeps_its_lines(train, tmp_path):
-    assert not train(tmp_path, must_stop=_after(2))
+    assert not train(tmp_path, must_stop=stop_after(2))
     ended = _run(1e38).folder(tmp_path) / "epochs.jsonl"
     text = "".join(json.dumps({"epoch": epoch}) + "\n" for epoch in (1, 2, 3))
     ended.write_text(text)
@@ -165,7 +163,7 @@ def test_a_run_that_cannot_be_watched_is_trained_all_the_same(
 
 def test_a_profile_is_of_the_second_epoch_and_says_where_it_is(train, tmp_path, capsys):
     how = {"report": lambda progress: print(progress.epoch), "profile": True}
-    assert not train(tmp_path, must_stop=_after(3), **how)
+    assert not train(tmp_path, must_stop=stop_after(3), **how)
     (file,) = (tmp_path / "profile").rglob("perfetto_trace.json.gz")
     first, line, *others = capsys.readouterr().out.splitlines()
     assert (first, others) == ("1", ["2", "3"])
@@ -174,34 +172,48 @@ def test_a_profile_is_of_the_second_epoch_and_says_where_it_is(train, tmp_path, 
     assert sum(event.get("dur", 0) for event in events) > 0
 
 
-def test_the_best_weights_are_on_disk(uninterrupted, config):
-    experiment = load_experiment(config)
+def test_the_best_weights_are_on_disk(uninterrupted, experiment):
     model, test = experiment.models["mlp"], experiment.dataset.test
     like = jax.tree.map(np.asarray, model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1))))
-    weights = Checkpoints(_run(0.1).folder(uninterrupted)).load(BEST, like)
+    weights = load(best_checkpoint(_run(0.1).folder(uninterrupted)), like)
     logits, _ = model.apply(weights, test.x)
     accuracy = np.mean(np.asarray(logits).argmax(axis=1) == test.y)
     record = read_result(_run(0.1).folder(uninterrupted))
     np.testing.assert_allclose(accuracy, record.accuracy.trained.test)
 
 
-def test_a_finished_run_keeps_the_last_state_before_its_best(uninterrupted, config):
-    folder = _run(0.1).folder(uninterrupted)
-    best = read_result(folder).best_epoch
-    kept = Checkpoints(folder).epochs()
-    assert kept == [epoch for epoch in (2, 4) if epoch < best][-1:]
-    assert not list(uninterrupted.rglob("history-*.npz"))
-    assert not list(uninterrupted.rglob("group-*.json"))
-    assert groups(config, uninterrupted) == []
+def test_a_finished_run_keeps_its_best_weights_and_its_group_nothing(uninterrupted, experiment):
+    files = {path.name for path in (_run(0.1).folder(uninterrupted)).iterdir()}
+    assert files == {"result.json", "history.npz", "epochs.jsonl", "checkpoint"}
+    kept = best_checkpoint(_run(0.1).folder(uninterrupted))
+    assert list(kept.parent.iterdir()) == [kept]
+    assert not list((uninterrupted / "groups").iterdir())
+    assert groups_of(experiment.config, uninterrupted) == []
+
+
+@pytest.mark.parametrize("stops", [(), (3,)])
+def test_a_run_to_be_continued_keeps_the_last_state_before_its_best(
+    small, uninterrupted, tmp_path, stops
+):
+    """The last checkpoint with fewer epochs than the best weights, after an interruption too."""
+    experiment = load_experiment(small(continued=True))
+    for stop in stops:
+        assert not train_in(experiment, tmp_path, must_stop=stop_after(stop))
+    assert train_in(experiment, tmp_path)
+    for weight in WEIGHTS:
+        folder = _run(weight).folder(tmp_path)
+        best = read_result(folder).best_epoch
+        checkpoints = sorted({2, 4, *stops})
+        kept = numbered(best_checkpoint(folder).parent)
+        assert kept == [epoch for epoch in checkpoints if epoch < best][-1:]
 
 
 @pytest.mark.parametrize("epochs", [1, 3])
 def test_interrupted_and_resumed_is_uninterrupted_to_the_bit(
     train, uninterrupted, tmp_path, epochs
 ):
-    assert not train(tmp_path, must_stop=_after(epochs))
-    (file,) = tmp_path.rglob("group-*.json")
-    assert read_group(file).epoch == epochs
+    assert not train(tmp_path, must_stop=stop_after(epochs))
+    assert numbered(_group_folder(tmp_path))[-1] == epochs
     rows = []
     assert train(tmp_path, report=rows.append)
     assert rows[0].epoch == epochs + 1
@@ -215,16 +227,16 @@ class Killed(Exception):
 def test_a_kill_goes_on_from_the_last_checkpoint_to_the_same_end(
     train, uninterrupted, tmp_path, monkeypatch
 ):
-    """Killed in epoch 4, with part of a later checkpoint written: epoch 2 is the last whole one."""
+    """Killed in epoch 4, before its checkpoint is whole: epoch 2 is the last one."""
+    save = group_module.save_group
 
-    def die(self, epoch):
-        if epoch == 4:
+    def die(group, workdir, state):
+        if state.epoch == 4:
             raise Killed
-        flush(self, epoch)
+        save(group, workdir, state)
 
-    flush = GrowingHistory.flush
     with monkeypatch.context() as patch:
-        patch.setattr(GrowingHistory, "flush", die)
+        patch.setattr(group_module, "save_group", die)
         with pytest.raises(Killed):
             train(tmp_path)
     rows = []
@@ -236,41 +248,76 @@ def test_a_kill_goes_on_from_the_last_checkpoint_to_the_same_end(
 def test_a_kill_between_a_runs_end_and_its_result_loses_nothing(
     train, uninterrupted, tmp_path, monkeypatch
 ):
-    """The checkpoint that the group's file names must still be there."""
+    """Before the first checkpoint, where the diverged run ends, and after the last one."""
 
-    def die(self):
+    def die(*arguments):
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(GrowingHistory, "finish", die)
+        patch.setattr(group_module, "write_history", die)
         with pytest.raises(Killed):
-            train(tmp_path, must_stop=_after(9))
-    # The diverged run ends first, before anything is saved.
-    (file,) = tmp_path.rglob("group-*.json")
-    assert read_group(file).epoch == 0
-    assert not train(tmp_path, must_stop=_after(4))
+            train(tmp_path)
+    assert numbered(_group_folder(tmp_path)) == []
+    assert not train(tmp_path, must_stop=stop_after(4))
     with monkeypatch.context() as patch:
-        patch.setattr(GrowingHistory, "finish", die)
+        patch.setattr(group_module, "write_result", die)
         with pytest.raises(Killed):
             train(tmp_path)
     assert train(tmp_path)
     _same(_results(tmp_path), _results(uninterrupted))
 
 
-def test_networks_of_another_making_are_refused(config, tmp_path):
-    (group,) = groups(config, tmp_path)
-    other = config.replace(checksums={"mlp": "0123"})
+@pytest.mark.parametrize("lost", ["finished", "deleted"])
+def test_a_process_that_lost_its_lock_writes_nothing_more(
+    experiment, train, uninterrupted, tmp_path, lost
+):
+    """Stopped in epoch 3 while another process finishes the group, or deletes the folder."""
+    (group,) = groups_of(experiment.config, tmp_path)
+
+    def sleep(progress):
+        if progress.epoch == 3 and lost == "deleted":
+            shutil.rmtree(tmp_path / "groups")
+        elif progress.epoch == 3:
+            # As a network file system does to a process that it hears nothing of.
+            group.lock(tmp_path).unlink()
+            assert train(tmp_path)
+
+    with pytest.raises(LockLost, match=f"^{group.lock(tmp_path)}: this process lost the lock"):
+        with locked(group.lock(tmp_path)) as lock:
+            train_group(experiment, group, tmp_path, lock, report=sleep)
+    if lost == "finished":
+        _same(_results(tmp_path), _results(uninterrupted))
+        assert len(read_history(_run(0.1).folder(tmp_path))["seconds"]) == 5
+    else:
+        assert len(list(tmp_path.rglob("result.json"))) == 1
+
+
+def test_a_result_that_appeared_is_not_overwritten(experiment, train, uninterrupted, tmp_path):
+    theirs = _run(0.1).folder(uninterrupted)
+
+    def another_writes(progress):
+        if progress.epoch == 3:
+            shutil.copytree(theirs, _run(0.1).folder(tmp_path), dirs_exist_ok=True)
+
+    assert train(tmp_path, report=another_writes)
+    ours = _run(0.1).folder(tmp_path)
+    for name in ("result.json", "history.npz"):
+        assert (ours / name).read_bytes() == (theirs / name).read_bytes()
+
+
+def test_networks_of_another_making_are_refused(experiment):
+    other = experiment.config.replace(checksums={"mlp": "0123"})
     with pytest.raises(ValueError, match="^models.mlp: its checksum is .* began with 0123$"):
-        train_group(other, group, tmp_path)
+        load_experiment(other)
 
 
-def test_compiled_ahead_is_what_the_training_takes(train, config, uninterrupted, tmp_path):
+def test_compiled_ahead_is_what_the_training_takes(train, experiment, uninterrupted, tmp_path):
     """Before the first epoch, and of a group that goes on from another one."""
-    for stop in (_after(2), lambda: False):
-        (group,) = groups(config, tmp_path)
-        programs = load_experiment(config).programs(group.network, group.regulariser)
+    for stop in (stop_after(2), lambda: False):
+        (group,) = groups_of(experiment.config, tmp_path)
+        programs = experiment.programs(group.network, group.regulariser)
         programs._compiled, programs.evaluation._compiled = Compilations(), Compilations()
-        compile_group(config, group, tmp_path)
+        compile_group(experiment, group, tmp_path)
         ready = programs._compiled.keys(), programs.evaluation._compiled.keys()
         assert ready[0] == {(False, 3)} and ready[1] == {"draw", 3}
         train(tmp_path, must_stop=stop)
