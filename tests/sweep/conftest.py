@@ -6,6 +6,8 @@ from sklearn.datasets import load_digits
 from persist_jax.data import Dataset, Split, register
 from persist_jax.store.groups import Group
 from persist_jax.store.locks import locked
+from persist_jax.store.record import write_result
+from persist_jax.store.run import Run
 from persist_jax.sweep.experiment import Experiment
 from persist_jax.sweep.grid import form_groups, open_groups
 from persist_jax.sweep.group import train_group
@@ -91,3 +93,18 @@ def stop_after(epochs: int):
     """A wish to stop that comes during the epoch of that number."""
     calls = iter(range(1000))
     return lambda: next(calls) >= epochs - 1
+
+
+def finish(run: Run, workdir, *, folder: str = "", best_epoch: int = 1) -> None:
+    """Write a result of a run that was not trained."""
+    accuracy = dict.fromkeys(("train", "validation", "test"), 0.5)
+    write_result(
+        run.folder(workdir) / folder,
+        {
+            "network": run.network, "regulariser": run.regulariser, "weight": run.weight,
+            "seed": run.seed, "status": "completed", "reason": None, "epochs": 30,
+            "best_epoch": best_epoch,
+            "best_iteration": 1, "validation_loss": 1.0, "seconds": 1.0,
+            "accuracy": {"initial": accuracy, "trained": accuracy},
+        },
+    )  # fmt: skip

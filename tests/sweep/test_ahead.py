@@ -1,6 +1,5 @@
 """Programs compiled ahead, smaller ones included; and what a sweep says of its time."""
 
-import importlib
 import time
 from threading import Event
 
@@ -8,22 +7,20 @@ import numpy as np
 import pytest
 
 from persist_jax.store.costs import COSTS_FILE, Cost, note_cost, read_costs
-from persist_jax.store.group_file import read_group
+from persist_jax.store.groups import read_groups, read_state
 from persist_jax.store.history import read_history
 from persist_jax.store.record import read_results
+from persist_jax.sweep import ahead as ahead_module
 from persist_jax.sweep import load_experiment, run_sweep
-from persist_jax.sweep.executors.work import Work
-from persist_jax.sweep.grid import groups
+from persist_jax.sweep import run as run_module
 from persist_jax.sweep.group import compile_rest
-
-# The package has the function of this name.
-local_module = importlib.import_module("persist_jax.sweep.executors.local")
+from tests.sweep.conftest import finish, groups_of
 
 
 @pytest.fixture(scope="module")
-def config(small):
+def experiment(small):
     """Four lanes that advance together, of which three end in their first epoch."""
-    return small(weights=[1e38, 2e38, 3e38, 0.1], lane_strategy="vmap")
+    return load_experiment(small(weights=[1e38, 2e38, 3e38, 0.1], lane_strategy="vmap"))
 
 
 def _curves(folder):
@@ -31,35 +28,37 @@ def _curves(folder):
     return {run: history["train_loss"] for run, history in histories.items()}
 
 
-def test_resumed_in_the_smaller_program_is_uninterrupted_to_the_bit(config, tmp_path):
+def test_resumed_in_the_smaller_program_is_uninterrupted_to_the_bit(experiment, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert run_sweep(config, whole)
+    assert run_sweep(experiment, whole)
     stops = iter([False, False, True])
-    assert not run_sweep(config, parts, lambda: next(stops))
-    (file,) = parts.rglob("group-*.json")
-    assert (read_group(file).epoch, read_group(file).slots) == (3, (3,))
-    assert run_sweep(config, parts)
+    assert not run_sweep(experiment, parts, lambda: next(stops))
+    (group,) = read_groups(parts)
+    state, _ = read_state(group, parts)
+    assert (state.epoch, state.slots) == (3, [group.runs[3]])
+    assert run_sweep(experiment, parts)
     ours, theirs = _curves(parts), _curves(whole)
     assert len(theirs) == 4 and max(map(len, theirs.values())) == 10
     for run, curve in theirs.items():
         np.testing.assert_array_equal(ours[run], curve)
 
 
-def test_the_smaller_program_is_compiled_ahead(config, small, tmp_path):
+def test_the_smaller_program_is_compiled_ahead(experiment, tmp_path):
     for strategy, sizes in (("vmap", {(False, 1)}), ("map", set())):
-        other = config.replace(lane_strategy=strategy, seeds=(7,))
-        (group,) = groups(other, tmp_path)
+        config = experiment.config.replace(lane_strategy=strategy, seeds=(7,))
+        other = load_experiment(config)
+        (group,) = groups_of(config, tmp_path)
         compile_rest(other, group, tmp_path)
-        assert load_experiment(other).programs("mlp", "l2")._compiled.keys() == sizes
+        assert other.programs("mlp", "l2")._compiled.keys() == sizes
 
 
 @pytest.fixture
 def calls(monkeypatch):
-    """What `local` has compiled and trained; its one thread waits until group c trains."""
+    """What a sweep has compiled and trained; its one thread waits until group c trains."""
     made, trains = [], Event()
 
     def note(kind, wait=False):
-        def call(config, group, workdir, **how):
+        def call(experiment, group, workdir, *lock, **how):
             if wait:
                 trains.wait(20)
             made.append((kind, group.network))
@@ -67,23 +66,24 @@ def calls(monkeypatch):
 
         return call
 
-    def train(config, group, workdir, **how):
+    def train(experiment, group, workdir, lock, **how):
         if group.network == "c":
             trains.set()
-        return note("train")(config, group, workdir)
+        for run in group.runs:  # which has then nothing to train
+            finish(run, workdir)
+        return note("train")(experiment, group, workdir)
 
-    monkeypatch.setattr(local_module, "compile_group", note("first", wait=True))
-    monkeypatch.setattr(local_module, "compile_rest", note("rest"))
-    monkeypatch.setattr(local_module, "train_group", train)
-    monkeypatch.setattr(local_module, "compilers", lambda: 1)
+    monkeypatch.setattr(ahead_module, "compile_group", note("first", wait=True))
+    monkeypatch.setattr(ahead_module, "compile_rest", note("rest"))
+    monkeypatch.setattr(run_module, "train_group", train)
+    monkeypatch.setattr(ahead_module, "compilers", lambda: 1)
     return made
 
 
 def test_nothing_is_compiled_for_groups_that_have_ended(small, calls, tmp_path):
     models = {name: {"kind": "mlp", "hidden": [6]} for name in "abcd"}
-    config = small(networks=list("abcd"), models=models)
-    found = groups(config, tmp_path)
-    assert local_module.local(Work(config, tmp_path), found, lambda: False).finished
+    experiment = load_experiment(small(networks=list("abcd"), models=models))
+    assert run_sweep(experiment, tmp_path)
     deadline = time.monotonic() + 20
     while ("first", "a") not in calls and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -96,7 +96,7 @@ def test_a_sweep_leaves_what_its_time_went_to(small, tmp_path):
     models = {"mlp": {"kind": "mlp", "hidden": [11, 7, 5]}}  # which no other test compiles
     config = small(regularisers=["none", "l2"], weights=[0.1], seeds=[3], models=models)
     began = time.perf_counter()
-    assert run_sweep(config, tmp_path)
+    assert run_sweep(load_experiment(config), tmp_path)
     seconds = time.perf_counter() - began
     costs = read_costs(tmp_path)
     assert [cost.group for cost in costs] == ["mlp none", "mlp l2"]

@@ -6,23 +6,19 @@ import shutil
 import numpy as np
 import pytest
 
-from persist_jax.store.checkpoints import Checkpoints
-from persist_jax.store.ended import close_groups
+from persist_jax.store import checkpoints, groups
+from persist_jax.store.checkpoints import numbered
 from persist_jax.store.files import replace_json
-from persist_jax.store.group_file import read_group
 from persist_jax.store.history import read_history
+from persist_jax.store.locks import locked
 from persist_jax.store.record import read_result
 from persist_jax.store.run import Run
-from persist_jax.sweep import load_experiment, run_sweep, train_group
-from persist_jax.sweep.grid import groups
+from persist_jax.sweep import load_experiment, run_sweep
+from persist_jax.sweep.group import train_group
 from persist_jax.training.programs import Programs
+from tests.sweep.conftest import groups_of, stop_after
 
 RUNS = [Run("mlp", "l2", weight, 0) for weight in (1e-3, 0.1)]
-
-
-def _stop_after(epochs):
-    calls = iter(range(100))
-    return lambda: next(calls) >= epochs - 1
 
 
 def _left(folder):
@@ -47,22 +43,23 @@ def _files(folder):
 
 
 @pytest.fixture(scope="module")
-def config(small):
-    return small(weights=[run.weight for run in RUNS])
+def experiment(small):
+    return load_experiment(small(weights=[run.weight for run in RUNS]))
 
 
 @pytest.fixture(scope="module")
-def whole(config, tmp_path_factory):
+def whole(experiment, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
-    assert run_sweep(config, folder)
+    assert run_sweep(experiment, folder)
     return _left(folder)
 
 
 @pytest.fixture(scope="module")
-def four_epochs(config, tmp_path_factory):
+def four_epochs(experiment, tmp_path_factory):
     """Stopped after epoch 4, with checkpoints of epochs 2 and 4."""
     folder = tmp_path_factory.mktemp("four")
-    assert not run_sweep(config, folder, _stop_after(4))
+    assert not run_sweep(experiment, folder, stop_after(4))
+    assert numbered(_group(folder)) == [2, 4]
     return folder
 
 
@@ -71,19 +68,31 @@ def folder(four_epochs, tmp_path):
     return shutil.copytree(four_epochs, tmp_path / "sweep")
 
 
-def _checkpoint(folder, epoch, run=RUNS[0]):
+def _checkpoint(folder, epoch):
     """The largest file of a checkpoint."""
-    where = Checkpoints(run.folder(folder)).folder / str(epoch)
-    return max((p for p in where.rglob("*") if p.is_file()), key=lambda path: path.stat().st_size)
-
-
-def _part(folder, epoch, run=RUNS[1]):
-    return Checkpoints(run.folder(folder)).folder / f"history-{epoch:06d}.npz"
+    files = [path for path in (_group(folder) / str(epoch)).rglob("*") if path.is_file()]
+    return max(files, key=lambda path: path.stat().st_size)
 
 
 def _group(folder):
-    (path,) = folder.rglob("group-*.json")
+    (path,) = folder.glob("groups/*")
     return path
+
+
+def _change(path, change):
+    """Change fields of a JSON file, whose checksum is then that of the changed ones."""
+    fields = json.loads(path.read_text())
+    del fields["crc32"]
+    change(fields)
+    replace_json(path, fields)
+
+
+def _change_state(folder, epoch, change):
+    """Change the plain part of a checkpoint, as a faulty version of ours could write it."""
+    where = _group(folder) / str(epoch)
+    _change(where / "fields.json", change)
+    stamp = checkpoints.stamps(where)["fields.json"]
+    _change(where / "checksums.json", lambda fields: fields["files"].update({"fields.json": stamp}))
 
 
 def _flip(path):
@@ -97,75 +106,86 @@ def _flip(path):
     [
         (_flip, lambda folder: _checkpoint(folder, 4)),
         (lambda path: path.unlink(), lambda folder: _checkpoint(folder, 4)),
-        (_flip, lambda folder: _part(folder, 4)),
-        (lambda path: path.write_bytes(path.read_bytes()[:100]), lambda folder: _part(folder, 4)),
-        (lambda path: path.write_bytes(b""), lambda folder: _part(folder, 4)),
-        (lambda path: path.write_text("[]"), _group),
+        (lambda path: path.write_bytes(b""), lambda folder: _checkpoint(folder, 4)),
+        (_flip, lambda folder: _group(folder) / "4" / "fields.json"),
+        (_flip, lambda folder: _group(folder) / "4" / "checksums.json"),
+        (lambda path: path.unlink(), lambda folder: _group(folder) / "4" / "checksums.json"),
     ],
 )
-def test_what_is_damaged_is_named_and_the_state_before_it_gone_on_from(
-    config, folder, whole, capsys, damage, file
+def test_a_damaged_checkpoint_is_named_and_the_one_before_resumed(
+    experiment, folder, whole, capsys, damage, file
 ):
     damaged = file(folder)
     damage(damaged)
-    assert run_sweep(config, folder)
+    assert run_sweep(experiment, folder)
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(str(damaged)) and line.endswith("; going on from epoch 2")
     _same(_left(folder), whole)
 
 
-def test_a_part_of_the_history_that_is_missing_is_missed(config, folder, whole, capsys):
-    _part(folder, 4).unlink()
-    assert run_sweep(config, folder)
-    assert "a part of the history is missing, 1 parts have 2 epochs of 4" in capsys.readouterr().err
-    _same(_left(folder), whole)
-
-
-def test_where_no_state_is_whole_nothing_is_trained_or_deleted(config, folder):
+def test_where_no_checkpoint_holds_nothing_is_trained_or_deleted(experiment, folder, capsys):
     for epoch in (2, 4):
         _flip(_checkpoint(folder, epoch))
     before = _files(folder)
-    words = f"^{_checkpoint(folder, 4)}: damaged or missing; without {_group(folder)} its runs"
-    with pytest.raises(ValueError, match=words):
-        run_sweep(config, folder)
-    assert _files(folder) == before
+    with pytest.raises(ChildProcessError, match="^1 of 1 groups failed: mlp l2; run the same"):
+        run_sweep(experiment, folder)
+    words = f"{_checkpoint(folder, 4)}: damaged or missing; delete {_group(folder)} to begin"
+    assert words in capsys.readouterr().err
+    after = _files(folder)
+    assert after.pop(_group(folder) / "failed") and after == before
 
 
-def test_without_its_file_a_group_begins_anew(config, folder, whole):
-    _flip(_checkpoint(folder, 2))
-    _group(folder).unlink()
-    assert run_sweep(config, folder)
+def test_without_its_folder_a_group_begins_anew(experiment, folder, whole):
+    shutil.rmtree(_group(folder))
+    assert run_sweep(experiment, folder)
     _same(_left(folder), whole)
+
+
+def test_a_damaged_group_file_is_one_line_with_what_to_do(experiment, folder):
+    path = _group(folder) / "group.json"
+    _flip(path)
+    with pytest.raises(ValueError, match=f"^{path}: .*; delete {path.parent} to begin its runs a"):
+        run_sweep(experiment, folder)
 
 
 @pytest.mark.parametrize(
     "change, words",
     [
-        ({"slots": [0]}, "slots: mlp l2 0.1 seed0 has no result and no lane"),
+        ({"slots": [0], "training": [0]}, "mlp l2 0.1 seed0 has no result and no state"),
         ({"slots": []}, "slots: "),
-        ({"epoch": 3}, ".*checkpoint/3: missing"),
+        ({"slots": [0, 0]}, r"slots: \[0, 0\] are not lanes of 2 runs"),
+        ({"slots": [2, 1]}, r"slots: \[2, 1\] are not lanes"),
+        ({"training": []}, r"training: \[\] are not in the slots"),
+        ({"initial": []}, "initial: 0 accuracies of 2 runs"),
+        ({"epoch": 3}, "histories of 4 epochs, trained were 3"),
+        ({"epoch": -1}, "epoch: -1 must be at least 0"),
+        ({"more": 1}, "more: unknown field"),
     ],
 )
-def test_a_group_file_that_leaves_a_run_out_is_refused(config, folder, change, words):
-    path = _group(folder)
-    path.with_suffix(".before").unlink()
-    fields = json.loads(path.read_text()) | change
-    del fields["crc32"]
-    replace_json(path, fields)
-    with pytest.raises(ValueError, match=f"^({path}: )?{words}"):
-        run_sweep(config, folder)
+def test_a_checkpoint_that_leaves_something_out_is_refused(folder, change, words):
+    shutil.rmtree(_group(folder) / "2")
+    _change_state(folder, 4, lambda fields: fields.update(change))
+    (group,) = groups.read_groups(folder)
+    with pytest.raises(ValueError, match=f"^{_group(folder) / '4'}: .*{words}[^\n]*$"):
+        groups.read_state(group, folder)
 
 
-def test_another_machine_is_said_and_on_record(config, folder, whole, capsys):
-    path = _group(folder)
-    fields = json.loads(path.read_text())
-    del fields["crc32"]
-    fields["origins"][0]["devices"] = 3
-    fields["origins"][0]["versions"]["jax"] = "0.9"
-    replace_json(path, fields)
-    assert run_sweep(config, folder)
+def test_arrays_of_another_network_are_refused(small, folder, capsys):
+    other = load_experiment(small(weights=[1e-3, 0.1], **{"models.mlp.hidden": [12, 9]}))
+    with pytest.raises(ChildProcessError):
+        run_sweep(other, folder)
+    assert "its arrays are not those of this network" in capsys.readouterr().err
+
+
+def test_another_machine_is_said_and_on_record(experiment, folder, whole, capsys):
+    def change(fields):
+        fields["origins"][0]["devices"] = 3
+        fields["origins"][0]["versions"]["jax"] = "0.9"
+
+    _change_state(folder, 4, change)
+    assert run_sweep(experiment, folder)
     (line,) = capsys.readouterr().err.splitlines()
-    here = load_experiment(config).layout("mlp").devices
+    here = experiment.layout("mlp").devices
     assert line.startswith("mlp l2: goes on with jax ")
     assert f", before 0.9, devices {len(here)}, before 3; its results may differ" in line
     one, two = read_result(RUNS[0].folder(folder)).origins
@@ -179,7 +199,7 @@ def test_a_run_that_ended_trains_again_where_the_programs_depend_on_it(
 ):
     """Six of eight runs diverge in their third epoch; killed there, and without epoch 2."""
     diverging = [3e4, 3.2e4, 3.4e4, 3.6e4, 3.8e4, 4e4]
-    config = small(weights=[1e-3, *diverging, 0.1], lane_strategy="vmap")
+    experiment = load_experiment(small(weights=[1e-3, *diverging, 0.1], lane_strategy="vmap"))
     lanes = []
 
     def train_epoch(self, state, wanted, epoch):
@@ -198,7 +218,9 @@ def test_a_run_that_ended_trains_again_where_the_programs_depend_on_it(
 
     def train(folder, **how):
         lanes.clear()
-        train_group(config, groups(config, folder)[0], folder, **how)
+        (group,) = groups_of(experiment.config, folder)
+        with locked(group.lock(folder)) as lock:
+            train_group(experiment, group, folder, lock, **how)
         return list(lanes)
 
     alone = train(tmp_path / "whole")
@@ -207,45 +229,44 @@ def test_a_run_that_ended_trains_again_where_the_programs_depend_on_it(
         train(tmp_path / "killed", report=die)
     assert len(list((tmp_path / "killed").rglob("result.json"))) == 6
     (tmp_path / "killed").rename(tmp_path / "moved")
-    _flip(_checkpoint(tmp_path / "moved", 2))
+    # No checkpoint of epoch 4 is there yet; without that of epoch 2 all begin anew.
+    shutil.rmtree(_group(tmp_path / "moved") / "2")
     assert train(tmp_path / "moved") == alone
     _same(_left(tmp_path / "moved"), _left(tmp_path / "whole"))
 
 
-def test_the_state_before_is_kept_where_the_best_weights_are_older(small, tmp_path):
-    """No epoch is better than the first by so much."""
-    config = small(weights=[0.1], **{"train.min_delta": 10.0})
-    run = RUNS[1]
-    assert not run_sweep(config, tmp_path, _stop_after(4))
-    assert Checkpoints(run.folder(tmp_path)).epochs() == [2, 4]
-    assert run_sweep(config, tmp_path)
-    assert read_result(run.folder(tmp_path)).best_epoch == 1
-    assert Checkpoints(run.folder(tmp_path)).epochs() == []
-
-
-def test_a_group_killed_after_its_last_run_is_closed(config, whole, tmp_path, monkeypatch):
+def test_a_group_killed_after_its_last_run_is_closed(
+    experiment, whole, tmp_path, monkeypatch
+):
     with monkeypatch.context() as patch:
-        patch.setattr("persist_jax.sweep.group_on_disk.close_group", lambda *arguments: None)
-        assert run_sweep(config, tmp_path)
-    assert _group(tmp_path).exists()
-    close_groups(tmp_path)
-    assert not list(tmp_path.rglob("group-*"))
+        patch.setattr("persist_jax.sweep.group.discard_group", lambda *arguments: None)
+        assert run_sweep(experiment, tmp_path)
+    assert numbered(_group(tmp_path)) == [2, 4]
+    assert run_sweep(experiment, tmp_path)
+    assert not list(tmp_path.glob("groups/*"))
     _same(_left(tmp_path), whole)
-    assert all(len(Checkpoints(run.folder(tmp_path)).epochs()) <= 1 for run in RUNS)
 
 
-def test_what_has_not_begun_is_formed_by_the_grid_of_today(config, folder):
-    path = _group(folder)
-    fields = json.loads(path.read_text()) | {"epoch": 0}
-    del fields["crc32"]
-    replace_json(path, fields)
-    other = config.replace(weights=[0.1, 0.2])
+def test_a_group_that_has_not_begun_is_formed_by_the_grid_of_today(experiment, small, folder):
+    for epoch in (2, 4):
+        shutil.rmtree(_group(folder) / str(epoch))
+    other = load_experiment(small(weights=[0.1, 0.2]))
     assert run_sweep(other, folder)
     assert len(list(folder.rglob("result.json"))) == 2
     assert not (RUNS[0].folder(folder) / "result.json").exists()
-    assert not list(folder.rglob("group-*"))
+    assert not list(folder.glob("groups/*"))
 
 
-def test_the_group_file_moves_on_with_the_state_before_beside_it(four_epochs):
-    path = _group(four_epochs)
-    assert (read_group(path).epoch, read_group(path.with_suffix(".before")).epoch) == (4, 2)
+def test_only_files_of_ours_are_deleted(experiment, folder):
+    group = _group(folder)
+    strangers = [group / "notes.txt", group / "2b" / "x", group / ".hidden", group / "04" / "x"]
+    for path in strangers:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    for name in ("notes.npz", "history-000001.npz", ".own"):
+        path = RUNS[0].folder(folder) / name
+        path.touch()
+        strangers.append(path)
+    assert run_sweep(experiment, folder)
+    assert all(path.exists() for path in strangers)
+    assert {path.name for path in group.iterdir()} == {"notes.txt", "2b", ".hidden", "04"}

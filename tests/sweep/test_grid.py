@@ -1,13 +1,14 @@
+import shutil
+
 import pytest
 
 from configs import fashion_study
-from persist_jax.store.group_file import write_group
-from persist_jax.store.record import Accuracy, write_result
-from persist_jax.store.run import Run
-from persist_jax.sweep.grid import grid, groups, most_lanes
+from persist_jax.store.groups import has_failed, note_failure
+from persist_jax.store.locks import locked
+from persist_jax.store.run import CONTINUED, Run
+from persist_jax.sweep.grid import form_groups, grid, most_lanes, open_groups
 from persist_jax.sweep.reading import read_configuration
-
-NOTHING = Accuracy(train=0.5, validation=0.5, test=0.5)
+from tests.sweep.conftest import finish, groups_of
 
 
 @pytest.fixture(scope="module")
@@ -18,19 +19,6 @@ def config(small):
         weights=[1e-6, 1.0, 5.0],
         seeds=[0, 1],
     )
-
-
-def _finish(run, workdir):
-    accuracy = NOTHING.plain()
-    write_result(
-        run.folder(workdir),
-        {
-            "network": run.network, "regulariser": run.regulariser, "weight": run.weight,
-            "seed": run.seed, "status": "completed", "reason": None, "epochs": 1, "best_epoch": 1,
-            "best_iteration": 1, "validation_loss": 1.0, "seconds": 1.0,
-            "accuracy": {"initial": accuracy, "trained": accuracy},
-        },
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize(("examples", "runs"), [("all", 220), ("6000", 290), ("1000", 290)])
@@ -61,32 +49,72 @@ def test_a_regulariser_may_have_weights_of_its_own(small):
 
 
 def test_runs_of_a_network_and_regulariser_are_lanes_of_one_program(config, tmp_path):
-    formed = groups(config, tmp_path)
+    formed = groups_of(config, tmp_path)
     assert [len(group.runs) for group in formed] == [2, 6, 2, 6]
-    assert len({group.file for group in formed}) == 4
+    assert len({group.path(tmp_path) for group in formed}) == 4
     assert [group.label for group in formed[:2]] == ["mlp none", "mlp t1"]
-    formed = groups(config.replace(max_lanes=4), tmp_path)
+    formed = groups_of(config.replace(max_lanes=4), tmp_path)
     assert [len(group.runs) for group in formed] == [2, 4, 2, 2, 4, 2]
 
 
 def test_finished_runs_are_left_out(config, tmp_path):
-    _finish(Run("mlp", "t1", 1.0, 0), tmp_path)
-    group = groups(config, tmp_path)[1]
+    finish(Run("mlp", "t1", 1.0, 0), tmp_path)
+    group = groups_of(config, tmp_path)[1]
     assert len(group.runs) == 5 and Run("mlp", "t1", 1.0, 0) not in group.runs
 
 
-def test_an_interrupted_group_goes_on_as_it_was_and_new_runs_form_their_own(config, tmp_path):
+def test_a_group_that_has_begun_stays_and_new_runs_form_their_own(config, tmp_path):
     old = (Run("mlp", "t1", 1e-6, 0), Run("mlp", "t1", 1.0, 0))
     config = config.replace(networks=["mlp"], regularisers=["t1"])
     two = config.replace(weights=[1e-6, 1.0], seeds=[0])
-    (before,) = groups(two, tmp_path)
+    (before,) = groups_of(two, tmp_path)
     assert before.runs == old
-    write_group(before.path(tmp_path), 3, old, [0, 1], [NOTHING, NOTHING])
-    _finish(old[0], tmp_path)
-    first, second = groups(config, tmp_path)
-    assert first == before
-    assert len(second.runs) == 4 and not set(second.runs) & set(old)
-    assert second.file != first.file
+    (before.path(tmp_path) / "3").mkdir()
+    finish(old[0], tmp_path)
+    new, after = groups_of(config, tmp_path)  # in the order of the grid
+    assert after == before
+    assert len(new.runs) == 4 and not set(new.runs) & set(old)
+    assert new.path(tmp_path) != after.path(tmp_path)
+    # It is trained if the grid still wants one of its unfinished runs.
+    assert open_groups(config.replace(weights=[5.0]), tmp_path) == [new]
+
+
+def test_a_group_that_another_process_has_claimed_stays(config, tmp_path):
+    config = config.replace(networks=["mlp"], regularisers=["t1"])
+    (claimed,) = groups_of(config, tmp_path)
+    with locked(claimed.lock(tmp_path)):
+        finish(claimed.runs[0], tmp_path)
+        assert groups_of(config.replace(max_lanes=2), tmp_path) == [claimed]
+    smaller = groups_of(config.replace(networks=["mlp"], max_lanes=2), tmp_path)
+    assert smaller == [claimed]  # a run of it has ended: its programs depend on all
+
+
+def test_runs_to_continue_form_groups_by_the_epoch_that_they_go_on_from(config, tmp_path):
+    for run in grid(config):
+        finish(run, tmp_path, best_epoch=2 + run.seed)
+        if run.seed:
+            (run.folder(tmp_path) / "checkpoint" / "2").mkdir(parents=True)
+    form_groups(config, tmp_path, continued=True)
+    formed = open_groups(config, tmp_path, continued=True)
+    assert [(group.network, group.continued_at, len(group.runs)) for group in formed] == [
+        ("mlp", 0, 3), ("mlp", 2, 3), ("other", 0, 3), ("other", 2, 3)
+    ]  # fmt: skip
+    finish(formed[0].runs[0], tmp_path, folder=CONTINUED)
+    assert len(formed[0].unfinished(tmp_path)) == 2 and open_groups(config, tmp_path) == []
+    run = Run("mlp", "t1", 1.0, 0)
+    finish(run, tmp_path, best_epoch=30)
+    shutil.rmtree(tmp_path / "groups")
+    words = f"^continued: {run.folder(tmp_path)} was trained with continued=False and kept no state"
+    with pytest.raises(ValueError, match=words):
+        form_groups(config, tmp_path, continued=True)
+
+
+def test_a_group_that_failed_is_tried_again_by_the_next_command(config, tmp_path):
+    group = groups_of(config, tmp_path)[0]
+    note_failure(group, tmp_path, "no memory")
+    assert has_failed(group, tmp_path)
+    groups_of(config, tmp_path)
+    assert not has_failed(group, tmp_path)
 
 
 def test_the_largest_group_of_a_grid(small):
