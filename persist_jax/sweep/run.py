@@ -210,6 +210,9 @@ def _train_groups(
                     print(f"{group.label}: {words}", file=sys.stderr, flush=True)
                     continue
                 failure = MemoryError(_too_large(experiment, group))
+                for other in claims.open():  # where one lane does not fit, no other one does
+                    if (other.network, other.regulariser) == (group.network, group.regulariser):
+                        claims.fails(other, str(failure))
             line = _in_one_line(failure)
             claims.fails(group, line)
             print(f"{label}: {line}", file=sys.stderr, flush=True)

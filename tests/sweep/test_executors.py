@@ -1,139 +1,105 @@
-"""Groups trained by others than this process: the same results, and what is said when it fails."""
+"""Several processes on one folder, and ways to start them; the commands are in tests/launch."""
 
 import errno
-import io
 import os
 import re
 import resource
 import socket
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
-from functools import partial
-from pathlib import Path
+import threading
+import time
 
 import joblib
-import numpy as np
 import pytest
 
-from launch.configuration_file import load_config
 from persist_jax import regularisers
-from persist_jax.store import read_history, read_results
-from persist_jax.store.group_file import lease_path
-from persist_jax.store.lease import GroupTaken, lease
-from persist_jax.sweep import groups, load_experiment, read_configuration, run_sweep, train_group
-from persist_jax.sweep import progress as progress_module
+from persist_jax.store import read_results
+from persist_jax.store.locks import Locked, locked
+from persist_jax.sweep import load_experiment, run_sweep
 from persist_jax.sweep.executors import choose_executor
-from persist_jax.sweep.executors.ending import Ending
+from persist_jax.sweep.executors.command import Command
 from persist_jax.sweep.executors.ray import check_address
 from persist_jax.sweep.executors.shares import shares
-from persist_jax.sweep.executors.view import View
-from persist_jax.sweep.group import Progress
-
-# A configuration file with a data set of its own, which every worker has to learn of.
-FILE = '''
-import os
-from pathlib import Path
-from sklearn.datasets import load_digits
-from persist_jax.data import Dataset, Split, register
-from tests.sweep.conftest import fields
-
-@register("of_this_file")
-def of_this_file():
-    x, y = load_digits(return_X_y=True)
-    x, y = (x / 16).astype("float32").reshape(-1, 8, 8, 1), y.astype("int32")
-    cuts = slice(0, 140), slice(140, 210), slice(210, 270)
-    return Dataset("of_this_file", *(Split(x[cut], y[cut]) for cut in cuts))
-
-def get_config():
-    Path(__file__).with_name(f"cores-{os.getpid()}").write_text(f"{os.sched_getaffinity(0)}")
-    return fields(
-        dataset={"kind": "of_this_file"}, networks=["mlp", "other"], weights=[0.001, 0.1],
-        **{"train.epochs": 3},
-    )
-'''
+from persist_jax.sweep.executors.slurm import _folder
+from tests.sweep.conftest import groups_of
 
 
 @pytest.fixture(scope="module")
-def prepare(tmp_path_factory):
-    path = tmp_path_factory.mktemp("configuration") / "mine.py"
-    path.write_text(FILE)
-    return partial(load_config, str(path))
+def experiment(small):
+    changes = {"networks": ["mlp", "other"], "weights": [0.001, 0.1], "train.epochs": 3}
+    return load_experiment(small(**changes))
 
 
-@pytest.fixture(scope="module")
-def config(prepare):
-    return load_experiment(read_configuration(prepare())[0]).config
-
-
-def test_a_group_has_one_process_and_is_lost_by_one_that_dies(config, tmp_path):
-    first, second = groups(config, tmp_path)
-    path = first.path(tmp_path)
-    path.parent.mkdir(parents=True)
+def test_a_lock_has_one_process_and_is_lost_by_one_that_dies(tmp_path):
+    path = tmp_path / "groups" / "one" / "lock"
     hold = (
-        "import sys, time, filelock; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); "
-        "print('held', flush=True); time.sleep(100)"
+        "import sys, time, pathlib\nfrom persist_jax.store.locks import locked\n"
+        "with locked(pathlib.Path(sys.argv[1])):\n print('held', flush=True)\n time.sleep(100)"
     )
-    holder = subprocess.Popen(
-        [sys.executable, "-c", hold, lease_path(path)], stdout=subprocess.PIPE, text=True
-    )
+    holder = subprocess.Popen([sys.executable, "-c", hold, path], stdout=subprocess.PIPE, text=True)
     assert holder.stdout.readline() == "held\n"
-    with pytest.raises(GroupTaken, match=f"^{path}: another process trains this group"):
-        train_group(config, first, tmp_path)
-    with lease(second.path(tmp_path)):
+    words = f"^{path}: held by process {holder.pid} on {socket.gethostname()} since 20"
+    with pytest.raises(Locked, match=words), locked(path):
         pass
     holder.kill()
     holder.communicate()
-    with lease(path):
+    with locked(path) as lock:
+        lock.check()
+    assert [file.name for file in path.parent.iterdir()] == ["lock"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_without_locks_is_one_line(tmp_path, monkeypatch, number):
+    def acquire(self, **how):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("persist_jax.store.locks.FileLock.acquire", acquire)
+    words = f"^{tmp_path / 'lock'}: this file system has no locks .*; choose a --workdir on one"
+    with pytest.raises(OSError, match=words), locked(tmp_path / "lock"):
         pass
 
 
-def _train_what_is_free(config, folder, **how):
-    """The second of two groups: somebody else has the first."""
-    with lease(groups(config, folder)[0].path(folder)):
-        with pytest.raises(ChildProcessError, match="^1 of 2 groups did not end: mlp l2; the same"):
-            run_sweep(config, folder, **how)
+def test_files_have_the_permissions_of_the_umask(experiment, tmp_path):
+    before = os.umask(0o007)
+    try:
+        groups_of(experiment.config, tmp_path)
+        with locked(tmp_path / "lock"):
+            pass
+    finally:
+        os.umask(before)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) == 3 and {path.stat().st_mode & 0o777 for path in files} == {0o660}
 
 
-@pytest.fixture(scope="module")
-def alone(config, tmp_path_factory):
-    """The folder of the one group that is free, and what was said of both."""
-    folder, out, err = tmp_path_factory.mktemp("alone"), io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err):
-        _train_what_is_free(config, folder)
-    return folder, out.getvalue(), err.getvalue()
+def test_a_group_that_another_process_trains_is_left_to_it(experiment, tmp_path, capsys):
+    taken, _ = groups_of(experiment.config, tmp_path)
+    with locked(taken.lock(tmp_path)):
+        assert not run_sweep(experiment, tmp_path, wait=False)
+    assert capsys.readouterr().out.endswith("[2/2] other l2: 3 epochs\n")
+    assert [record.run.network for record in read_results(tmp_path)] == ["other", "other"]
 
 
-def test_what_is_taken_is_left_and_the_rest_is_trained(alone):
-    folder, out, err = alone
-    (line,) = err.splitlines()
-    assert line.startswith("[1/2] mlp l2: ") and "another process trains this group" in line
-    assert out.endswith("[2/2] other l2: 3 epochs\n")  # on a slow machine not the only line
-    assert [record.run.network for record in read_results(folder)] == ["other", "other"]
+def test_a_group_of_a_process_that_dies_is_taken_over(experiment, tmp_path, capsys):
+    taken, _ = groups_of(experiment.config, tmp_path)
+    finished = []
+    with locked(taken.lock(tmp_path)):
+        other = threading.Thread(target=lambda: finished.append(run_sweep(experiment, tmp_path)))
+        other.start()
+        started, said = time.monotonic(), ""
+        while "Waiting for 1 group that other processes train" not in said:
+            assert time.monotonic() - started < 60
+            time.sleep(0.05)
+            said += capsys.readouterr().out
+        assert len(read_results(tmp_path)) == 2
+    other.join(60)
+    assert finished == [True] and len(read_results(tmp_path)) == 4
 
 
-@pytest.mark.slow
-def test_processes_are_this_process_to_the_bit(config, prepare, alone, tmp_path, capfd):
-    alone, elsewhere = alone[0], tmp_path
-    workers = choose_executor("processes", {"workers": 2})
-    _train_what_is_free(config, elsewhere, executor=workers, prepare=prepare)
-    folder = Path(prepare.args[0]).parent
-    own = folder / f"cores-{os.getpid()}"
-    one, other = (path.read_text() for path in folder.glob("cores-*") if path != own)
-    assert (one != other) == (len(os.sched_getaffinity(0)) > 1)
-    said = capfd.readouterr()
-    assert said.err.startswith("[1/2] mlp l2: ") and said.err.count("\n") == 1
-    assert said.out.endswith("[2/2] other l2: 3 epochs\n")
-    assert len(read_results(alone)) == 2
-    for ours, theirs in zip(read_results(elsewhere), read_results(alone), strict=True):
-        clock = {"seconds": None, "origins": None}
-        assert ours.plain() | clock == theirs.plain() | clock
-        assert ours.origins[0].cores == max(1, theirs.origins[0].cores // 2)
-        ours, theirs = (dict(read_history(record.folder)) for record in (ours, theirs))
-        assert ours.keys() == theirs.keys()
-        for name in ours.keys() - {"seconds"}:
-            np.testing.assert_array_equal(ours[name], theirs[name], name)
-    assert len(list(elsewhere.rglob("*.lock"))) == 1  # of the group that is left
+def test_a_stop_ends_the_waiting_too(experiment, tmp_path):
+    taken, _ = groups_of(experiment.config, tmp_path)
+    with locked(taken.lock(tmp_path)):
+        assert not run_sweep(experiment, tmp_path, lambda: len(read_results(tmp_path)) == 2)
 
 
 def test_the_machine_is_shared_out(monkeypatch):
@@ -151,27 +117,6 @@ def test_the_machine_is_shared_out(monkeypatch):
         "LOKY_MAX_CPU_COUNT": "1", "CUDA_VISIBLE_DEVICES": "1",
         "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.188",
     }  # fmt: skip
-
-
-def test_the_view_names_all_that_train_and_each_that_ends(config, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(progress_module, "LONGEST_SILENCE", -1.0)
-    view = View(groups(config, tmp_path))
-    view.begins(0)
-    view.begins(1)
-    view.trained(1, Progress(2, 3, 1, 0.5))
-    view.breaks_silence()
-    view.ends(1, Ending(True))
-    view.breaks_silence()
-    view.ends(0, Ending(False, "no space"))
-    said = capsys.readouterr()
-    assert said.out.splitlines() == [
-        "0 of 2 groups ended; in training: mlp l2, first epoch; other l2, epoch 2 of at most 3, "
-        "1 lane, validation loss 0.5000",
-        "[2/2] other l2: 2 epochs",
-        "1 of 2 groups ended; in training: mlp l2, first epoch",
-    ]
-    assert said.err == "[1/2] mlp l2: no space\n"
-    assert [tuple(failure) for failure in view.failures] == [("mlp l2", "no space")]
 
 
 @pytest.mark.parametrize("name, missing", [("slurm", "submitit"), ("ray", "ray")])
@@ -208,50 +153,90 @@ def test_a_ray_cluster_that_does_not_answer_is_one_line(monkeypatch, tmp_path):
         check_address("head")
 
 
-def test_a_group_that_fails_is_named_and_the_others_go_on(config, tmp_path, capsys):
+def test_a_group_that_fails_is_named_and_the_others_go_on(experiment, tmp_path, capsys):
     in_the_way = tmp_path / "runs" / "mlp" / "l2"
     in_the_way.parent.mkdir(parents=True)
     in_the_way.touch()
     for _ in range(2):  # the same command tries again
-        with pytest.raises(ChildProcessError, match="^1 of . groups did not end: mlp l2; the same"):
-            run_sweep(config, tmp_path)
-        said = capsys.readouterr().err
-        assert re.fullmatch(rf"\[1/.\] mlp l2: .*File exists: '{in_the_way}'\n", said)
+        with pytest.raises(ChildProcessError, match="^1 of . groups failed: mlp l2; run the same"):
+            run_sweep(experiment, tmp_path)
+        watched, line = capsys.readouterr().err.splitlines()
+        assert str(in_the_way) in watched and "training goes on" in watched
+        assert re.match(rf"\[1/.\] mlp l2: .*: '{in_the_way}", line)
     assert {record.run.network for record in read_results(tmp_path)} == {"other"}
 
 
-def test_a_bug_of_one_group_is_a_traceback_and_the_others_go_on(config, tmp_path, capsys):
+def test_a_bug_of_one_group_is_a_traceback_and_the_others_go_on(small, tmp_path, capsys):
     @regularisers.register("broken")
     def broken(deaths):
         return deaths + missing  # noqa: F821
 
-    broken_config = config.replace(regularisers=["broken", "l2"], networks=["other"])
-    with pytest.raises(ChildProcessError, match="^1 of 2 groups did not end: other broken; the"):
-        run_sweep(broken_config, tmp_path)
+    changes = {"networks": ["other"], "regularisers": ["broken", "l2"], "weights": [0.1]}
+    experiment = load_experiment(small(**changes, **{"train.epochs": 3}))
+    with pytest.raises(ChildProcessError, match="^1 of 2 groups failed: other broken; run"):
+        run_sweep(experiment, tmp_path)
     said = capsys.readouterr()
     assert "Traceback" in said.err and "\n[1/2] other broken: NameError: name 'missing'" in said.err
     assert said.out.endswith("[2/2] other l2: 3 epochs\n")
 
 
-def test_what_every_group_would_meet_ends_all_at_once(config, tmp_path, capsys):
+def test_what_every_group_would_meet_ends_all_at_once(experiment, tmp_path, capsys):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    groups_of(experiment.config, tmp_path)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (600, hard))
     try:
         with pytest.raises(OSError, match="File too large") as raised:
-            run_sweep(config, tmp_path)
+            run_sweep(experiment, tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert raised.value.errno == errno.EFBIG and not capsys.readouterr().err
-    assert not list(tmp_path.rglob("other"))
+    assert not list((tmp_path / "runs").rglob("other"))
 
 
-def test_a_wrong_choice_is_one_line(config, tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match="executor: 'cloud' is not one of local, processes, slurm"):
+def test_files_that_vanish_while_a_sweep_runs_are_missed(experiment, tmp_path):
+    def delete() -> bool:
+        for path in tmp_path.glob("groups/other-*/group.json"):
+            path.unlink()
+        return False
+
+    words = f"^{tmp_path}: 2 runs have no result and no group, other l2 0.001 seed0 the first"
+    with pytest.raises(ValueError, match=words):
+        run_sweep(experiment, tmp_path, delete)
+
+
+def test_a_workers_command_is_the_sweeps_without_the_executor(monkeypatch, tmp_path):
+    words = ["python", "-m", "launch.sweep", "--config=a.py", "--executor=ray", "--workers=3"]
+    words += ["--ray_num_cpus=2", "--noworker", "--nowait", "--workdir=--wait", "--profile"]
+    monkeypatch.setattr(sys, "orig_argv", words)
+    monkeypatch.chdir(tmp_path)
+    command = Command.of_this_process()
+    kept = ("-m", "launch.sweep", "--config=a.py", "--workdir=--wait", "--profile", "--worker")
+    assert command == Command((sys.executable, *kept), str(tmp_path))
+
+
+def test_a_worker_ends_with_the_process_that_started_it():
+    program = "from persist_jax.sweep.executors.command import end_with_parent as end\nend()\n"
+    command = Command((sys.executable, "-c", f"{program}import time\ntime.sleep(100)"), ".")
+    worker = command.start()
+    worker.stdin.close()  # as the system does for a process that is killed
+    assert worker.wait(60) == 1
+
+
+def test_a_percent_sign_of_a_path_is_kept_from_slurm(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert _folder(str(tmp_path / "jobs")) == tmp_path / "jobs"
+    found = _folder(str(tmp_path / "100%j" / "jobs"))
+    assert "%" not in str(found) and found.is_relative_to(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "%a"))
+    with pytest.raises(ValueError, match="^slurm_jobs: .* has a %, which SLURM replaces"):
+        _folder(str(tmp_path / "100%j" / "jobs"))
+
+
+def test_a_wrong_choice_is_one_line(monkeypatch):
+    with pytest.raises(ValueError, match="executor: 'cloud' is not one of processes, slurm, ray"):
         choose_executor("cloud", {})
-    with pytest.raises(ValueError, match="^workers: unknown field; known are none"):
-        choose_executor("local", {"workers": 2})
     with pytest.raises(ValueError, match="^timeout_min: 0 must be at least 1"):
         choose_executor("slurm", {"timeout_min": 0})
     monkeypatch.setenv("PATH", "")
     with pytest.raises(ValueError, match="executor: slurm, but there is no sbatch here"):
-        run_sweep(config, tmp_path, executor=choose_executor("slurm", {}))
+        choose_executor("slurm", {})(Command(("true",), "."), 1, lambda: False)

@@ -11,10 +11,13 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import squareform
 
 import persist_jax as pj
-from persist_jax.store.checkpoints import BEST, Checkpoints
+from persist_jax.store.checkpoints import best_checkpoint
 from persist_jax.store.configuration import settle
+from persist_jax.store.locks import locked
 from persist_jax.store.run import Run
-from persist_jax.sweep import groups, load_experiment, train_group
+from persist_jax.sweep import load_experiment
+from persist_jax.sweep.group import train_group
+from tests.sweep.conftest import groups_of, train
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +26,11 @@ def workdir(small, tmp_path_factory):
     folder = tmp_path_factory.mktemp("loaded")
     weights = [0.1, 1e38]
     config = small(regularisers=["l2", "none"], weights=weights, seeds=[3], **{"train.epochs": 3})
-    settle(load_experiment(config).config, folder, ())
-    assert train_group(config, groups(config, folder)[0], folder)
+    experiment = load_experiment(config)
+    settle(experiment.config, folder, ())
+    group, _ = groups_of(config, folder)
+    with locked(group.lock(folder)) as lock:
+        assert train_group(experiment, group, folder, lock)
     return folder
 
 
@@ -97,7 +103,7 @@ def test_the_precision_of_a_sweep_is_on_record_and_that_of_its_loaded_runs(small
     chosen = {"train.epochs": 1, "train.matmul_precision": "bfloat16"}
     config = small(weights=[0.1], **chosen)
     settle(load_experiment(config).config, tmp_path, ())
-    assert train_group(config, groups(config, tmp_path)[0], tmp_path)
+    assert train(load_experiment(config), tmp_path)
     run = pj.load_run(tmp_path, "mlp", "l2", 0.1)
     assert run.options.matmul_precision == "bfloat16"
     assert [origin.matmul_precision for origin in run.record.origins] == ["bfloat16"]
@@ -131,7 +137,7 @@ def test_what_is_missing_is_named(workdir, tmp_path):
         pj.load_run(tmp_path / "nowhere", "mlp", "l2", 0.1)
     copy = tmp_path / "copy"
     shutil.copytree(workdir, copy)
-    shutil.rmtree(Checkpoints(Run("mlp", "l2", 0.1, 3).folder(copy)).folder / BEST)
+    shutil.rmtree(best_checkpoint(Run("mlp", "l2", 0.1, 3).folder(copy)))
     with pytest.raises(ValueError, match="^[^\n]*checkpoint/best: missing$"):
         pj.load_run(copy, "mlp", "l2", 0.1, 3)
     config = copy / "config.json"

@@ -10,9 +10,9 @@ import jax
 import numpy as np
 import pytest
 
-from persist_jax.store.group_file import read_group
+from persist_jax.store.groups import read_groups, read_state
 from persist_jax.store.record import read_results
-from persist_jax.sweep import run_sweep
+from persist_jax.sweep import load_experiment, run_sweep
 from persist_jax.training.programs import Programs
 
 ROOT = Path(__file__).parents[2]
@@ -39,52 +39,51 @@ def fits(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def config(small):
-    return small(weights=[1e-4, 1e-3, 1e-2, 0.1, 0.2], lane_strategy="vmap")
+def experiment(small):
+    return load_experiment(small(weights=[1e-4, 1e-3, 1e-2, 0.1, 0.2], lane_strategy="vmap"))
 
 
 @pytest.fixture(scope="module")
-def whole(config, tmp_path_factory):
+def whole(experiment, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
-    assert run_sweep(config, folder)
+    assert run_sweep(experiment, folder)
     return _losses(folder)
 
 
 @pytest.mark.parametrize("first", [0, 3])
-def test_lanes_are_halved_until_they_fit(config, whole, fits, tmp_path, capsys, first):
+def test_lanes_are_halved_until_they_fit(experiment, whole, fits, tmp_path, capsys, first):
     fits(2, first)
-    assert run_sweep(config, tmp_path)
+    assert run_sweep(experiment, tmp_path)
     said = capsys.readouterr().err.splitlines()
     assert said == [f"mlp l2: out of memory; going on with {lanes} lanes" for lanes in (3, 2)]
     losses = _losses(tmp_path)
     assert losses.keys() == whole.keys()
     np.testing.assert_allclose([*losses.values()], [*whole.values()], rtol=2e-4)
-    assert not list(tmp_path.rglob("group-*"))
+    assert read_groups(tmp_path) == []
 
 
-def test_halves_go_on_from_where_the_whole_was(config, fits, tmp_path):
+def test_halves_go_on_from_where_the_whole_was(experiment, fits, tmp_path):
     fits(3, 3)
-    states = {}
 
     def stop():
-        states.update({path: read_group(path) for path in tmp_path.rglob("group-*.json")})
-        return any(len(state.runs) == 3 for state in states.values())
+        return len(read_groups(tmp_path)) == 2
 
-    assert not run_sweep(config, tmp_path, stop)
-    first, second = sorted(tmp_path.rglob("group-*.json"))
-    assert [len(read_group(path).runs) for path in (first, second)] == [3, 2]
-    assert [read_group(path).epoch for path in (first, second)] == [3, 2]
-    assert run_sweep(config, tmp_path)
+    assert not run_sweep(experiment, tmp_path, stop)
+    first, second = read_groups(tmp_path)
+    assert [len(group.runs) for group in (first, second)] == [3, 2]
+    assert [read_state(group, tmp_path)[0].epoch for group in (first, second)] == [3, 2]
+    assert run_sweep(experiment, tmp_path)
     assert len(_losses(tmp_path)) == 5
 
 
-def test_one_run_that_does_not_fit_is_one_line(config, fits, tmp_path, capsys):
+def test_one_run_that_does_not_fit_is_one_line(experiment, fits, tmp_path, capsys):
     fits(0)
     words = "out of memory: mlp l2, one lane of n = 20 points, train.batch_size 70, lanes: lower"
-    with pytest.raises(ChildProcessError, match="^1 of 1 groups did not end: mlp l2; the same"):
-        run_sweep(config, tmp_path)
+    with pytest.raises(ChildProcessError, match="^4 of 4 groups failed: mlp l2; run the same"):
+        run_sweep(experiment, tmp_path)
     said = capsys.readouterr().err
-    assert re.search(rf"^\[1/1\] mlp l2: {re.escape(words)}.*\n\Z", said, re.M)
+    assert re.search(rf"^\[1/4\] mlp l2: {re.escape(words)}.*\n\Z", said, re.M)
+    assert said.count(words) == 1
 
 
 LIMITED = """
@@ -100,12 +99,13 @@ fields.weights, fields.lane_strategy = tuple(i / 1000 for i in range(1, 9)), "vm
 fields.models.mlp_0.hidden = (1500, 1500)
 fields.train.update(batch_size=600, epochs=1, snapshot_every=0)
 config, _ = read_configuration(fields)
-programs = load_experiment(config).programs("mlp_0", "t1")
+experiment = load_experiment(config)
+programs = experiment.programs("mlp_0", "t1")
 for lanes in (8, 4, 2, 1):
     programs.compile(lanes)
 size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (size + int(sys.argv[2]) * 2**20,) * 2)
-print(run_sweep(config, Path(sys.argv[1])))
+print(run_sweep(experiment, Path(sys.argv[1])))
 """
 
 

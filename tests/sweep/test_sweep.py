@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from configs import pgdl as pgdl_config
-from persist_jax.store.checkpoints import BEST, Checkpoints
+from persist_jax.store.checkpoints import best_checkpoint, load, numbered
 from persist_jax.store.history import read_history
 from persist_jax.store.record import read_result
 from persist_jax.store.run import Run
@@ -39,7 +39,7 @@ def experiment(request, cache):
 @pytest.fixture(scope="module")
 def workdir(experiment, tmp_path_factory):
     folder = tmp_path_factory.mktemp("sweep")
-    assert run_sweep(experiment.config, folder)
+    assert run_sweep(experiment, folder)
     return folder
 
 
@@ -62,9 +62,13 @@ def test_every_run_starts_from_the_given_weights(workdir, request):
 
 def test_a_finished_sweep_has_nothing_to_do(experiment, workdir):
     assert "2 runs, 2 finished" in next(iter(describe(experiment.config, workdir)))
-    before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
-    assert run_sweep(experiment.config, workdir)
-    assert {path: path.stat().st_mtime_ns for path in workdir.rglob("*")} == before
+    def files():
+        paths = [path for path in workdir.rglob("*") if path.is_file()]
+        return {path: path.stat().st_mtime_ns for path in paths if path.name != "lock"}
+
+    before = files()
+    assert run_sweep(experiment, workdir)
+    assert files() == before
 
 
 def test_a_finished_run_is_continued_without_its_regulariser(workdir):
@@ -73,7 +77,8 @@ def test_a_finished_run_is_continued_without_its_regulariser(workdir):
     assert (after.run, after.status) == (before.run, "completed")
     assert before.redundancy.initial.neurons == after.redundancy.trained.neurons == 124
     assert after.redundancy.initial is None
-    start = max((e for e in Checkpoints(folder).epochs() if e < before.best_epoch), default=0)
+    kept = numbered(best_checkpoint(folder).parent)
+    start = max((e for e in kept if e < before.best_epoch), default=0)
     history = read_history(folder / "continued")
     assert len(history["validation_loss"]) == 4 - start
     assert np.all(history["train_term"] == 0)
@@ -95,7 +100,7 @@ def test_best_weights_give_the_recorded_accuracy(experiment, workdir):
     folder = Run("model_148", "t1", 0.01, 0).folder(workdir)
     model, test = experiment.models["model_148"], experiment.dataset.test
     like = model.init(jax.random.key(0), jnp.zeros((1, *experiment.dataset.input_shape)))
-    variables = Checkpoints(folder).load(BEST, jax.tree.map(np.asarray, like))
+    variables = load(best_checkpoint(folder), jax.tree.map(np.asarray, like))
     logits, _ = model.apply(variables, test.x)
     accuracy = np.mean(np.asarray(logits).argmax(axis=1) == test.y)
     np.testing.assert_allclose(accuracy, read_result(folder).accuracy.trained.test, atol=1e-6)
@@ -106,7 +111,7 @@ def test_a_broken_result_is_an_error_and_not_trained_over(experiment, workdir, t
     broken = Run("model_148", "none", 0.0, 0).folder(tmp_path / "copy") / "result.json"
     broken.write_text("{")
     with pytest.raises(ValueError, match="result.json"):
-        run_sweep(experiment.config, tmp_path / "copy")
+        run_sweep(experiment, tmp_path / "copy")
     assert broken.read_text() == "{"
 
 
@@ -125,7 +130,6 @@ def test_moved_data_is_the_same_data_and_changed_weights_are_another_network(
     shutil.copy(
         models / "model_148" / "weights.hdf5", models / "model_148" / "weights_init.hdf5"
     )
-    fields.seeds = (1,)  # otherwise the experiment in memory would be taken
     changed = load_experiment(read_configuration(fields, {"networks"})[0]).config
     assert changed.dataset_checksum == experiment.config.dataset_checksum
     assert changed.checksums != experiment.config.checksums

@@ -1,15 +1,16 @@
 """The command that workers of a sweep run: the sweep's own, once more."""
 
 import os
+import re
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# What belongs to the command that starts workers, not to theirs.
-_OWN = ("executor", "workers", "slurm_", "ray_", "wait", "nowait")
+# Flags of the command that starts workers, not of theirs.
+_OWN = re.compile("--?(executor|workers|noworker|worker|wait|nowait|slurm_[a-z_]+|ray_[a-z_]+)(=.*)?")
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,8 @@ class Command:
     @classmethod
     def of_this_process(cls) -> "Command":
         """The command that this process runs, for a worker."""
-        words = [sys.executable, *sys.orig_argv[1:]]
-        kept = [word for word in words if not word.lstrip("-").startswith(_OWN) or word[:1] != "-"]
-        return cls((*kept, "--worker"), os.getcwd())
+        kept = [word for word in sys.orig_argv[1:] if not _OWN.fullmatch(word)]
+        return cls((sys.executable, *kept, "--worker"), os.getcwd())
 
     def start(self, environment: Mapping[str, str] = {}, **how: Any) -> subprocess.Popen:
         """Start a worker, which ends when this process does.
@@ -62,10 +62,3 @@ def end_with_parent() -> None:
 # Runs the command in some workers until all have ended, or leaves them to a cluster. Takes the
 # command, the number of groups, and what is asked whether to stop. Returns whether all have ended.
 Executor = Callable[[Command, int, Callable[[], bool]], bool]
-
-
-def check_flags(words: Sequence[str]) -> None:
-    """Refuse flags whose value is the next word: they could not be taken out."""
-    for word in words:
-        if word.lstrip("-").startswith(_OWN) and word.startswith("-") and "=" not in word:
-            raise ValueError(f"{word}: write it with its value, {word}=VALUE")
