@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 import jax.numpy as jnp
 import numpy as np
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from persist_jax._plumbing.validation import Fields
 from persist_jax.parameters import Count
@@ -91,7 +92,7 @@ class _Member(Fields):
 
 
 class _Group(Fields):
-    runs: tuple[_Member, ...]
+    runs: Annotated[tuple[_Member, ...], Field(min_length=1)]
     continued_at: Count | None
 
 

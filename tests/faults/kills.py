@@ -46,7 +46,7 @@ def compare(workdir: Path, expected: dict[str, object]) -> str:
     if wrong := small_sweep.differences(left, expected):
         return f"differs: {', '.join(wrong)}"
     leftover = [p.name for p in workdir.rglob("*") if p.name.startswith(".") or "tmp" in p.name]
-    leftover += [p.name for p in workdir.rglob("group-*")]
+    leftover += [p.name for p in workdir.glob("groups/*")]
     return f"left over: {leftover[0]}" if leftover else "identical"
 
 

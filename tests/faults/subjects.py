@@ -17,8 +17,8 @@ from persist_jax.pgdl.keras_config import read_config as read_network_config
 from persist_jax.pgdl.keras_weights import read_weights
 from persist_jax.store import read_history, read_report_options, read_result
 from persist_jax.store.configuration import read_config
-from persist_jax.store.group_file import read_group
-from persist_jax.store.history import GrowingHistory, write_history
+from persist_jax.store.groups import read_groups
+from persist_jax.store.history import write_history
 from tests.faults.mutate import mutate_bytes, mutate_json
 
 DATA = Path(__file__).parents[1] / "data"
@@ -164,9 +164,7 @@ RESULT = RUN | {
         "trained": COUNTS | {"deaths": [0.0, 0.1, 0.2, 0.3, 1.0]},
     },
 }  # fmt: skip
-GROUP = {
-    "epoch": 4, "runs": [RUN, RUN | {"seed": 4}], "slots": [1, None], "initial": [ACCURACY] * 2,
-}  # fmt: skip
+GROUP = {"runs": [RUN, RUN | {"seed": 4}], "continued_at": None}
 SWEEP = {
     "name": "grid", "dataset": {"kind": "images", "name": "digits", "cache": None},
     "models": {"a": {"kind": "mlp", "hidden": [4]}, "b": {"kind": "mlp", "hidden": [5]}},
@@ -190,10 +188,6 @@ def _history() -> bytes:
         return write_history(folder, HISTORY).read_bytes()
 
 
-def _read_part(path: Path) -> object:
-    return GrowingHistory(path.parents[1], 2).finish()
-
-
 SUBJECTS = {
     "network": _of_json("config.json", NETWORK, read_network_config),
     "weights": _of_bytes("w.hdf5", (MODEL / "weights.hdf5").read_bytes, _read_weights),
@@ -207,7 +201,6 @@ SUBJECTS = {
     "result": _of_json("result.json", RESULT, lambda path: read_result(path.parent)),
     "sweep": _of_json("config.json", SWEEP, lambda path: read_config(path.parent)),
     "report": _of_json("config.json", SWEEP, lambda path: read_report_options(path.parent)),
-    "group": _of_json("group.json", GROUP, read_group),
+    "group": _of_json("groups/g/group.json", GROUP, lambda path: read_groups(path.parents[2])),
     "history": _of_bytes("history.npz", _history, lambda path: read_history(path.parent)),
-    "part": _of_bytes("run/checkpoint/history-000002.npz", _history, _read_part),
 }

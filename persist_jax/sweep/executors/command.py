@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 # Flags of the command that starts workers, not of theirs.
-_OWN = re.compile("--?(executor|workers|noworker|worker|wait|nowait|slurm_[a-z_]+|ray_[a-z_]+)(=.*)?")
+_OWN = re.compile("--?(executor|workers|(no)?worker|(no)?wait|(slurm|ray)_[a-z_]+)(=.*)?")
 
 
 @dataclass(frozen=True)
