@@ -1,6 +1,8 @@
-"""The command with executors: workers that die, signals, and the same results in the end."""
+"""The command several times on one folder, by hand and by executors: the same results."""
 
+import json
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -52,7 +54,7 @@ def _same(ours, theirs):
 
 
 def _until_both_train(process, workdir):
-    """Until some epochs have ended: of the first one the sweep need not have heard yet."""
+    """Until both groups have trained some epochs."""
     started = time.monotonic()
     while len([f for f in workdir.rglob("epochs.jsonl") if f.read_text().count("\n") > 1]) < 4:
         assert process.poll() is None and time.monotonic() - started < 200
@@ -72,24 +74,70 @@ def _running(*words):
     return found
 
 
-def _workers(process):
-    """Processes that a sweep has started to train."""
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    return [int(pid) for pid in children if int(pid) in _running("spawn_main")]
+def _workers(workdir):
+    """Processes that train in a folder, started by the command there."""
+    return _running("launch.sweep", f"--workdir={workdir}", "--worker")
 
 
-def test_a_killed_worker_is_named_and_the_others_go_on(alone, tmp_path):
+def _trained_once(workdir):
+    """Every group has one cost line: it was trained to its end by one process."""
+    labels = [json.loads(line)["group"] for line in (workdir / "costs.jsonl").open()]
+    return sorted(filter(None, labels)) == ["mlp_0 l2", "mlp_1 l2"]
+
+
+def test_three_of_the_same_command_share_the_work_though_one_is_killed(alone, tmp_path):
+    first, second = _start(tmp_path), _start(tmp_path)
+    _until_both_train(first, tmp_path)
+    third = _start(tmp_path)
+    while not (checkpoints := list(tmp_path.glob("groups/*/250"))):
+        time.sleep(0.02)
+    holder = json.loads((checkpoints[0].parent / "lock.holder").read_text())["pid"]
+    victim, survivor = (first, second) if holder == first.pid else (second, first)
+    victim.kill()
+    outs = [_end(process)[0] for process in (survivor, third)]
+    assert all("Report: " in out for out in outs) and any("Waiting for " in out for out in outs)
+    assert _trained_once(tmp_path) and victim.wait() == -signal.SIGKILL
+    _same(tmp_path, alone)
+    assert not list(tmp_path.glob("groups/*")) and len(list(tmp_path.glob("report/*.html"))) == 1
+
+
+def test_a_stopped_process_whose_lock_is_taken_writes_nothing(alone, tmp_path):
+    """As a laptop whose lid was closed, on a network file system."""
+    process = _start(tmp_path)
+    _until_trains = time.monotonic() + 200
+    while not list(tmp_path.glob("groups/mlp_0*/250")):
+        assert time.monotonic() < _until_trains
+        time.sleep(0.02)
+    process.send_signal(signal.SIGSTOP)
+    (lock,) = tmp_path.glob("groups/mlp_0*/lock")
+    lock.unlink()
+    _end(_start(tmp_path))
+    process.send_signal(signal.SIGCONT)
+    _, error = _end(process)
+    assert "this process lost the lock" in error and error.count("\n") == 1
+    _same(tmp_path, alone)
+
+
+def test_a_killed_worker_is_named_and_another_one_takes_its_group(alone, tmp_path):
     process = _start(tmp_path, *PROCESSES)
     _until_both_train(process, tmp_path)
-    os.kill(_workers(process)[0], signal.SIGKILL)
-    out, error = _end(process, status=2)
-    line, last = error.splitlines()
-    assert line.endswith(" l2: its worker was killed (signal 9)")
-    assert last.startswith("1 of 2 groups did not end: mlp_") and "the same command" in last
-    assert len(read_results(tmp_path)) == 2 and "600 epochs" in out
+    os.kill(_workers(tmp_path)[0], signal.SIGKILL)
+    out, error = _end(process)
+    assert re.fullmatch(r"worker \d+ was killed \(signal 9\); others train its group\n", error)
+    assert out.count(": 600 epochs\n") == 2 and "Report: " in out
+    _same(tmp_path, alone)
+
+
+def test_where_all_workers_are_killed_the_same_command_goes_on(alone, tmp_path):
+    process = _start(tmp_path, *PROCESSES)
+    _until_both_train(process, tmp_path)
+    for pid in _workers(tmp_path):
+        os.kill(pid, signal.SIGKILL)
+    _, error = _end(process, status=2)
+    *_, last = error.splitlines()
+    assert last == "2 of 2 groups failed; run the same command again to retry them"
     _end(_start(tmp_path, *PROCESSES))
     _same(tmp_path, alone)
-    assert not list(tmp_path.rglob("*.json.lock"))
 
 
 @pytest.mark.parametrize("flags", [(), PROCESSES])
@@ -100,13 +148,13 @@ def test_a_group_that_cannot_be_trained_is_named_and_the_others_go_on(alone, tmp
     in_the_way.touch()
     huge = {"models.mlp_0.hidden": "1000000,1000000", "train.sampling": "0.0001"}
     for name, own, words in (
-        ("file", {}, f": [Errno 17] File exists: '{in_the_way}'"),
-        ("memory", huge, ": out of memory: mlp_0 l2, one lane of n = 210 points"),
+        ("file", {}, f": '{in_the_way}"),
+        ("memory", huge, "mlp_0 l2: out of memory: mlp_0 l2, one lane of n = 210 points"),
     ):
         _, error = _end(_start(tmp_path / name, *flags, **own), status=2)
         *_, line, last = error.splitlines()
-        assert line.startswith(f"[1/2] mlp_0 l2{words}")
-        assert last.startswith("1 of 2 groups did not end: mlp_0 l2; the same command goes on")
+        assert "mlp_0 l2: " in line and words in line
+        assert re.match(r"1 of 2 groups failed.*; run the same command again to retry", last)
         assert {record.run.network for record in read_results(tmp_path / name)} == {"mlp_1"}
     in_the_way.unlink()
     out, error = _end(_start(tmp_path / "file", *flags))
@@ -114,15 +162,19 @@ def test_a_group_that_cannot_be_trained_is_named_and_the_others_go_on(alone, tmp
     _same(tmp_path / "file", alone)
 
 
-def test_a_signal_stops_every_worker_after_its_epoch(alone, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_every_worker_after_its_epoch(alone, tmp_path, number):
+    """One that is stopped hears it too."""
     process = _start(tmp_path, *PROCESSES)
     _until_both_train(process, tmp_path)
-    workers = _workers(process)
-    for pid in (process.pid, *workers):  # as Ctrl-C in a terminal does
-        os.kill(pid, signal.SIGINT)
-    out, error = _end(process, status=130)
-    assert error == "Stopping after this epoch, which is saved; once more stops at once.\n"
-    assert out.count(", interrupted") == 2 and not set(workers) & set(_running("spawn_main"))
+    workers = _workers(tmp_path)
+    os.kill(workers[0], signal.SIGSTOP)
+    process.send_signal(number)
+    out, error = _end(process, status=128 + number)
+    assert set(error.splitlines()) == {
+        "Stopping after this epoch, which is saved; once more stops at once."
+    }
+    assert out.count(", interrupted") == 2 and not _workers(tmp_path)
     _end(_start(tmp_path))  # by this process instead
     _same(tmp_path, alone)
 
@@ -131,14 +183,13 @@ def test_a_signal_stops_every_worker_after_its_epoch(alone, tmp_path):
 def test_workers_end_with_a_sweep_that_ends_at_once(tmp_path, number):
     process = _start(tmp_path, *PROCESSES)
     _until_both_train(process, tmp_path)
-    workers = _workers(process)
     process.send_signal(number)
     if number != signal.SIGKILL:
         assert process.stderr.readline().startswith("Stopping after this epoch")
         process.send_signal(number)
     process.communicate(timeout=60)
     started = time.monotonic()
-    while set(workers) & set(_running("spawn_main")):
+    while _workers(tmp_path):
         assert time.monotonic() - started < 10
         time.sleep(0.05)
 
@@ -150,42 +201,32 @@ def test_jobs_that_make_room_are_queued_again_and_end_the_same(alone, tmp_path):
     assert len(jobs) == 2
     for job in jobs:
         os.kill(job, signal.SIGUSR2)
-    logs = [path.open() for path in (tmp_path / "jobs").rglob("*.err")]
     _end(process)
-    assert "".join(log.read() for log in logs).count("Requeued job") == 2
-    for log in logs:
-        log.close()
-    assert not (tmp_path / "jobs").exists()
+    logs = [path.read_text() for path in (tmp_path / "jobs").rglob("*.err")]
+    assert "".join(logs).count("Requeued job") == 2
     _same(tmp_path, alone)
     # What is on disk says that they went on, though nothing changed for them.
     assert {len(record.origins) for record in read_results(tmp_path)} == {1}
 
 
-def test_a_killed_job_is_named_and_what_it_printed_stays(alone, tmp_path):
+def test_the_group_of_a_killed_job_is_trained_by_another_one(alone, tmp_path):
     process = _start(tmp_path, *SLURM)
     _until_both_train(process, tmp_path)
     os.kill(_running("submitit.core._submit", str(tmp_path))[0], signal.SIGKILL)
-    _, error = _end(process, status=2)
-    line, last = error.splitlines()
-    assert last.startswith("1 of 2 groups did not end: mlp_")
-    (folder,) = (tmp_path / "jobs").iterdir()  # of the other one nothing is left
-    said = f" l2: its job {folder.name} has ended without a result; see "
-    assert said in line and Path(line.partition("; see ")[2]).parent == folder
-    assert Path(line.partition("; see ")[2]).exists()
-    _end(_start(tmp_path, *PROCESSES))
+    _end(process)
     _same(tmp_path, alone)
 
 
 @pytest.mark.parametrize("flags", [SLURM, (*RAY[:2], "--ray_num_cpus=1")])
-def test_a_signal_stops_jobs_by_the_sweeps_folder(alone, tmp_path, flags):
+def test_a_signal_stops_jobs_after_their_epoch(alone, tmp_path, flags):
     if flags is not SLURM:
         pytest.importorskip("ray")
     process = _start(tmp_path, *flags)
     _until_both_train(process, tmp_path)
     process.send_signal(signal.SIGTERM)
-    out, error = _end(process, status=143)
+    _, error = _end(process, status=143)
     assert error == "Stopping after this epoch, which is saved; once more stops at once.\n"
-    assert out.count(", interrupted") == 2 and not (tmp_path / "stop").exists()
+    assert len(list(tmp_path.glob("groups/*/[1-9]*"))) >= 2 and not _workers(tmp_path)
     _end(_start(tmp_path, *PROCESSES))
     _same(tmp_path, alone)
 

@@ -85,6 +85,8 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path):
     assert "lanes one after another on 1 device (cpu)" in done.stdout
     assert "digits: 32 runs, 0 finished" in done.stdout
     assert "mlp_0: 16 of 16 runs to train" in done.stdout
+    assert "  seeds 0\n" in done.stdout
+    assert "  t1: weights 0.0001, 0.01, 1; groups of at most 3 lanes\n" in done.stdout
     assert "mlp_0: n = 106 points" in done.stdout
     assert re.search(r"  mlp_0: about [\d.]+ MB a lane and .* lanes fit \(", done.stdout)
     assert not (tmp_path / "out").exists()
@@ -123,6 +125,36 @@ def test_a_dry_run_refuses_what_the_sweep_would(one_epoch, tmp_path):
     assert done.returncode == 2 and "config.json: missing" in done.stderr
 
 
+@pytest.mark.parametrize("name", ["runs/mlp_0/none/0", "report", "commands.txt", "lock"])
+def test_a_link_in_the_folder_is_refused_and_followed_by_nothing(one_epoch, tmp_path, name):
+    workdir, outside = tmp_path / "copy", tmp_path / "outside"
+    shutil.copytree(one_epoch[-1].removeprefix("--workdir="), workdir)
+    (workdir / name).rename(outside)
+    (workdir / name).symlink_to(outside)
+    before = {p: p.read_bytes() for p in (outside, *outside.rglob("*")) if p.is_file()}
+    done = _run(*one_epoch[:-1], f"--workdir={workdir}")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"{workdir / name}: a link, but a sweep writes only below")
+    assert {p: p.read_bytes() for p in (outside, *outside.rglob("*")) if p.is_file()} == before
+
+
+@pytest.mark.parametrize("name", ["100%j of % it", "two\nlines", b"\xff".decode(errors="replace")])
+def test_a_strange_workdir_works_or_is_one_line(one_epoch, tmp_path, name):
+    done = _run(*one_epoch[:-1], f"--workdir={tmp_path / name}", "--dry_run")
+    assert done.returncode == (2 if "\n" in name else 0)
+    assert done.stderr.count("\n") == done.returncode // 2
+
+
+def test_notes_that_cannot_be_written_stop_nothing(one_epoch, tmp_path):
+    workdir = tmp_path / "copy"
+    shutil.copytree(one_epoch[-1].removeprefix("--workdir="), workdir)
+    for name in ("commands.txt", "costs.jsonl"):
+        (workdir / name).unlink()
+        (workdir / name).mkdir()
+    done = _run(*one_epoch[:-1], f"--workdir={workdir}")
+    assert done.returncode == 0 and not done.stderr, done.stderr
+
+
 @pytest.mark.parametrize("command", ["sweep", "report", "prepare"])
 def test_help_is_no_error(command):
     done = run_command(f"launch.{command}", "--help")
@@ -143,15 +175,15 @@ def test_interrupted_with_sigterm_it_goes_on_and_ends_with_the_report(tmp_path):
         command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True
     )
     started = time.monotonic()
-    while not list(tmp_path.rglob("group-*.before")) and process.poll() is None:
+    while len(list(tmp_path.glob("groups/*/[1-9]*"))) < 2 and process.poll() is None:
         assert time.monotonic() - started < 120
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
     words, _ = process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGTERM
     assert "Saved. The same command goes on from here" in words
-    (file,) = tmp_path.rglob("group-*.json")
-    assert 0 < json.loads(file.read_text())["epoch"] < 60
+    kept = [int(path.name) for path in tmp_path.glob("groups/*/[1-9]*")]
+    assert len(kept) == 2 and 0 < max(kept) < 60
 
     done = _run(*arguments)
     assert done.returncode == 0, done.stderr
