@@ -103,7 +103,11 @@ def _sweep(config, notices, workdir: Path, name: str, executor) -> int:
             how |= {"wait": WAIT.value, "worker": WORKER.value}
             finished = _unless_worker(run_sweep, experiment, workdir, must_stop, **how)
     if not finished:
-        return _leave_unfinished(workdir, speaks)
+        if speaks and INTERRUPTION.status:
+            print(f"Saved. The same command goes on from here: {workdir}")
+        elif speaks and not executor:
+            print(f"Other processes train the rest; the last one writes the report: {workdir}")
+        return INTERRUPTION.status
     if is_first():
         _report(config, workdir, before, speaks)
     return 0
@@ -146,14 +150,6 @@ def _start_workers(experiment, workdir: Path, executor, must_stop) -> bool:
             f"{left} of {count} groups failed; run the same command again to retry them"
         )
     return left == 0
-
-
-def _leave_unfinished(workdir: Path, speaks: bool) -> int:
-    if speaks and INTERRUPTION.status:
-        print(f"Saved. The same command goes on from here: {workdir}")
-    elif speaks:
-        print(f"Other processes train the rest; the last one writes the report: {workdir}")
-    return INTERRUPTION.status
 
 
 def _report(config, workdir: Path, before: int, speaks: bool) -> None:

@@ -28,7 +28,7 @@ LOSS, GRADIENT, VALIDATION = 1, 2, 3
 class KeyData:
     """A typed key of `jax.random` as the numbers that it is made of, which a host can hold."""
 
-    data: Array
+    data: Any
     implementation: str = field(metadata={"static": True})
 
 
