@@ -13,13 +13,13 @@ _DEEPEST = 100
 _DIGITS = 20
 
 
-def check_regular(path: Path, largest: int | None = None, *, least: int = 0) -> None:
+def check_regular(path: Path, largest: int | None = None, *, may_be_empty: bool = True) -> None:
     """Refuse what is not a regular file, before it is opened: a pipe would be waited for.
 
     Args:
         path: the file.
         largest: how many bytes it may have; None: any number.
-        least: how many it must have.
+        may_be_empty: whether it may have none.
 
     Raises:
         ValueError: one line that names the file.
@@ -39,8 +39,8 @@ def check_regular(path: Path, largest: int | None = None, *, least: int = 0) -> 
         raise ValueError(f"{path}: a folder, not a file")
     if not stat.S_ISREG(status.st_mode):
         raise ValueError(f"{path}: not a regular file")
-    if status.st_size < least:
-        raise ValueError(f"{path}: {status.st_size} bytes, there must be at least {least}")
+    if not may_be_empty and not status.st_size:
+        raise ValueError(f"{path}: empty")
     if largest is not None and status.st_size > largest:
         raise ValueError(f"{path}: {status.st_size} bytes, at most {largest} are read")
 
