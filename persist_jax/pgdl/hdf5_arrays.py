@@ -4,6 +4,7 @@ import math
 import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,28 +50,44 @@ def opened(path: Path) -> Iterator[Any]:
         raise ValueError(f"{path}: not a Keras weight file ({words})") from None
 
 
+def parts(group: Any, attribute: str) -> list[str]:
+    """The attributes that hold a list of names; empty where there is no such list.
+
+    HDF5 holds 64 kB in an attribute. Keras splits a longer list over attributes of numbered names:
+    `layer_names0`, `layer_names1` and so on.
+    """
+    if attribute in group.attrs:
+        return [attribute]
+    numbered = (f"{attribute}{number}" for number in range(_NAMES))
+    return list(takewhile(group.attrs.__contains__, numbered))
+
+
 def names(group: Any, attribute: str) -> list[str]:
-    """The names that an attribute lists.
+    """The names that an attribute lists, or its `parts`.
 
     Raises:
         ValueError: it is missing, or no list of names of bounded number and length.
     """
     import h5py
 
-    if attribute not in group.attrs:
+    attributes = parts(group, attribute)
+    if not attributes:
         raise ValueError(f"not a Keras weight file (no {attribute} in {shown(group.name)})")
-    header = group.attrs.get_id(attribute)
-    if header.shape == (0,):
-        return []  # as Keras writes it, an array of numbers
-    listed = header.shape is not None and len(header.shape) == 1
-    if not listed or h5py.check_string_dtype(header.dtype) is None:
-        raise ValueError(f"not a Keras weight file ({attribute} is not a list of names)")
-    if header.shape[0] > _NAMES or header.get_storage_size() > _BYTES:
-        raise ValueError(
-            f"not a Keras weight file ({attribute} has {header.shape[0]} names of "
-            f"{header.get_storage_size()} bytes, at most {_NAMES} of {_BYTES} are read)"
-        )
-    found = [n.decode() if isinstance(n, bytes) else str(n) for n in group.attrs[attribute]]
+    found, count, size = [], 0, 0
+    for part in attributes:
+        header = group.attrs.get_id(part)
+        if header.shape == (0,):
+            continue  # as Keras writes it, an array of numbers
+        listed = header.shape is not None and len(header.shape) == 1
+        if not listed or h5py.check_string_dtype(header.dtype) is None:
+            raise ValueError(f"not a Keras weight file ({part} is not a list of names)")
+        count, size = count + header.shape[0], size + header.get_storage_size()
+        if count > _NAMES or size > _BYTES:
+            raise ValueError(
+                f"not a Keras weight file ({attribute} has {count} names of {size} bytes, "
+                f"at most {_NAMES} of {_BYTES} are read)"
+            )
+        found += [n.decode() if isinstance(n, bytes) else str(n) for n in group.attrs[part]]
     for name in found:
         if len(name) > _LENGTH:
             raise ValueError(f"not a Keras weight file ({attribute} has {shown(name)})")
