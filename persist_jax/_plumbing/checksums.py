@@ -4,6 +4,8 @@ import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from persist_jax._plumbing.plain_files import check_regular
+
 Stamp = list[int]
 
 
@@ -24,11 +26,21 @@ def stamps(folder: Path) -> dict[str, Stamp]:
 
 
 def first_damaged(folder: Path, written: Mapping[str, Sequence[int]]) -> str | None:
-    """The first file below a folder that is missing or not as it was written; None if all are."""
+    """The first file that is missing or not as it was written; None if all are.
+
+    Args:
+        folder: where the files were written.
+        written: stamps by path from the folder, as `stamps` gave them. A path that leads out of the
+            folder counts as damaged, and so does what is not a regular file; neither is opened.
+            A file of another size is not read.
+    """
     for name, expected in written.items():
+        path = folder / name
         try:
-            if stamp(folder / name) != list(expected):
+            check_regular(path)
+            leads_out = Path(name).is_absolute() or ".." in Path(name).parts
+            if leads_out or path.stat().st_size != expected[0] or stamp(path) != list(expected):
                 return name
-        except OSError:
+        except (OSError, ValueError):
             return name
     return None

@@ -13,12 +13,13 @@ _DEEPEST = 100
 _DIGITS = 20
 
 
-def check_regular(path: Path, largest: int | None = None) -> None:
+def check_regular(path: Path, largest: int | None = None, *, may_be_empty: bool = True) -> None:
     """Refuse what is not a regular file, before it is opened: a pipe would be waited for.
 
     Args:
         path: the file.
         largest: how many bytes it may have; None: any number.
+        may_be_empty: whether it may have none.
 
     Raises:
         ValueError: one line that names the file.
@@ -38,6 +39,8 @@ def check_regular(path: Path, largest: int | None = None) -> None:
         raise ValueError(f"{path}: a folder, not a file")
     if not stat.S_ISREG(status.st_mode):
         raise ValueError(f"{path}: not a regular file")
+    if not may_be_empty and not status.st_size:
+        raise ValueError(f"{path}: empty")
     if largest is not None and status.st_size > largest:
         raise ValueError(f"{path}: {status.st_size} bytes, at most {largest} are read")
 
@@ -88,8 +91,13 @@ def _check_nesting(path: Path, values: Any) -> None:
     raise ValueError(f"{path}: nested more than {_DEEPEST} deep")
 
 
-def read_arrays(path: Path) -> np.ndarray | dict[str, np.ndarray]:
+def read_arrays(path: Path, largest: int | None = None) -> np.ndarray | dict[str, np.ndarray]:
     """The array of a `.npy` file, mapped from disk, or those of a `.npz` file by name.
+
+    Args:
+        path: the file.
+        largest: how many bytes a `.npz` file may unpack to; None: as many as the file has, which is
+            enough for all that `np.savez` writes, since it does not compress.
 
     Raises:
         ValueError: not a regular file, or damaged; one line that names the file.
@@ -100,7 +108,15 @@ def read_arrays(path: Path) -> np.ndarray | dict[str, np.ndarray]:
         if isinstance(loaded, np.ndarray):
             return loaded
         with loaded:
-            return dict(loaded)
+            most = path.stat().st_size if largest is None else largest
+            unpacked = sum(member.file_size for member in loaded.zip.infolist())
+            if unpacked > most:
+                raise ValueError(f"it unpacks to {unpacked} bytes, at most {most} are read")
+            arrays = dict(loaded)
+        for name, array in arrays.items():
+            if not isinstance(array, np.ndarray):
+                raise ValueError(f"{name[:60]!r} is not an array")
+        return arrays
     # Of damaged headers NumPy says what its parsers say: TokenError, zlib.error, struct.error, ...
     except Exception as error:
         reason = " ".join(f"{error}".split())[:200]

@@ -79,11 +79,9 @@ class Conversion:
         folder = self.folder(cache)
         try:
             record = plain_files.read_json(folder / _RECORD)
-            for name in record["files"]:
-                plain_files.check_regular(folder / name)
             damaged = checksums.first_damaged(folder, record["files"])
             return record["key"] == self.full_key and damaged is None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, LookupError, TypeError, AttributeError):
             return False
 
 

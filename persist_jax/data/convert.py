@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from persist_jax._plumbing.extras import needed_by
+from persist_jax._plumbing.plain_files import check_regular
 
 PARTS = ("train", "test")
 
@@ -56,6 +57,8 @@ def write_images(
     # One file after the other, so that "by position" means the stored order.
     one_by_one = tfds.ReadConfig(interleave_cycle_length=1)
     for part in PARTS:
+        for shard in builder.info.splits[part].file_instructions:
+            check_regular(Path(shard.filename), may_be_empty=False)
         stored = builder.as_dataset(split=part, batch_size=-1, read_config=one_by_one)
         arrays = tfds.as_numpy(stored)
         if arrays["image"].dtype != np.uint8:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from persist_jax.data.examples import Split, WrongExample, check_parts
+from persist_jax.data.examples import Split, WrongExample, check_parts, converted
 
 __all__ = ["Dataset", "Split"]
 
@@ -19,6 +19,8 @@ class Dataset:
     Every part has examples, all of one shape, with numbers that are finite in float32. Labels are
     whole numbers from 0 on: those of the train part without a gap, and in the other parts only
     such as the train part has. A data set that says how many `classes` it has may leave out some.
+
+    Arrays of another byte order and of long doubles are converted; masked entries are refused.
 
     Attributes:
         name: of the data set.
@@ -51,6 +53,8 @@ class Dataset:
 
     def __post_init__(self, origin: Callable[[str, int], str] | None) -> None:
         try:
+            for part, split in self.parts.items():
+                object.__setattr__(self, part, converted(part, split))
             check_parts(self.parts, self.classes)
         except WrongExample as wrong:
             source = f" ({origin(wrong.part, wrong.position)})" if origin else ""

@@ -5,7 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-_LARGEST = float(np.finfo(np.float32).max)
+# A NumPy scalar. NumPy rounds a Python float to the type of the array that it is compared with: in
+# float16 the bound would be infinite.
+LARGEST = np.float64(np.finfo(np.float32).max)
 
 
 class Split(NamedTuple):
@@ -26,6 +28,24 @@ class WrongExample(ValueError):
     def __init__(self, part: str, position: int, reason: str):
         super().__init__(f"{part} example {position}: {reason}")
         self.part, self.position, self.reason = part, position, reason
+
+
+def converted(part: str, split: Split) -> Split:
+    """The same numbers as arrays that JAX takes: in this machine's byte order, of at most 64 bits.
+
+    Raises:
+        ValueError: an entry is masked.
+    """
+    arrays = []
+    for name, array in zip(("examples", "labels"), split, strict=True):
+        if np.ma.is_masked(array):
+            raise ValueError(f"{part} {name} with masked entries; fill them or leave them out")
+        array = np.asarray(array)
+        dtype = array.dtype.newbyteorder("=")
+        long_double = dtype.kind == "f" and dtype.itemsize > 8
+        with np.errstate(over="ignore"):  # infinity is refused later
+            arrays.append(array.astype(np.float64 if long_double else dtype, copy=False))
+    return Split(*arrays)
 
 
 def check_parts(parts: Mapping[str, Split], classes: int | None) -> None:
@@ -64,11 +84,11 @@ def _check_shapes(part: str, split: Split, shape: tuple[int, ...]) -> None:
 
 def _check_numbers(part: str, x: np.ndarray) -> None:
     # Two passes that store nothing; NaN comes through both.
-    if -_LARGEST <= x.min() and x.max() <= _LARGEST:
+    if -LARGEST <= x.min() and x.max() <= LARGEST:
         return
     for position, example in enumerate(x):
         with np.errstate(invalid="ignore"):
-            wrong = example[~(np.abs(example) <= _LARGEST)]
+            wrong = example[~(np.abs(example) <= LARGEST)]
         if wrong.size:
             raise WrongExample(part, position, f"{wrong[0]} is not finite in float32")
 

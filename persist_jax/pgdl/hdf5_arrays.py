@@ -4,6 +4,7 @@ import math
 import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,11 +12,11 @@ import numpy as np
 
 from persist_jax._plumbing.extras import needed_by
 from persist_jax._plumbing.plain_files import check_regular
+from persist_jax.data.examples import LARGEST
 from persist_jax.pgdl.keras_values import shown
 
 _NAMES, _BYTES, _LENGTH = 2_000, 1 << 20, 1000
 _HEAP = b"GCOL\1\0\0\0"
-_LARGEST = float(np.finfo(np.float32).max)
 
 
 class Header(NamedTuple):
@@ -49,28 +50,44 @@ def opened(path: Path) -> Iterator[Any]:
         raise ValueError(f"{path}: not a Keras weight file ({words})") from None
 
 
+def parts(group: Any, attribute: str) -> list[str]:
+    """The attributes that hold a list of names; empty where there is no such list.
+
+    HDF5 holds 64 kB in an attribute. Keras splits a longer list over attributes of numbered names:
+    `layer_names0`, `layer_names1` and so on.
+    """
+    if attribute in group.attrs:
+        return [attribute]
+    numbered = (f"{attribute}{number}" for number in range(_NAMES))
+    return list(takewhile(group.attrs.__contains__, numbered))
+
+
 def names(group: Any, attribute: str) -> list[str]:
-    """The names that an attribute lists.
+    """The names that an attribute lists, or its `parts`.
 
     Raises:
         ValueError: it is missing, or no list of names of bounded number and length.
     """
     import h5py
 
-    if attribute not in group.attrs:
+    attributes = parts(group, attribute)
+    if not attributes:
         raise ValueError(f"not a Keras weight file (no {attribute} in {shown(group.name)})")
-    header = group.attrs.get_id(attribute)
-    if header.shape == (0,):
-        return []  # as Keras writes it, an array of numbers
-    listed = header.shape is not None and len(header.shape) == 1
-    if not listed or h5py.check_string_dtype(header.dtype) is None:
-        raise ValueError(f"not a Keras weight file ({attribute} is not a list of names)")
-    if header.shape[0] > _NAMES or header.get_storage_size() > _BYTES:
-        raise ValueError(
-            f"not a Keras weight file ({attribute} has {header.shape[0]} names of "
-            f"{header.get_storage_size()} bytes, at most {_NAMES} of {_BYTES} are read)"
-        )
-    found = [n.decode() if isinstance(n, bytes) else str(n) for n in group.attrs[attribute]]
+    found, count, size = [], 0, 0
+    for part in attributes:
+        header = group.attrs.get_id(part)
+        if header.shape == (0,):
+            continue  # as Keras writes it, an array of numbers
+        listed = header.shape is not None and len(header.shape) == 1
+        if not listed or h5py.check_string_dtype(header.dtype) is None:
+            raise ValueError(f"not a Keras weight file ({part} is not a list of names)")
+        count, size = count + header.shape[0], size + header.get_storage_size()
+        if count > _NAMES or size > _BYTES:
+            raise ValueError(
+                f"not a Keras weight file ({attribute} has {count} names of {size} bytes, "
+                f"at most {_NAMES} of {_BYTES} are read)"
+            )
+        found += [n.decode() if isinstance(n, bytes) else str(n) for n in group.attrs[part]]
     for name in found:
         if len(name) > _LENGTH:
             raise ValueError(f"not a Keras weight file ({attribute} has {shown(name)})")
@@ -131,10 +148,8 @@ def read(group: Any, name: str) -> np.ndarray:
         what = "chunks" if array.chunks else "bytes"
         raise ValueError(f"{shown(name)}: {stored} of {wanted} {what} were written")
     numbers = array[()]
-    with np.errstate(over="ignore"):  # of what is wider than float64
-        holds = not numbers.size or -_LARGEST <= numbers.min() <= numbers.max() <= _LARGEST
-        wrong = () if holds else numbers[~(np.abs(numbers) <= _LARGEST)]
-    if not holds:
+    if numbers.size and not -LARGEST <= numbers.min() <= numbers.max() <= LARGEST:
+        wrong = numbers[~(np.abs(numbers) <= LARGEST)]
         raise ValueError(f"{shown(name)} holds {wrong[0]}, which is not finite in float32")
     return numbers
 

@@ -1,7 +1,8 @@
-"""Weights of Keras HDF5 files, by the order the file records."""
+"""Weights of Keras HDF5 files, in the order of the layers."""
 
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from persist_jax._plumbing.extras import needed_by
-from persist_jax.models.layers import BatchNormalization
+from persist_jax.models.layers import BatchNormalization, Conv2D, Dense, PReLU
 from persist_jax.models.network import Network, layer_name
 from persist_jax.pgdl import hdf5_arrays
 from persist_jax.pgdl.keras_config import read_config
@@ -28,6 +29,12 @@ _ORDER = (
 )
 # Far more than a network of as many layers as are read can have.
 _ARRAYS = 2_000
+_KERAS_3 = {
+    Conv2D: "conv2d",
+    Dense: "dense",
+    BatchNormalization: "batch_normalization",
+    PReLU: "p_re_lu",
+}
 _KERAS_NAMES = {"scale": "gamma", "mean": "moving_mean", "var": "moving_variance"}
 
 
@@ -41,7 +48,10 @@ class Weight(NamedTuple):
 
 
 class _Stored(NamedTuple):
+    """A layer of a file: its name, and its arrays as they are named below `group`."""
+
     layer: str
+    group: Any
     weights: list[hdf5_arrays.Header]
 
 
@@ -110,22 +120,46 @@ def variables_from_weights(network: Network, weights: Sequence[np.ndarray]) -> d
     return variables
 
 
-def _root(file: Any) -> Any:
-    """The group that holds the layers."""
-    return hdf5_arrays.member(file, "model_weights") if "model_weights" in file else file
-
-
-def _headers(root: Any) -> list[_Stored]:
+def _headers(network: Network, file: Any) -> list[_Stored]:
     """The layers with weights, as the file's headers have them; no array is read."""
+    of_keras_3 = "layers" in file and not hdf5_arrays.parts(file, "layer_names")
     layers, count = [], 0
-    for layer in hdf5_arrays.names(root, "layer_names"):
-        group = hdf5_arrays.member(root, layer)
-        weights = hdf5_arrays.names(group, "weight_names")
+    for layer, group, weights in (_of_keras_3(network, file) if of_keras_3 else _legacy(file)):
         count += len(weights)
         if count > _ARRAYS:
             raise ValueError(f"not a Keras weight file (more than {_ARRAYS} arrays)")
-        layers.append(_Stored(layer, [hdf5_arrays.header(group, name) for name in weights]))
+        headers = [hdf5_arrays.header(group, name) for name in weights]
+        layers.append(_Stored(layer, group, headers))
     return [layer for layer in layers if layer.weights]
+
+
+def _legacy(file: Any) -> Iterator[tuple[str, Any, Sequence[str]]]:
+    """Layers and their arrays in the order that the file records."""
+    root = hdf5_arrays.member(file, "model_weights") if "model_weights" in file else file
+    for layer in hdf5_arrays.names(root, "layer_names"):
+        group = hdf5_arrays.member(root, layer)
+        yield layer, group, hdf5_arrays.names(group, "weight_names")
+
+
+def _of_keras_3(network: Network, file: Any) -> Iterator[tuple[str, Any, Sequence[str]]]:
+    """The network's layers in a `.weights.h5` file, which records no order, and then any others.
+
+    The file names a layer by its class and its place among the layers of that class, and the arrays
+    of a layer by their numbers: `dense/vars/0`, `dense/vars/1`, `dense_1/vars/0`.
+    """
+    root = hdf5_arrays.member(file, "layers")
+    places: Counter[str] = Counter()
+    layers = []
+    for layer in network.layers:
+        if kind := _KERAS_3.get(type(layer)):
+            layers.append(f"{kind}_{places[kind]}" if places[kind] else kind)
+            places[kind] += 1
+    if len(root) > _ARRAYS:
+        raise ValueError(f"not a Keras weight file (more than {_ARRAYS} layers)")
+    others = [name for name in root if name not in layers and f"{name}/vars" in root]
+    for layer in layers + others:
+        count = len(hdf5_arrays.member(root, f"{layer}/vars"))
+        yield layer, root, [f"{layer}/vars/{number}" for number in range(min(count, _ARRAYS + 1))]
 
 
 def _check(network: Network, stored: list[_Stored]) -> None:
@@ -166,18 +200,20 @@ def check_weights(network: Network, weights_hdf5: str | os.PathLike[str]) -> Non
         ValueError: nowhere/weights.hdf5: no such file
     """
     with hdf5_arrays.opened(Path(weights_hdf5)) as file:
-        _check(network, _headers(_root(file)))
+        _check(network, _headers(network, file))
 
 
 def read_weights(network: Network, weights_hdf5: str | os.PathLike[str]) -> dict[str, Any]:
     """Variables of a network from a Keras weight file.
 
     The arrays are taken in the order that the file records (`layer_names`, `weight_names`), never
-    by name: Keras numbers names globally, so they differ between files of the same network.
+    by name: Keras numbers names globally, so they differ between files of the same network. Only
+    a `.weights.h5` file of Keras 3 records no order; its names are numbered by the file.
 
     Args:
         network: the network.
-        weights_hdf5: path of the weights, as Keras' `save_weights` or `save` wrote it.
+        weights_hdf5: path of the weights, as `save_weights` or `save` of Keras 2 or 3 wrote them in
+            HDF5.
 
     Returns:
         Variables for `network.apply`, in float32.
@@ -187,13 +223,13 @@ def read_weights(network: Network, weights_hdf5: str | os.PathLike[str]) -> dict
             or are not finite in float32; the line names the file and the array.
     """
     with hdf5_arrays.opened(Path(weights_hdf5)) as file:
-        root = _root(file)
-        stored = _headers(root)
+        stored = _headers(network, file)
         _check(network, stored)
-        arrays = []
-        for layer, weights in stored:
-            group = hdf5_arrays.member(root, layer)
-            arrays += [hdf5_arrays.read(group, header.name) for header in weights]
+        arrays = [
+            hdf5_arrays.read(group, header.name)
+            for _, group, weights in stored
+            for header in weights
+        ]
         return variables_from_weights(network, arrays)
 
 

@@ -10,11 +10,11 @@ _LENGTH, _CHECKSUM = 8, 4  # bytes: length, its checksum, the record, its checks
 
 
 def shards_of(folder: Path) -> list[Path]:
-    """The files `shard_<number>.tfrecord` of a folder, by number.
+    """The files `shard_<number>.tfrecord` of a folder by number, which starts at 0 or at 1.
 
     Raises:
-        ValueError: there are none, a number is there twice, or one is not a regular file; the line
-            names the path.
+        ValueError: there are none, one is missing between or before the others, a number is there
+            twice, or one is empty or not a regular file; the line names the path.
 
     Example:
         >>> shards_of(Path("nowhere"))
@@ -23,14 +23,25 @@ def shards_of(folder: Path) -> list[Path]:
     """
     numbered: dict[int, Path] = {}
     for path in sorted(folder.glob("shard_*.tfrecord")):
-        if found := re.fullmatch(r"shard_([0-9]+)\.tfrecord", path.name):
-            other = numbered.setdefault(int(found[1]), path)
+        if (number := number_of(path)) is not None:
+            other = numbered.setdefault(number, path)
             if other != path:
                 raise ValueError(f"{path}: the same number as {other.name}; delete one of them")
-            check_regular(path)
+            check_regular(path, may_be_empty=False)
     if not numbered:
         raise ValueError(f"{folder}: no shard_<number>.tfrecord")
+    last = max(numbered)
+    for number in range(min(1, *numbered), last):
+        if number not in numbered:
+            missing = folder / f"shard_{number}.tfrecord"
+            raise ValueError(f"{missing}: missing, but {numbered[last].name} is there")
     return [numbered[number] for number in sorted(numbered)]
+
+
+def number_of(path: Path) -> int | None:
+    """The number in the name of a shard; None of another file."""
+    found = re.fullmatch(r"shard_([0-9]+)\.tfrecord", path.name)
+    return int(found[1]) if found else None
 
 
 def record_of(shards: Sequence[Path], number: int) -> str:

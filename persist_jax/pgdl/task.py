@@ -13,7 +13,7 @@ from persist_jax.data.cache import Conversion, entry, read_arrays
 from persist_jax.data.dataset import Dataset, Split
 from persist_jax.models.network import Network
 from persist_jax.pgdl.keras_weights import read_network
-from persist_jax.pgdl.shards import record_of, shards_of
+from persist_jax.pgdl.shards import number_of, record_of, shards_of
 
 _TRAIN, _TEST = "dataset_1/train", "dataset_1/test"
 _ARRAYS = ("train_x", "train_y", "test_x", "test_y")
@@ -179,9 +179,12 @@ def examples(path: Path) -> Conversion:
     """The conversion of a task's shards into arrays.
 
     Raises:
-        ValueError: a part has no shards, or what is none; see `shards_of`.
+        ValueError: a part has no shards, lacks one, or has what is none; see `shards_of`.
     """
     shards = {"train": shards_of(path / _TRAIN), "test": shards_of(path / _TEST)}
+    first, other = sorted((found[0] for found in shards.values()), key=number_of)
+    if number_of(first) < number_of(other):
+        raise ValueError(f"{other.with_name(first.name)}: missing, but {first} is there")
     stamps = {
         part: [[shard.name, shard.stat().st_size, shard.stat().st_mtime_ns] for shard in found]
         for part, found in shards.items()

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -17,6 +18,14 @@ def _split(labels, **pixels):
     return Split(x, np.asarray(labels))
 
 
+def _masked(name):
+    split = _split([0, 1, 2])
+    array = np.ma.masked_array(getattr(split, name))
+    array[1] = np.ma.masked
+    return split._replace(**{name: array})
+
+
+LONGEST = np.finfo(np.longdouble).max
 GOOD = {part: _split([0, 1, 2, 1]) for part in ("train", "validation", "test")}
 
 
@@ -32,6 +41,11 @@ def _origin(part, position):
         (_split([0, 1, 2, 1], at_3=np.nan), r"example 3 \(.*\): nan is not finite in float32"),
         (_split([0, 1, 2, 1], at_0=-np.inf), r"example 0 \(.*\): -inf is not finite in float32"),
         (_split([0, 1, 2], at_1=1e39, dtype=float), r"example 1 .*: 1e\+39 is not finite in float"),
+        (_split([0, 1, 2], at_1=np.inf, dtype=np.float16), r"example 1 .*: inf is not finite in"),
+        (_split([0, 1, 2], at_1=1e39, dtype=np.longdouble), r"example 1 .*: 1e\+39 is not finite"),
+        (_split([0, 1, 2], at_1=LONGEST, dtype=np.longdouble), "example 1 .*: inf is not finite"),
+        (_masked("x"), "{part} examples with masked entries; fill them or leave them out"),
+        (_masked("y"), "{part} labels with masked entries; fill them or leave them out"),
         (_split([]), r"no {part} examples"),
         (_split([0.0, 1.0, 2.0]), r"{part} labels of type float64, not whole numbers"),
         (_split([0, 1, 2], dtype=complex), r"{part} examples of type complex128, not real"),
@@ -72,6 +86,30 @@ def test_other_shapes_and_integer_pixels():
         Dataset("some", **GOOD | {"test": other})
     bytes_ = {part: _split([0, 1, 2], dtype=np.uint8) for part in GOOD}
     assert Dataset("some", **bytes_).num_classes == 3
+
+
+@pytest.mark.parametrize("dtype", ["f2", ">f2", ">f4", ">f8", ">i2", "g", ">g"])
+def test_arrays_that_jax_does_not_take_are_converted(dtype):
+    def split(x, y):
+        return Split(np.arange(6).reshape(3, 2).astype(x), np.arange(3).astype(y))
+
+    native = np.dtype(dtype).newbyteorder("=") if "g" not in dtype else "f8"
+    plain = Dataset("some", *3 * [split(native, "i8")])
+    dataset = Dataset("some", *3 * [split(dtype, ">i8")])
+    assert dataset.checksum == plain.checksum
+    assert all(jnp.asarray(array).size for part in dataset.parts.values() for array in part)
+
+
+def test_arrays_of_other_classes_are_plain_ones(tmp_path):
+    """A mask without an entry is none; a file that is mapped stays mapped."""
+    np.save(tmp_path / "x.npy", GOOD["train"].x)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    for x in (np.ma.masked_array(mapped), mapped, jnp.asarray(mapped)):
+        dataset = Dataset("some", **GOOD | {"train": Split(x, GOOD["train"].y)})
+        assert type(dataset.train.x) is np.ndarray
+        assert dataset.checksum == Dataset("some", **GOOD).checksum
+        if x is mapped:
+            assert np.shares_memory(dataset.train.x, mapped)
 
 
 def test_registered_data_is_checked_where_it_is_loaded():

@@ -1,6 +1,7 @@
 """Image sets: a real tfds data set, the embedded digits, and what is refused."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -61,6 +62,18 @@ def test_tfds_images_are_scaled_and_split_by_position(data_dir, cache):
     # The cache has it now: neither tfds' files nor tfds itself are needed again.
     twice = data.load_images("plain", double_division=True, cache=cache)
     np.testing.assert_allclose(twice.test.x * 255.0, dataset.test.x, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_file_of_tfds_that_is_missing_or_empty_is_named(data_dir, tmp_path):
+    folder = shutil.copytree(data_dir, tmp_path / "tfds")
+    (shard,) = folder.glob("plain/1.0.0/plain-train.tfrecord*")
+    shard.write_bytes(b"")
+    with pytest.raises(ValueError, match=f"^plain: {shard}: empty$"):
+        data.load_images("plain", data_dir=folder, cache=tmp_path / "cache")
+    shard.unlink()
+    with pytest.raises(ValueError, match=f"^plain: {shard}: no such file$"):
+        data.load_images("plain", data_dir=folder, cache=tmp_path / "cache")
 
 
 def test_digits():

@@ -1,7 +1,8 @@
 """Run by the tests: Keras models of the given layers, with random weights, inputs and outputs.
 
-`python keras_oracle.py FOLDER CASES.json` writes FOLDER/<case>.h5 (a whole model), <case>.npz,
-and <case>.full.json: the layers with all the arguments that Keras says they have.
+`python keras_oracle.py FOLDER CASES.json` writes FOLDER/<case>.h5 (a whole model),
+<case>.weights.h5 (the weights in Keras 3's own format), <case>.npz, and <case>.full.json: the
+layers with all the arguments that Keras says they have.
 """
 
 import json
@@ -26,6 +27,7 @@ def main(folder: Path, cases: dict) -> None:
         full = [{"layer_name": type(i).__name__} | i.get_config() for i in model.layers]
         (folder / f"{name}.full.json").write_text(json.dumps(full))
         model.save(folder / f"{name}.h5")
+        model.save_weights(folder / f"{name}.weights.h5")
 
 
 if __name__ == "__main__":

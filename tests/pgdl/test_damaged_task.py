@@ -74,6 +74,37 @@ def test_shards_that_are_none_are_named(copy):
         pgdl.read_task(copy)
 
 
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_a_shard_that_is_missing_or_empty_is_named(copy, part):
+    folder = copy / "dataset_1" / part
+    shard = folder / "shard_1.tfrecord"
+    content = shard.read_bytes()
+    shard.unlink()
+    with pytest.raises(ValueError, match=f"^{shard}: missing, but shard_2.tfrecord is there$"):
+        pgdl.read_task(copy)
+    shard.touch()
+    with pytest.raises(ValueError, match=f"^{shard}: empty$"):
+        pgdl.read_task(copy)
+    shard.write_bytes(content)
+    # The first one, which only the other part shows to have been there.
+    shard.with_name("shard_0.tfrecord").unlink()
+    other = copy / "dataset_1" / ("test" if part == "train" else "train") / "shard_0.tfrecord"
+    with pytest.raises(ValueError, match=f"^{folder}/shard_0.tfrecord: missing, but {other} is th"):
+        pgdl.read_task(copy)
+    # The first two.
+    shard.unlink()
+    with pytest.raises(ValueError, match=f"^{shard}: missing, but shard_2.tfrecord is there$"):
+        pgdl.read_task(copy)
+
+
+def test_shards_may_be_numbered_from_1(copy, converted):
+    for part in ("train", "test"):
+        folder = copy / "dataset_1" / part
+        (folder / "shard_0.tfrecord").rename(folder / "shard_03.tfrecord")
+    task = pgdl.read_task(copy, cache=converted(np.arange(60) % 4, np.arange(4)))
+    assert len(task.dataset.test.y) == 4
+
+
 @pytest.mark.parametrize("content", ["{", "[]", '{"20": 1, "20": 2}', "9" * 400, "[" * 10**5])
 def test_model_configs_that_are_none_are_named(copy, converted, content):
     (copy / "model_configs.json").write_text(content)

@@ -88,6 +88,8 @@ def test_headers_are_refused_before_anything_is_read(weights, network, replace, 
     [
         (_put(np.array([0.0] * 9 + [np.nan])), "bias:0' holds nan, which is not finite in float32"),
         (_put(np.array([-np.inf] + [0.0] * 9)), "holds -inf, which is not finite in float32"),
+        (_put(np.full(10, np.inf, np.float16)), "holds inf, which is not finite in float32"),
+        (_put(np.full(10, np.finfo("g").max)), "holds inf, which is not finite in float32"),
         (_put(np.full(10, 1e300)), r"holds 1e\+300, which is not finite in float32"),
         (_declare((10,)), "bias:0': 0 of 40 bytes were written"),
         (_declare((10,), chunks=(4,)), "bias:0': 0 of 3 chunks were written"),
@@ -100,7 +102,7 @@ def test_numbers_that_are_none_are_refused(weights, replace, message):
         read_network(CONFIG, weights)
 
 
-@pytest.mark.parametrize("dtype", ["f2", "f8", "i8"])
+@pytest.mark.parametrize("dtype", ["f2", "f8", "i8", ">f2", ">f4", "g"])
 def test_other_numbers_are_read(weights, dtype):
     with h5py.File(weights, "a") as file:
         group, name = _last_bias(file)

@@ -120,13 +120,14 @@ def test_shards_are_read_by_number_and_again_when_they_change(copy, tmp_path, mo
     monkeypatch.setattr(cache_module, "_run", run)
     shard = copy / "dataset_1" / "test" / "shard_10.tfrecord"
     # The tenth shard comes after the second, and other files beside the shards do not count.
-    shutil.copy(shard.with_name("shard_0.tfrecord"), shard)
+    for number in range(3, 11):
+        shutil.copy(shard.parent / "shard_0.tfrecord", shard.parent / f"shard_{number}.tfrecord")
     shard.with_name("shard_x.tfrecord").write_text("no shard")
     (copy / "model_configs.json").write_text(json.dumps({"20": {"here": True}}))
     (copy / "model_20b").mkdir()
     for _ in range(2):
         task = pgdl.read_task(copy, cache=tmp_path)
-    assert asked == [[f"shard_{number}.tfrecord" for number in (0, 1, 2, 10)]]
+    assert asked == [[f"shard_{number}.tfrecord" for number in range(11)]]
     assert task.networks == ("20", "21", "22", "148")
     assert task.model_configs == {"20": {"here": True}}
     shard.touch()
