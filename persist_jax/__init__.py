@@ -24,7 +24,7 @@ from persist_jax.kernels import (
     pearson_distance,
     zeroth_deaths,
 )
-from persist_jax.loading import load_run
+from persist_jax.loading import load_run, load_runs
 from persist_jax.redundancy import Redundancy, redundancy
 from persist_jax.terms import (
     Labels,
@@ -69,6 +69,7 @@ __all__ = [
     "living_deaths",
     "living_neurons",
     "load_run",
+    "load_runs",
     "make_term",
     "mean_correlation",
     "minimum_spanning_tree",

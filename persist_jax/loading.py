@@ -1,4 +1,4 @@
-"""Loading a run of a sweep; what that takes is imported with the first call."""
+"""Loading runs of a sweep; the packages that this takes are imported with the first call."""
 
 import os
 from typing import TYPE_CHECKING
@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 from persist_jax._plumbing.extras import needed_by
 
 if TYPE_CHECKING:
+    import pandas
+
     from persist_jax.sweep.loaded import LoadedRun
 
 
@@ -46,3 +48,32 @@ def load_run(
     with needed_by("load_run", "experiment"):
         from persist_jax.sweep.loaded import read_run
     return read_run(workdir, network, regulariser, weight, seed)
+
+
+def load_runs(workdir: str | os.PathLike[str]) -> "pandas.DataFrame":
+    """A table of the runs of a sweep that have ended, one in each row.
+
+    Args:
+        workdir: the sweep's folder.
+
+    Returns:
+        Columns `network`, `regulariser`, `weight`, `seed`, `status`, `continued` (whether it went on
+        from a finished run without its regulariser), `epochs`, `best_epoch`, `best_iteration`,
+        `validation_loss`, `seconds`; accuracies in fractions of 1 with the best weights, `train`,
+        `validation`, `test`, and before training, `initial_train`, ...; `points`, the number of
+        sampled neurons, of which with the best weights `constant` have one value on a batch of
+        validation examples and `clustered` are in one of `clusters` of |corr| of at least 0.9, and
+        their `mean_correlation`; the run's `folder`. Empty where a value is not known.
+
+    Raises:
+        ValueError: one line that names the file that cannot be read.
+        ImportError: one line, where what the experiment needs is not installed.
+
+    Example:
+        >>> import persist_jax as pj
+        >>> runs = pj.load_runs("runs/digits")  # doctest: +SKIP
+        >>> runs.pivot_table(index="weight", columns="network", values="test")  # doctest: +SKIP
+    """
+    with needed_by("load_runs", "experiment"):
+        from persist_jax.store.table import read_table
+    return read_table(workdir)

@@ -29,7 +29,7 @@ BELOW = {
         "_plumbing", "data", "kernels", "models", "parameters", "pgdl", "redundancy", "store",
         "terms", "training",
     },
-    "loading": {"_plumbing", "sweep"},
+    "loading": {"_plumbing", "store", "sweep"},
     "results": {"_plumbing", "parameters", "store"},
 }  # fmt: skip
 # What only some rooms may know of the libraries around us.

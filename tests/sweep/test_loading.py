@@ -114,6 +114,20 @@ def test_the_precision_of_a_sweep_is_on_record_and_that_of_its_loaded_runs(small
     assert load_experiment(config).config.checksums == usual.config.checksums
 
 
+def test_the_table_has_what_the_records_say(workdir, run):
+    table = pj.load_runs(workdir)
+    assert table.status.tolist() == ["completed", "diverged"]
+    assert not table.continued.any() and table.seed.tolist() == [3, 3]
+    row = table[table.weight == 0.1].iloc[0]
+    assert (row.network, row.regulariser, row.epochs) == ("mlp", "l2", 3)
+    assert row.test == run.record.accuracy.trained.test
+    assert row.initial_validation == run.record.accuracy.initial.validation
+    assert row.constant == run.record.redundancy.trained.constant and row.points == 20
+    assert row.folder == str(run.record.folder)
+    with pytest.raises(ValueError, match="^workdir: .*nowhere is not a folder$"):
+        pj.load_runs(workdir / "nowhere")
+
+
 @pytest.mark.parametrize(
     "name, words",
     [
