@@ -76,7 +76,7 @@ def _running(*words):
 
 def _workers(workdir):
     """Processes that train in a folder, started by the command there."""
-    return _running("launch.sweep", f"--workdir={workdir}", "--worker")
+    return _running("launch.sweep", f"--workdir={workdir} ", "--worker ")
 
 
 def _trained_once(workdir):
