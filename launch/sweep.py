@@ -76,8 +76,9 @@ def _sweep(config, notices, workdir: Path, name: str, executor) -> int:
     from persist_jax.store.sweep_folder import lock_path, refuse_links
     from persist_jax.sweep.distributed import is_first
     from persist_jax.sweep.experiment import load_experiment, places
+    from persist_jax.sweep.plan import describe, describe_training
     from persist_jax.sweep.reading import defaults
-    from persist_jax.sweep.run import SETTLING, describe, describe_training, run_sweep
+    from persist_jax.sweep.run import SETTLING, run_sweep
 
     speaks = is_first() and not WORKER.value
     for line in (*notices, *describe(config, workdir)) if speaks else ():
@@ -183,8 +184,8 @@ def _dry_run(config, workdir: Path, executor: str) -> int:
     """Everything that the sweep would refuse, and nothing that has to be fetched for it."""
     from persist_jax.store.configuration import check_settled
     from persist_jax.sweep.experiment import at_hand, check_devices, load_experiment, places
+    from persist_jax.sweep.plan import describe_grid, describe_memory, describe_training
     from persist_jax.sweep.reading import defaults
-    from persist_jax.sweep.run import describe_grid, describe_memory, describe_training
 
     for line in describe_grid(config):
         print(line, flush=True)

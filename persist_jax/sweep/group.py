@@ -101,7 +101,7 @@ def train_group(
         Watcher(workdir, folders, cohort.epoch, tensorboard=tensorboard) as watcher,
         Profile(profile_folder(workdir), f"an epoch of {group.label}") as profiler,
     ):
-        for first, epoch in zip(_first_only(), cohort.epochs(), strict=False):
+        for epoch in cohort.epochs():
             profiler.stop()
             lock.check()
             meter.epoch(epoch.rows)
@@ -117,17 +117,12 @@ def train_group(
                 writer.save()
             if stop:
                 return False
-            if profile and first:
+            if profile:
                 profiler.start()
+                profile = False
     lock.check()
     discard_group(group, workdir)
     return True
-
-
-def _first_only():
-    yield True
-    while True:
-        yield False
 
 
 def _cohort(

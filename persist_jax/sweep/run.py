@@ -1,7 +1,6 @@
 """A sweep in a folder: any number of processes claim its groups, one after another each."""
 
 import errno
-import math
 import sys
 import time
 import traceback
@@ -28,11 +27,7 @@ from persist_jax.sweep.distributed import any_says, is_alone, is_first, name_of_
 from persist_jax.sweep.experiment import Experiment
 from persist_jax.sweep.grid import form_groups, grid, open_groups
 from persist_jax.sweep.group import train_group
-from persist_jax.sweep.host_devices import memory_of_a_device
 from persist_jax.sweep.progress import show_progress
-from persist_jax.training.epoch import EpochPlan
-from persist_jax.training.layout import Layout
-from persist_jax.training.memory import footprint
 
 _POLL = 1.0  # seconds between two looks at groups that other processes train
 SETTLING = 60.0  # seconds to wait for a process that settles the configuration and the groups
@@ -76,6 +71,7 @@ def run_sweep(
         if is_first():
             with locked(lock_path(workdir), SETTLING):
                 form_groups(experiment.config, workdir, continued=continued)
+        wait = wait and is_alone()  # the others would take a process that waits for dead
         claims = _Claims(experiment.config, workdir, continued, wait, must_stop)
         ahead = nullcontext() if worker or not is_alone() else Ahead(experiment, workdir)
         with ahead as threads:
@@ -263,83 +259,3 @@ def _in_one_line(error: Exception) -> str:
     if not of_input:
         traceback.print_exception(error, file=sys.stderr)
     return f"{type(error).__name__}: {words}"
-
-
-def describe(config: Configuration, workdir: Path) -> Iterator[str]:
-    """How much of a grid there is to do, in lines for a person; reads the folder only."""
-    runs = grid(config)
-    done = {run for run in runs if has_result(run.folder(workdir))}
-    yield f"{config.name}: {len(runs)} runs, {len(done)} finished, results in {workdir}"
-    for network in config.networks:
-        own = [run for run in runs if run.network == network]
-        yield f"  {network}: {sum(run not in done for run in own)} of {len(own)} runs to train"
-
-
-def describe_grid(config: Configuration) -> Iterator[str]:
-    """The seeds and weights of a grid and the size of its groups, in lines for a person."""
-    yield f"  seeds {', '.join(map(str, config.seeds))}"
-    for name in config.regularisers:
-        weights = ", ".join(f"{weight:g}" for weight in config.weights_for(name))
-        lanes = min(len(config.weights_for(name)) * len(config.seeds), config.max_lanes or math.inf)
-        plural = "s" if lanes > 1 else ""
-        yield f"  {name}: weights {weights}; groups of at most {lanes} lane{plural}"
-
-
-def describe_training(experiment: Experiment, *, here: bool = True) -> Iterator[str]:
-    """What the runs of an experiment are, in lines for a person.
-
-    Args:
-        experiment: the experiment.
-        here: whether this process trains them, whose devices are of interest then.
-    """
-    examples = len(experiment.dataset.train.y)
-    for network in experiment.models:
-        options = experiment.options(network)
-        steps = EpochPlan(examples, options.batch_size, options.snapshot_every).steps
-        if network == experiment.config.networks[0]:
-            yield (
-                f"  {examples} training examples, {steps} steps an epoch, at most "
-                f"{options.epochs} epochs = {steps * options.epochs} steps a run"
-            )
-        where = f", {_in_words(experiment.layout(network))}" if here else ""
-        yield f"  {network}: n = {experiment.points(network)} points{where}"
-
-
-def describe_memory(experiment: Experiment, *, here: bool = True) -> Iterator[str]:
-    """How much memory a lane takes and how many lanes fit, a line per network.
-
-    Args:
-        experiment: the experiment.
-        here: whether this process trains, on whose devices the lanes have to fit.
-    """
-    for network, model in experiment.models.items():
-        layout, options = experiment.layout(network), experiment.options(network)
-        of = footprint(model, experiment.dataset, options, layout)
-        line = f"  {network}: about {_size(of.lane)} a lane and {_size(of.once)} besides"
-        if here:
-            devices = len(layout.devices) if layout.parallel == "lanes" else 1
-            limit, whose = memory_of_a_device(layout.devices[0])
-            cores = layout.devices[0].platform == "cpu"
-            each = of.lanes(limit // len(layout.devices) if cores else limit)
-            where = f" on {devices} devices" if devices > 1 else ""
-            line += f"; {each * devices} lanes fit{where} ({_size(limit)} {whose})"
-        yield line
-
-
-def _size(count: int) -> str:
-    """Bytes to three figures.
-
-    Example:
-        >>> _size(36_400_000), _size(79_600_000_000)
-        ('36.4 MB', '79.6 GB')
-    """
-    unit, name = (1e9, "GB") if count >= 1e9 else (1e6, "MB")
-    return f"{count / unit:.3g} {name}"
-
-
-def _in_words(layout: Layout) -> str:
-    count = len(layout.devices)
-    devices = f"{count} device{'s' if count > 1 else ''} ({layout.devices[0].platform})"
-    together = "together" if layout.lane_strategy == "vmap" else "one after another"
-    shared = ", sharing each batch" if layout.axis_name else ""
-    return f"lanes {together} on {devices}{shared}"

@@ -4,9 +4,9 @@ import os
 
 import jax
 
-from persist_jax.sweep import load_experiment, run
+from persist_jax.sweep import load_experiment, plan
 from persist_jax.sweep.host_devices import cores_that_fit, memory_of_a_device
-from persist_jax.sweep.run import describe_memory
+from persist_jax.sweep.plan import describe_memory
 from persist_jax.training.memory import footprint
 
 
@@ -32,7 +32,7 @@ def test_a_device_says_its_limit_and_cores_have_what_is_available():
 
 
 def test_a_plan_says_how_many_lanes_fit(small, monkeypatch):
-    monkeypatch.setattr(run, "memory_of_a_device", lambda device: (10**9, "of gold"))
+    monkeypatch.setattr(plan, "memory_of_a_device", lambda device: (10**9, "of gold"))
     experiment = load_experiment(small(networks=["mlp", "other"], lane_strategy="vmap"))
     for network, line in zip(("mlp", "other"), describe_memory(experiment), strict=True):
         of = footprint(

@@ -13,7 +13,7 @@ from persist_jax.store.history import read_history
 from persist_jax.store.record import read_result
 from persist_jax.store.run import Run
 from persist_jax.sweep import load_experiment, read_configuration, run_sweep
-from persist_jax.sweep.run import describe, describe_training
+from persist_jax.sweep.plan import describe, describe_training
 
 
 def _fields(request, cache):
