@@ -154,7 +154,8 @@ def test_a_group_that_cannot_be_trained_is_named_and_the_others_go_on(alone, tmp
         _, error = _end(_start(tmp_path / name, *flags, **own), status=2)
         *_, line, last = error.splitlines()
         assert "mlp_0 l2: " in line and words in line
-        assert re.match(r"1 of 2 groups failed.*; run the same command again to retry", last)
+        # A group that does not fit into memory is two groups then.
+        assert re.match(r"(1 of 2|2 of 3) groups failed.*; run the same command again", last)
         assert {record.run.network for record in read_results(tmp_path / name)} == {"mlp_1"}
     in_the_way.unlink()
     out, error = _end(_start(tmp_path / "file", *flags))

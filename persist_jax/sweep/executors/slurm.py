@@ -2,10 +2,13 @@
 
 import hashlib
 import math
+import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -82,7 +85,7 @@ def slurm(
     }  # fmt: skip
     queue.update_parameters(**{name: value for name, value in asked.items() if value is not None})
     count = min(workers or groups, groups)
-    tasks = queue.map_array(_Task(command), range(count))
+    tasks = queue.map_array(_Task(command, alone=cluster == "local"), range(count))
     job = tasks[0].job_id.partition("_")[0]
     if cluster == "slurm":
         print(
@@ -96,7 +99,8 @@ def slurm(
         if must_stop() and not stopped:
             stopped = True
             for task in tasks:
-                task.cancel(check=False)
+                with suppress(ProcessLookupError):
+                    os.kill(int(task.job_id), signal.SIGTERM)  # which submitit hands on
         time.sleep(_POLL)
     return True
 
@@ -106,19 +110,17 @@ class _Task:
 
     _worker: subprocess.Popen | None = None
 
-    def __init__(self, command: Command):
+    def __init__(self, command: Command, *, alone: bool):
         self._command = command
+        self._alone = alone  # SLURM itself sends its signals to the worker too
 
     def __call__(self, number: int) -> None:
         # Not waiting for groups of other tasks: the cluster queues a lost task again.
         words = (*self._command.words, "--nowait")
         self._worker = Command(words, self._command.folder).start()
-        try:
-            self._wait()
-        except BaseException:  # the task is cancelled
-            self._worker.terminate()
-            self._wait(_EPOCH)
-            raise
+        if self._alone:
+            signal.signal(signal.SIGTERM, lambda *_: self._worker.terminate())
+        self._wait()
         if self._worker.returncode:
             raise RuntimeError(f"worker {number} ended with status {self._worker.returncode}")
 
@@ -126,7 +128,9 @@ class _Task:
         """Stop after this epoch, if the cluster waits for it; what to call when queued again."""
         self._worker.terminate()
         self._wait(_EPOCH)
-        return submitit().helpers.DelayedSubmission(_Task(self._command), number)
+        return submitit().helpers.DelayedSubmission(
+            _Task(self._command, alone=self._alone), number
+        )
 
     def _wait(self, seconds: float = math.inf) -> None:
         """Wait for the worker without a lock, for which a signal's handler would wait again."""
