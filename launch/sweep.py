@@ -40,7 +40,7 @@ flags.mark_flag_as_required("config")
 def main() -> int:
     # After the flags, so that --help and a mistyped one answer at once.
     from persist_jax.store.sweep_folder import jobs_folder
-    from persist_jax.sweep.distributed import join, largest, leave
+    from persist_jax.sweep.distributed import join, leave
     from persist_jax.sweep.executors import choose_executor
     from persist_jax.sweep.executors.command import end_with_parent
     from persist_jax.sweep.host_devices import use_cores, use_nothing
@@ -63,7 +63,7 @@ def main() -> int:
         return _sweep(config, notices, workdir, name, executor)
     check_distributed(config, name)
     join(**together)
-    status = largest(_sweep(config, notices, workdir, name, executor))
+    status = _sweep(config, notices, workdir, name, executor)
     leave()
     return status
 
@@ -74,7 +74,7 @@ def _sweep(config, notices, workdir: Path, name: str, executor) -> int:
     from persist_jax.store.costs import read_costs
     from persist_jax.store.locks import locked
     from persist_jax.store.sweep_folder import lock_path, refuse_links
-    from persist_jax.sweep.distributed import is_first
+    from persist_jax.sweep.distributed import is_first, largest
     from persist_jax.sweep.experiment import load_experiment, places
     from persist_jax.sweep.plan import describe, describe_training
     from persist_jax.sweep.reading import defaults
@@ -104,11 +104,12 @@ def _sweep(config, notices, workdir: Path, name: str, executor) -> int:
             how |= {"wait": WAIT.value, "worker": WORKER.value}
             finished = _unless_worker(run_sweep, experiment, workdir, must_stop, **how)
     if not finished:
-        if speaks and INTERRUPTION.status:
+        status = largest(INTERRUPTION.status)  # of the signal that any of several processes had
+        if speaks and status:
             print(f"Saved. The same command goes on from here: {workdir}")
         elif speaks and not executor:
             print(f"Other processes train the rest; the last one writes the report: {workdir}")
-        return INTERRUPTION.status
+        return status
     if is_first():
         _report(config, workdir, before, speaks)
     return 0

@@ -57,8 +57,8 @@ def load_runs(workdir: str | os.PathLike[str]) -> "pandas.DataFrame":
         workdir: the sweep's folder.
 
     Returns:
-        Columns `network`, `regulariser`, `weight`, `seed`, `status`; `continued`, whether the run went
-        on from a finished one without its regulariser; `epochs`, `best_epoch`, `best_iteration`,
+        Columns `network`, `regulariser`, `weight`, `seed`, `status`; `continued`, whether the run
+        went on from a finished one without its regulariser; `epochs`, `best_epoch`, `best_iteration`,
         `validation_loss`, `seconds`; accuracies in fractions of 1 with the best weights, `train`,
         `validation`, `test`, and before training, `initial_train`, ...; `points`, the number of
         sampled neurons, of which with the best weights `constant` have one value on a batch of

@@ -96,8 +96,8 @@ def two(tmp_path_factory):
     tasks = [job | {"SLURM_PROCID": str(i), "SLURM_LOCALID": str(i)} for i in range(2)]
     outs = [_end(process) for process in [_start(folder, "--distributed", **t) for t in tasks]]
     assert "sharing each batch" in outs[0][0] and "on 4 devices" in outs[0][0]
-    # Of the library that sums between processes a bare number was seen in the output once.
-    assert not outs[1][0].strip("0123456789\n")
+    # The second one says nothing of its own.
+    assert all(line.startswith("[Gloo]") or line.isdecimal() for line in outs[1][0].splitlines())
     return folder
 
 
