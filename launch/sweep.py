@@ -104,7 +104,7 @@ def _sweep(config, notices, workdir: Path, name: str, executor) -> int:
             how |= {"wait": WAIT.value, "worker": WORKER.value}
             finished = _unless_worker(run_sweep, experiment, workdir, must_stop, **how)
     if not finished:
-        status = largest(INTERRUPTION.status)  # of the signal that any of several processes had
+        status = largest(INTERRUPTION.status)  # any of several processes may have had the signal
         if speaks and status:
             print(f"Saved. The same command goes on from here: {workdir}")
         elif speaks and not executor:
