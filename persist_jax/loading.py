@@ -58,12 +58,12 @@ def load_runs(workdir: str | os.PathLike[str]) -> "pandas.DataFrame":
 
     Returns:
         Columns `network`, `regulariser`, `weight`, `seed`, `status`; `continued`, whether the run
-        went on from a finished one without its regulariser; `epochs`, `best_epoch`, `best_iteration`,
-        `validation_loss`, `seconds`; accuracies in fractions of 1 with the best weights, `train`,
-        `validation`, `test`, and before training, `initial_train`, ...; `points`, the number of
-        sampled neurons, of which with the best weights `constant` have one value on a batch of
-        validation examples and `clustered` are in one of `clusters` of |corr| of at least 0.9, and
-        their `mean_correlation`; the run's `folder`. Empty where a value is not known.
+        went on from a finished one without its regulariser; `epochs`, `best_epoch`,
+        `best_iteration`, `validation_loss`, `seconds`; accuracies in fractions of 1 with the best
+        weights, `train`, `validation`, `test`, and before training, `initial_train`, ...; `points`,
+        the number of sampled neurons, of which with the best weights `constant` have one value on a
+        batch of validation examples and `clustered` are in one of `clusters` of |corr| of at least
+        0.9, and their `mean_correlation`; the run's `folder`. Empty where a value is not known.
 
     Raises:
         ValueError: one line that names the file that cannot be read.
