@@ -1,13 +1,17 @@
-"""Write the report again from what is on disk; several sweeps are combined into one table.
+"""Write the report again from the results on disk; several sweeps are combined into one table.
 
 python -m launch.report --workdir=DIR [--workdir=DIR2 ...] [--output=DIR]
+
+A sweep's report goes to DIR/report, that of several sweeps to report-DIR-DIR2 beside DIR.
 """
 
 
 from launch.command_line import flags, run
 
 WORKDIR = flags.DEFINE_multi_string("workdir", None, "A sweep's folder; may be repeated.")
-OUTPUT = flags.DEFINE_string("output", None, "The report's folder; default DIR/report.")
+OUTPUT = flags.DEFINE_string(
+    "output", None, "Default DIR/report, of several folders report-DIR-DIR2 beside DIR."
+)
 SIGNIFICANCE = flags.DEFINE_float(
     "significance", None, "Level of the tests; default: the configuration's."
 )
@@ -19,6 +23,7 @@ flags.mark_flag_as_required("workdir")
 
 def main() -> None:
     # After the flags, so that --help and a mistyped one answer at once.
+    from persist_jax.results.escape import printable
     from persist_jax.results.report import write_report
     from persist_jax.store import ReportOptions, read_report_options
 
@@ -27,7 +32,7 @@ def main() -> None:
     options = ReportOptions.read(read_report_options(WORKDIR.value[0]).plain() | given)
     path = write_report(WORKDIR.value, OUTPUT.value, options)
     print(path.with_name("accuracies.md").read_text(encoding="utf-8"))
-    print(f"Report: {path}")
+    print(f"Report: {printable(str(path))}")
 
 
 if __name__ == "__main__":

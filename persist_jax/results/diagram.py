@@ -28,11 +28,15 @@ class Item(NamedTuple):
 
 
 class Bar(NamedTuple):
-    """A group that is not significantly different, from `start` to `stop` at `depth`."""
+    """A group that is not significantly different, from `start` to `stop` at `depth`.
+
+    A group that skips a regulariser ranked between its members has the `places` of its members.
+    """
 
     start: float
     stop: float
     depth: float
+    places: tuple[float, ...] = ()
 
 
 class Diagram(NamedTuple):
@@ -54,8 +58,7 @@ def lay_out(title: str, comparison: Comparison) -> Diagram:
     k = len(c.ranks)
     scale = AXIS_WIDTH / max(k - 1, 1)
     places = dict(zip(c.regularisers, [(rank - 1) * scale for rank in c.ranks], strict=False))
-    spans = [(places[group[0]], places[group[-1]]) for group in c.groups if len(group) > 1]
-    bars = _stack(spans)
+    bars = _stack([_span(group, c, places) for group in c.groups if len(group) > 1])
     top = 0.45 + BAR * (1 + max((round(bar.depth / BAR) for bar in bars), default=0))
     left = (k + 1) // 2
     items = []
@@ -121,15 +124,23 @@ def _note(comparison: Comparison) -> str:
     return ""
 
 
-def _stack(spans: Sequence[tuple[float, float]]) -> tuple[Bar, ...]:
+def _span(group: tuple[str, ...], comparison: Comparison, places: dict[str, float]) -> Bar:
+    """A bar not yet put on a level."""
+    members = tuple(places[name] for name in group)
+    first, last = (comparison.regularisers.index(name) for name in (group[0], group[-1]))
+    skips = last - first >= len(group)
+    return Bar(members[0], members[-1], 0.0, members if skips else ())
+
+
+def _stack(spans: Sequence[Bar]) -> tuple[Bar, ...]:
     """Put every bar on the first level where it does not touch another one."""
     ends: list[float] = []
     bars = []
-    for start, stop in sorted(spans):
-        free = [level for level, end in enumerate(ends) if end + 0.4 < start]
+    for span in sorted(spans):
+        free = [level for level, end in enumerate(ends) if end + 0.4 < span.start]
         level = free[0] if free else len(ends)
-        ends[level : level + 1] = [stop]
-        bars.append(Bar(start, stop, BAR * (level + 1)))
+        ends[level : level + 1] = [span.stop]
+        bars.append(span._replace(depth=BAR * (level + 1)))
     return tuple(bars)
 
 
@@ -154,10 +165,12 @@ def _draw_one(axes: Axes, diagram: Diagram, y: float) -> None:
     for item in diagram.items:
         _draw_item(axes, item, y)
     for bar in diagram.bars:
-        axes.plot(
-            [bar.start - 0.12, bar.stop + 0.12], [y - bar.depth] * 2, color=INK, lw=3.6,
-            solid_capstyle="round",
-        )  # fmt: skip
+        level = y - bar.depth
+        if bar.places:
+            axes.plot(bar.places, [level] * len(bar.places), color=INK, lw=0.9, marker="o", ms=5)
+        else:
+            ends = [bar.start - 0.12, bar.stop + 0.12]
+            axes.plot(ends, [level] * 2, color=INK, lw=3.6, solid_capstyle="round")
     if diagram.note:
         axes.text(
             AXIS_WIDTH / 2, y - diagram.depth - 0.1, diagram.note, ha="center", va="center",
@@ -227,8 +240,13 @@ def _tikz_lines(diagram: Diagram) -> list[str]:
         )
         lines.append(rf"\fill ({item.x:.3f}, 0) circle[radius=0.06];")
     for bar in diagram.bars:
-        ends = f"({bar.start - 0.12:.3f}, {-bar.depth:.3f}) -- ({bar.stop + 0.12:.3f}, "
-        lines.append(rf"\draw[line width=3pt, line cap=round] {ends}{-bar.depth:.3f});")
+        wider = 0.0 if bar.places else 0.12
+        line = "" if bar.places else "[line width=3pt, line cap=round]"
+        ends = (bar.start - wider, bar.stop + wider)
+        start, stop = (f"({x:.3f}, {-bar.depth:.3f})" for x in ends)
+        lines.append(rf"\draw{line} {start} -- {stop};")
+        for x in bar.places:
+            lines.append(rf"\fill ({x:.3f}, {-bar.depth:.3f}) circle[radius=0.08];")
     if diagram.note:
         y = -diagram.depth - 0.1
         note = rf"\footnotesize\itshape {latex(diagram.note)}"

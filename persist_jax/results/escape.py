@@ -1,4 +1,8 @@
-"""Text of a run or a configuration, made safe for LaTeX and Markdown."""
+"""Text of a run or a configuration, made safe for each format that the report is written in."""
+
+from typing import Any
+
+from markupsafe import Markup
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -7,7 +11,40 @@ _LATEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
+    # Directly after the end of a row they would be its options.
+    "[": "{[}",
+    "]": "{]}",
+    "*": "{*}",
 } | {sign: f"\\{sign}" for sign in "&%$#_{}"}
+
+
+def printable(text: str) -> str:
+    r"""Escape control characters, which a terminal would obey, on one line.
+
+    Example:
+        >>> print(printable("a\x1b[31m\nb"))
+        a\x1b[31m b
+    """
+    line = " ".join(text.splitlines())
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line)
+
+
+def csv_cell(value: Any) -> Any:
+    """Quote text that a spreadsheet would take for a formula.
+
+    Example:
+        >>> csv_cell("=cmd()"), csv_cell("t1"), csv_cell(-0.5)
+        ("'=cmd()", 't1', -0.5)
+    """
+    formula = isinstance(value, str) and value.lstrip().startswith(("=", "+", "-", "@"))
+    return f"'{value}" if formula else value
+
+
+def html_text(value: Any) -> Any:
+    """Escape control characters but line ends; the template escapes markup."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return "\n".join(map(printable, value.split("\n")))
 
 
 def latex(text: str) -> str:
@@ -27,4 +64,4 @@ def markdown(text: str) -> str:
         >>> markdown("min_corr|x")
         'min\\_corr\\|x'
     """
-    return "".join(f"\\{sign}" if sign in "\\`*_|[]<>" else sign for sign in text)
+    return "".join(f"\\{sign}" if sign in "\\`*_|[]<>#&~!" else sign for sign in text)

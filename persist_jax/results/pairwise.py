@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
+from persist_jax.results.selection import ROUNDING, without_rounding
 from persist_jax.results.statistics import wilcoxon_tests
 
 DRAWS = 50_000
@@ -63,7 +64,7 @@ def compare_pairs(
     Args:
         names: of the rows.
         cells: a value per row and column.
-        equivalence: differences below this are none; see `signed_rank_probabilities`.
+        equivalence: differences below this count as none; see `signed_rank_probabilities`.
         correction: of Wilcoxon's tests, "holm" or "bonferroni".
 
     Returns:
@@ -82,7 +83,7 @@ def compare_pairs(
     p_values = wilcoxon_tests(cells, correction) if len(cells) > 1 else None
     pairs = []
     for i, j in itertools.combinations(range(len(cells)), 2):
-        differences = cells[i] - cells[j]
+        differences = without_rounding(cells[i] - cells[j])
         pairs.append(
             Pair(
                 names[i],
@@ -171,4 +172,4 @@ def signed_rank_probabilities(
 
 
 def _over(sums: np.ndarray, border: float) -> np.ndarray:
-    return (sums > border) + 0.5 * (sums == border)
+    return (sums > border + ROUNDING) + 0.5 * (np.abs(sums - border) <= ROUNDING)

@@ -13,7 +13,8 @@ from scipy.ndimage import gaussian_filter1d
 
 from persist_jax.results.selection import Table
 from persist_jax.results.style import FONT, GRID, MUTED, empty_picture, panels, say
-from persist_jax.store import read_history
+from persist_jax.store import Record, read_history
+from persist_jax.store.history import HISTORY_FILE
 
 TRAINING = "#9db4c8"
 VALIDATION = "#0072b2"
@@ -32,8 +33,22 @@ Histories = dict[tuple[str, str], dict[str, np.ndarray]]
 
 
 def read_histories(table: Table) -> Histories:
-    """The histories of the best runs by (network, regulariser), empty where there is none."""
-    return {cell: read_history(choice.best.folder) for cell, choice in table.choices.items()}
+    """The histories of the best runs by (network, regulariser), empty where there is none.
+
+    Raises:
+        ValueError: one line that names a file that is damaged or of another number of epochs than
+            the run's record.
+    """
+    return {cell: _history(choice.best) for cell, choice in table.choices.items()}
+
+
+def _history(record: Record) -> dict[str, np.ndarray]:
+    history = read_history(record.folder)
+    epochs = len(history.get("validation_loss", ()))
+    if history and epochs != record.epochs:
+        path = record.folder / HISTORY_FILE
+        raise ValueError(f"{path}: {epochs} epochs, but result.json beside it has {record.epochs}")
+    return history
 
 
 def has_deaths(history: dict) -> bool:

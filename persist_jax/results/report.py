@@ -19,14 +19,18 @@ from persist_jax.results.conclusions import counted, pairwise_matrix, seed_sente
 from persist_jax.results.constant import plot_constant
 from persist_jax.results.cost import step_times
 from persist_jax.results.diagram import draw, tikz
+from persist_jax.results.escape import html_text
+from persist_jax.results.grid import missing_runs
 from persist_jax.results.made import made_by
 from persist_jax.results.plots import Histories, plot_deaths, plot_losses, read_histories
 from persist_jax.results.redundant import redundant_rows, threshold
 from persist_jax.results.seeds import choices_per_seed, paired_differences
 from persist_jax.results.selection import Table, combine, tabulate
 from persist_jax.results.statistics import DEFAULTS, Comparison, compare, describe
+from persist_jax.results.style import own_style
 from persist_jax.results.tables import (
     csv_text,
+    footnotes,
     latex_text,
     markdown_text,
     percentages,
@@ -57,7 +61,8 @@ def write_report(
 
     Args:
         workdirs: the sweeps' folders.
-        output: the report's folder; that of the first of `workdirs` by default.
+        output: the report's folder; by default `report` in the sweep's folder, of several sweeps
+            `report-<names>` beside the folder of the first.
         options: the tests and their significance level.
 
     Returns:
@@ -67,7 +72,7 @@ def write_report(
         ValueError: one line that names the folder or file that does not hold.
     """
     sweeps = read_sweeps([workdirs] if isinstance(workdirs, str | os.PathLike) else list(workdirs))
-    folder = report_folder(sweeps[0].path) if output is None else Path(output)
+    folder = _default_folder(sweeps) if output is None else Path(output)
     tables = [tabulate(sweep) for sweep in sweeps]
     shown = [*tables, combine(tables)] if len(tables) > 1 else tables
     comparisons = [compare(table, options) for table in shown]
@@ -77,6 +82,14 @@ def write_report(
         replace_file(folder / name, content)
     page = _page(sweeps, shown, comparisons, files, folder, histories)
     return replace_file(folder / "index.html", page.encode())
+
+
+def _default_folder(sweeps: Sequence[SweepFolder]) -> Path:
+    """A sweep's own report stays as it is when several sweeps are combined."""
+    if len(sweeps) == 1:
+        return report_folder(sweeps[0].path)
+    paths = [sweep.path.resolve() for sweep in sweeps]
+    return paths[0].parent / f"report-{'-'.join(path.name for path in paths)}"[:100]
 
 
 def _texts(
@@ -96,16 +109,17 @@ def _pictures(
     shown: list[Table], comparisons: list[Comparison], histories: Histories
 ) -> dict[str, bytes]:
     table = shown[-1]
-    diagrams = draw(_titled(shown, comparisons))
-    return {
-        "critical_difference.png": _file(diagrams, "png"),
-        "critical_difference.svg": _file(diagrams, "svg"),
-        "weights.png": _file(plot_weights(table), "png"),
-        "losses.png": _file(plot_losses(table, histories), "png"),
-        "constant.png": _file(plot_constant(table, histories), "png"),
-        "deaths.png": _file(plot_deaths(table, histories), "png"),
-        "deaths.gif": animate_deaths(table, histories),
-    }
+    with own_style():
+        diagrams = draw(_titled(shown, comparisons))
+        return {
+            "critical_difference.png": _file(diagrams, "png"),
+            "critical_difference.svg": _file(diagrams, "svg"),
+            "weights.png": _file(plot_weights(table), "png"),
+            "losses.png": _file(plot_losses(table, histories), "png"),
+            "constant.png": _file(plot_constant(table, histories), "png"),
+            "deaths.png": _file(plot_deaths(table, histories), "png"),
+            "deaths.gif": animate_deaths(table, histories),
+        }
 
 
 def _titled(shown: list[Table], comparisons: list[Comparison]) -> list[tuple[str, Comparison]]:
@@ -145,6 +159,7 @@ def _page(
             _part(table, comparison) for table, comparison in zip(shown, comparisons, strict=True)
         ],
         ended=len(ended),
+        missing=sum(map(missing_runs, sweeps)),
         counts=Counter(verdict(record).status for record in ended),
         time=_time(sum((record.seconds for _, record in runs), start=0.0)),
         differences=differences,
@@ -169,6 +184,7 @@ def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("persist_jax.results", ""),
         autoescape=True,
+        finalize=html_text,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         keep_trailing_newline=True,
@@ -183,6 +199,7 @@ def _part(table: Table, comparison: Comparison) -> dict[str, Any]:
         "networks": table.networks,
         "rows": [(name, _marked(table, name, cells)) for name, cells in percentages(table)],
         "suspect": any(choice.suspect for choice in table.choices.values()),
+        "footnotes": footnotes(table),
         "sentences": describe(comparison),
     }
 

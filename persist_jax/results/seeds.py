@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from persist_jax.results.selection import ACCURACY_DECIMALS, Table, choose
+from persist_jax.results.selection import Table, choose, without_rounding
 
 BASELINE = "none"
 CONFIDENCE = 0.95
@@ -88,7 +88,7 @@ def by_network_and_seed(
     ]
     cells = [[found[network, name][seed] for network, seed in columns] for name in rows]
     cells = np.array(cells, float).reshape(len(rows), len(columns))
-    return tuple(rows), tuple(columns), np.round(cells, ACCURACY_DECIMALS)
+    return tuple(rows), tuple(columns), without_rounding(cells)
 
 
 def paired_differences(table: Table) -> list[Difference]:

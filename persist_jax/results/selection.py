@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from persist_jax.results.escape import printable
 from persist_jax.results.verdict import COLLAPSED, COMPLETED, DIVERGED, VERDICTS, WORSE, verdict
 from persist_jax.store import Record, SweepFolder
 
-# Accuracies are multiples of 1 / examples, stored as float32 or averaged over seeds: what differs
-# by less than this is one accuracy, and one rank.
-ACCURACY_DECIMALS = 7
+# Accuracies are multiples of 1 / examples, stored as float32 or averaged over seeds: numbers that
+# differ by less than this are the same accuracy, and share a rank.
+ROUNDING = 2e-7
 
 Cell = tuple[str, str]  # network, regulariser
 
@@ -26,7 +27,8 @@ class Choice(NamedTuple):
 
     `validation`, `validation_loss`, `test`, `initial_test`, `best_iteration` and `train` are means
     over the completed seeds of the weight; `best` is its seed with the best validation accuracy,
-    `verdicts` says what became of each seed, and `tests` is the test accuracy by seed.
+    `verdicts` says what became of each seed, `tests` is the test accuracy by seed, and `diverged`
+    is how many other seeds of the weight diverged.
     """
 
     weight: float
@@ -40,6 +42,7 @@ class Choice(NamedTuple):
     verdicts: tuple[str, ...] = (COMPLETED,)
     train: float = math.nan
     tests: Mapping[int, float] = MappingProxyType({})
+    diverged: int = 0
 
     @property
     def gap(self) -> float:
@@ -97,12 +100,45 @@ class Table:
             cells[row, column] = choice.test
         return cells
 
+    def fewer_seeds(self) -> set[Cell]:
+        """The cells whose mean lacks a seed that another regulariser has on the network."""
+        seeds: dict[str, set[int]] = {}
+        for (network, _), choice in self.choices.items():
+            seeds.setdefault(network, set()).update(choice.seeds)
+        return {cell for cell, c in self.choices.items() if set(c.seeds) < seeds[cell[0]]}
+
+    def comparable(self) -> Float[np.ndarray, "rows columns"]:
+        """The accuracies that may be ranked: NaN where a mean lacks seeds that others have."""
+        cells = without_rounding(self.accuracies())
+        for network, regulariser in self.fewer_seeds():
+            cells[self.regularisers.index(regulariser), self.networks.index(network)] = np.nan
+        return cells
+
     def weight_wins(self) -> dict[str, dict[float, int]]:
         """On how many networks each weight was the best, by regulariser."""
         wins: dict[str, Counter[float]] = {name: Counter() for name in self.regularisers}
         for (_, regulariser), choice in self.choices.items():
             wins[regulariser][choice.weight] += 1
         return {name: dict(sorted(counts.items())) for name, counts in wins.items()}
+
+
+def without_rounding(values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """Accuracies, or differences of accuracies, with those that differ by rounding made equal.
+
+    Amounts closer than `ROUNDING` become the least of them, those closer than that to 0 become 0.
+    Rounding to decimals would not do: 1 / 256 lies between two numbers of seven decimals.
+
+    Example:
+        >>> without_rounding(np.array([0.9 - 0.8, 0.7 - 0.8, 0.1 + 0.2 - 0.3])).tolist()
+        [0.09999999999999998, -0.09999999999999998, 0.0]
+    """
+    known = np.isfinite(values)
+    amounts, places = np.unique(np.abs(values[known]), return_inverse=True)
+    begins = np.diff(amounts, prepend=0.0) > ROUNDING
+    equal = np.append(0.0, amounts[begins])[np.cumsum(begins)]
+    made = np.array(values, float)
+    made[known] = np.sign(values[known]) * equal[places]
+    return made
 
 
 def choose(records: Sequence[Record]) -> Choice | None:
@@ -123,7 +159,16 @@ def choose(records: Sequence[Record]) -> Choice | None:
         if record.status == "completed":
             by_weight.setdefault(record.weight, []).append(record)
     candidates = [_summary(weight, group) for weight, group in by_weight.items()]
-    return min(candidates, key=_preference, default=None)
+    levels = without_rounding(np.array([choice.validation for choice in candidates]))
+    ordered = sorted(
+        zip(levels, candidates, strict=True),
+        key=lambda entry: (-entry[0], entry[1].validation_loss, entry[1].weight),
+    )
+    if not ordered:
+        return None
+    choice = ordered[0][1]
+    diverged = [r for r in records if r.weight == choice.weight and r.status == "diverged"]
+    return choice._replace(diverged=len(diverged))
 
 
 def tabulate(sweep: SweepFolder) -> Table:
@@ -139,7 +184,9 @@ def tabulate(sweep: SweepFolder) -> Table:
     found = {cell: choice for cell, choice in choices.items() if choice is not None}
     wrong = (counts[status] for status in (DIVERGED, COLLAPSED, WORSE))
     runs = {cell: tuple(group) for cell, group in groups.items()}
-    return Table(sweep.title, sweep.regularisers, sweep.networks, found, *wrong, runs)
+    title = printable(sweep.title)
+    regularisers = tuple(dict.fromkeys(printable(name) for name in sweep.regularisers))
+    return Table(title, regularisers, sweep.networks, found, *wrong, runs)
 
 
 def combine(tables: Sequence[Table]) -> Table:
@@ -183,8 +230,3 @@ def _summary(weight: float, records: list[Record]) -> Choice:
         train=mean([accuracy.train for accuracy in trained]),
         tests={record.seed: record.accuracy.trained.test for record in records},
     )
-
-
-def _preference(choice: Choice) -> tuple[float, float, float]:
-    accuracy = round(choice.validation, ACCURACY_DECIMALS)
-    return -accuracy, choice.validation_loss, choice.weight

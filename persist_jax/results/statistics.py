@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from persist_jax.results.selection import ACCURACY_DECIMALS, Table
+from persist_jax.results.selection import Table, without_rounding
 from persist_jax.store import ReportOptions
 
 DEFAULTS = ReportOptions()
@@ -154,51 +154,64 @@ def wilcoxon_tests(
     """
     k = len(accuracies)
     pairs = np.triu_indices(k, 1)
-    raw = [
-        1.0 if np.array_equal(a, b) else stats.wilcoxon(a, b).pvalue
-        for a, b in zip(accuracies[pairs[0]], accuracies[pairs[1]], strict=True)
-    ]
+    differences = map(without_rounding, accuracies[pairs[0]] - accuracies[pairs[1]])
+    raw = [stats.wilcoxon(d).pvalue if d.any() else 1.0 for d in differences]
     p_values = np.ones((k, k))
     p_values[pairs] = multipletests(raw, method=correction)[1]
     return np.minimum(p_values, p_values.T)
 
 
 def maximal_groups(alike: Bool[np.ndarray, "rows rows"]) -> list[tuple[int, ...]]:
-    """Maximal runs of consecutive rows in which every pair is alike.
+    """Maximal sets of rows in which every pair is alike; a set may skip a row.
+
+    Bron and Kerbosch's search for the maximal cliques of a graph.
 
     Example:
         >>> near = np.abs(np.subtract.outer([1, 2, 3, 9], [1, 2, 3, 9])) < 2
         >>> maximal_groups(near)
         [(0, 1), (1, 2), (3,)]
     """
+    rows = range(len(alike))
+    near = [{j for j in rows if j != i and alike[i, j]} for i in rows]
     groups: list[tuple[int, ...]] = []
-    for start in range(len(alike)):
-        stop = start + 1
-        while stop < len(alike) and alike[start : stop + 1, start : stop + 1].all():
-            stop += 1
-        if not groups or stop > groups[-1][-1] + 1:
-            groups.append(tuple(range(start, stop)))
-    return groups
+
+    def search(group: set[int], possible: set[int], tried: set[int]) -> None:
+        if not possible and not tried:
+            groups.append(tuple(sorted(group)))
+            return
+        pivot = max(possible | tried, key=lambda row: len(near[row] & possible))
+        for row in possible - near[pivot]:
+            search(group | {row}, possible & near[row], tried & near[row])
+            possible, tried = possible - {row}, tried | {row}
+
+    search(set(), set(rows), set())
+    return sorted(groups)
 
 
 def _complete_part(
     table: Table,
 ) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """The cells of the rows that have any value and the columns that have all of them."""
-    cells = np.round(table.accuracies(), ACCURACY_DECIMALS)
+    cells, fewer = table.comparable(), table.fewer_seeds()
     row_kept = ~np.isnan(cells).all(axis=1)
     rows = tuple(name for name, kept in zip(table.regularisers, row_kept, strict=True) if kept)
     cells = cells[row_kept]
     column_kept = ~np.isnan(cells).any(axis=0)
     left_out = [
         f"{name}: no completed run on any network"
+        if not any(cell[1] == name for cell in table.choices)
+        else f"{name}: fewer seeds than others on every network"
         for name, kept in zip(table.regularisers, row_kept, strict=True)
         if not kept
     ]
     for column, network in enumerate(table.networks):
         gaps = [name for name, gap in zip(rows, np.isnan(cells[:, column]), strict=True) if gap]
-        if gaps:
-            left_out.append(f"{network}: no completed run of {', '.join(gaps)}")
+        short = [name for name in gaps if (network, name) in fewer]
+        none = [name for name in gaps if name not in short]
+        if none:
+            left_out.append(f"{network}: no completed run of {', '.join(none)}")
+        if short:
+            left_out.append(f"{network}: fewer seeds than others of {', '.join(short)}")
     networks = tuple(n for n, kept in zip(table.networks, column_kept, strict=True) if kept)
     return cells[:, column_kept], rows, networks, tuple(left_out)
 

@@ -1,9 +1,11 @@
 """Colours and panels that the pictures share; the palette is Okabe and Ito's, safe for all eyes."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
+import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -27,6 +29,15 @@ FONT = {
     "xtick.labelsize": 7,
     "ytick.labelsize": 7,
 }
+
+
+@contextmanager
+def own_style() -> Iterator[None]:
+    """Matplotlib's defaults and `FONT`, whatever a person's matplotlibrc sets."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(FONT)
+        yield
 
 
 class Line(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from persist_jax.results.conclusions import pairwise_matrix
-from persist_jax.results.escape import latex, markdown
+from persist_jax.results.escape import csv_cell, latex, markdown
 from persist_jax.results.seeds import choices_per_seed, paired_differences, spread
 from persist_jax.results.selection import Choice, Table
 from persist_jax.results.statistics import Comparison, describe
@@ -50,7 +50,7 @@ def csv_text(tables: Sequence[Table]) -> str:
                 counts = _counts(table, (network, regulariser)).values()
                 verdict = None if choice is None else choice.verdict
                 row = [table.title, network, regulariser, *values, seeds, *counts, verdict]
-                writer.writerow(row)
+                writer.writerow(map(csv_cell, row))
     return buffer.getvalue()
 
 
@@ -63,7 +63,9 @@ def markdown_text(tables: Sequence[Table]) -> str:
         for name, cells in percentages(table):
             shown = [f"**{text}**" if best else text for text, best in cells]
             lines.append(_markdown_row([markdown(name), *shown]))
-        parts.append("\n".join([f"Test accuracy in %, {markdown(table.title)}", "", *lines, ""]))
+        below = [text for line in footnotes(table) for text in ("", line)]
+        title = f"Test accuracy in %, {markdown(table.title)}"
+        parts.append("\n".join([title, "", *lines, *below, ""]))
     return "\n".join(parts)
 
 
@@ -78,27 +80,53 @@ def latex_text(tables: Sequence[Table]) -> str:
         parts.append(r"\midrule")
         for name, cells in percentages(table):
             shown = [rf"\textbf{{{text}}}" if best else text for text, best in cells]
-            shown = [text.replace("±", r"$\pm$") for text in shown]
+            shown = [_latex_signs(text) for text in shown]
             parts.append(_latex_row([latex(name), *shown]))
-        parts.extend([r"\bottomrule", r"\end{tabular}", ""])
+        parts.extend([r"\bottomrule", r"\end{tabular}"])
+        parts.extend([*(rf"\par {_latex_signs(line)}" for line in footnotes(table)), ""])
     return "\n".join(parts)
 
 
 def percentages(table: Table) -> Iterator[tuple[str, list[tuple[str, bool]]]]:
     """The rows of a table as text in percent, each cell with whether it is its column's best.
 
-    With several seeds a cell is their mean and standard deviation.
+    With several seeds a cell is their mean and standard deviation. A mean that lacks seeds has the
+    marks of `marks` and, where others of its network have these seeds, is never the best.
     """
-    cells = np.round(100 * table.accuracies(), 2)
-    best = np.max(cells, axis=0, where=~np.isnan(cells), initial=-1.0)
-    for name, row in zip(table.regularisers, cells, strict=True):
+    cells, ranked = (np.round(100 * part, 2) for part in (table.accuracies(), table.comparable()))
+    best = np.max(ranked, axis=0, where=~np.isnan(ranked), initial=-1.0)
+    for i, name in enumerate(table.regularisers):
         yield (
             name,
             [
-                (_with_spread(value, table.choices.get((network, name))), bool(value == top))
-                for network, value, top in zip(table.networks, row, best, strict=True)
+                (
+                    marks(table, (network, name))
+                    + _with_spread(cells[i, j], table.choices.get((network, name))),
+                    bool(ranked[i, j] == best[j]),
+                )
+                for j, network in enumerate(table.networks)
             ],
         )
+
+
+FOOTNOTES = {
+    "‡": "Mean over fewer seeds than others of its network: neither ranked nor the best.",
+    "§": "Other seeds of the chosen weight diverged.",
+}
+
+
+def marks(table: Table, cell: tuple[str, str]) -> str:
+    """The signs of `FOOTNOTES` that hold for a cell, and a space; "" if none does."""
+    choice = table.choices.get(cell)
+    fewer = "‡" if cell in table.fewer_seeds() else ""
+    signs = fewer + ("§" if choice is not None and choice.diverged else "")
+    return signs and f"{signs} "
+
+
+def footnotes(table: Table) -> list[str]:
+    """The lines that belong below a table of `percentages`."""
+    used = {sign for cell in table.choices for sign in marks(table, cell)}
+    return [f"{sign} {words}" for sign, words in FOOTNOTES.items() if sign in used]
 
 
 def _with_spread(value: float, choice: Choice | None) -> str:
@@ -200,6 +228,11 @@ def _counts(table: Table, cell: tuple[str, str]) -> dict[str, int]:
 def _named_matrix(names: Sequence[str], matrix: np.ndarray) -> dict[str, dict[str, float]]:
     rows = zip(names, matrix.tolist(), strict=True)
     return {name: dict(zip(names, row, strict=True)) for name, row in rows}
+
+
+def _latex_signs(text: str) -> str:
+    signs = {"±": r"$\pm$", "‡": r"\ddag{}", "§": r"\S{}"}
+    return "".join(signs.get(sign, sign) for sign in text)
 
 
 def _markdown_row(cells: Sequence[str]) -> str:

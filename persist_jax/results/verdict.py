@@ -25,7 +25,7 @@ class Verdict(NamedTuple):
 
     Attributes:
         status: one of `VERDICTS`.
-        reasons: why, in words; none of a run that completed.
+        reasons: why, in words; of a run that completed, what could not be judged.
     """
 
     status: str
@@ -38,7 +38,8 @@ def verdict(record: Record) -> Verdict:
     A run that completed has collapsed if the accuracy of its best weights on the validation
     examples is at most chance (see `highest_guess`), or if under them more than half of the
     sampled neurons are constant, and more than before training. It is worse than untrained if
-    that accuracy is below the one of the initial weights.
+    that accuracy is below the one of the initial weights. Where guessing may reach 100 %, nothing
+    is compared with chance, and a reason says so.
 
     Args:
         record: of the run. A continued run began with trained weights, so that it is never worse
@@ -52,7 +53,7 @@ def verdict(record: Record) -> Verdict:
     collapsed = (*_at_chance(record), *_dead(record))
     worse = tuple(_below_untrained(record))
     status = COLLAPSED if collapsed else WORSE if worse else COMPLETED
-    return Verdict(status, collapsed + worse)
+    return Verdict(status, collapsed + worse + tuple(_unknown(record)))
 
 
 def highest_guess(chance: Chance) -> float:
@@ -89,9 +90,24 @@ def _quantile(share: float, examples: int) -> int:
 
 def _at_chance(record: Record) -> Iterator[str]:
     accuracy, chance = record.accuracy.trained.validation, record.chance
+    if chance is None or _untold(chance):
+        return
     # Accuracies are whole numbers of examples, stored as float32.
-    if chance and round(accuracy * chance.examples) <= _quantile(chance.share, chance.examples):
+    if round(accuracy * chance.examples) <= _quantile(chance.share, chance.examples):
         yield f"accuracy at chance (up to {100 * highest_guess(chance):.2f} %)"
+
+
+def _untold(chance: Chance) -> bool:
+    """Whether guessing may be right on every example, so that no accuracy is above chance."""
+    return _quantile(chance.share, chance.examples) >= chance.examples
+
+
+def _unknown(record: Record) -> Iterator[str]:
+    if record.chance and _untold(record.chance):
+        yield (
+            "accuracy not compared with chance (guessing may be right on all "
+            f"{record.chance.examples} validation examples)"
+        )
 
 
 def _dead(record: Record) -> Iterator[str]:

@@ -70,6 +70,8 @@ def write_config(workdir, name="mnist", **fields):
 def write_run(workdir, fields, arrays=None):
     names = ("network", "regulariser", "weight", "seed")
     folder = Run(**{name: fields[name] for name in names}).folder(workdir)
+    if arrays is not None:
+        fields = fields | {"epochs": len(arrays["validation_loss"])}
     write_result(folder, fields)
     if arrays is not None:
         write_history(folder, arrays)

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -108,3 +109,14 @@ def test_tikz_is_well_formed(name):
         line for line in drawing.splitlines() if line.startswith((r"\draw", r"\fill", r"\node"))
     ]
     assert all(line.endswith(";") for line in paths)
+
+
+def test_a_group_that_skips_a_regulariser_is_a_thin_bar_with_dots():
+    skipping = replace(CASES["wilcoxon"], groups=(CASES["wilcoxon"].regularisers[:3:2],))
+    diagram = lay_out("", skipping)
+    (bar,) = diagram.bars
+    assert bar.places == (diagram.items[0].x, diagram.items[2].x)
+    dots = [line for line in draw([("", skipping)]).axes[0].lines if len(line.get_xdata()) == 2]
+    assert any(line.get_marker() == "o" and tuple(line.get_xdata()) == bar.places for line in dots)
+    thick = r"\draw[line width=3pt"
+    assert thick not in tikz([("", skipping)]) and thick in tikz([("", CASES["eight"])])

@@ -29,11 +29,12 @@ def test_the_effect_size_by_hand():
 
 
 # Better, equivalent, worse of baycomp 1.0.3, which is not installed here: it has a package `tests`.
-# SignedRankTest.probs(DEMSAR[i], DEMSAR[j], rope, nsamples=400_000, random_state=1)
+# SignedRankTest.probs(D[i], D[j], 10_000 * rope, nsamples=400_000, random_state=1) with
+# D = np.rint(10_000 * DEMSAR): in whole numbers ties and the border of the rope are exact.
 BAYCOMP = {
     (0, 1, 0.0): (0.0009, 0, 0.9991), (0, 1, 0.01): (0.0, 0.3286, 0.6714),
-    (0, 3, 0.0): (0.0029, 0, 0.9971), (0, 3, 0.01): (0.0004, 0.0317, 0.9679),
-    (1, 2, 0.0): (0.9844, 0, 0.0156), (1, 2, 0.01): (0.4842, 0.5088, 0.007),
+    (0, 3, 0.0): (0.0029, 0, 0.9971), (0, 3, 0.01): (0.0004, 0.0345, 0.9651),
+    (1, 2, 0.0): (0.9844, 0, 0.0156), (1, 2, 0.01): (0.4646, 0.5285, 0.0069),
     (2, 3, 0.0): (0.0095, 0, 0.9905), (2, 3, 0.01): (0.0008, 0.2185, 0.7807),
 }  # fmt: skip
 
@@ -68,3 +69,21 @@ def test_every_pair_once_and_the_earlier_one_first():
     order = np.argsort(raw)
     held = np.maximum.accumulate(np.sort(raw) * np.arange(6, 0, -1)).clip(max=1)
     np.testing.assert_allclose(np.array([p.p_value for p in pairs])[order], held)
+
+
+def test_ties_are_those_of_the_numbers_of_right_examples():
+    """Accuracies as a record has them, of 1000 examples, against the counts themselves."""
+    counts = np.array([[903, 700, 611, 507, 813, 402, 920], [901, 702, 607, 511, 805, 402, 915]])
+    cells = (counts / 1000).astype(np.float32).astype(float)
+    (pair,) = compare_pairs(("a", "b"), cells, equivalence=0.002)
+    d = (counts[0] - counts[1]).astype(float)
+    assert pair.p_value == stats.wilcoxon(d).pvalue
+    assert pair.effect == rank_biserial(d)
+    assert (pair.wins, pair.ties, pair.losses) == (4, 1, 2)
+    assert pair.probabilities == signed_rank_probabilities(d, 2.0)
+
+
+def test_a_difference_of_exactly_the_equivalence_is_on_the_border():
+    border = np.array([[0.9, 0.8, 0.3] * 8, [0.89, 0.79, 0.29] * 8])
+    (pair,) = compare_pairs(("a", "b"), border, equivalence=0.01)
+    assert pair.probabilities.equivalent > 0.5 > pair.probabilities.better

@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pytest
+from matplotlib import rc_context, rcParams
 from PIL import Image
 
 from persist_jax.results.animation import animate_deaths
@@ -14,6 +15,7 @@ from persist_jax.results.plots import (
     read_histories,
     smooth,
 )
+from persist_jax.results.report import write_report
 from persist_jax.results.selection import tabulate
 from persist_jax.results.style import lines
 from persist_jax.store import read_sweep
@@ -144,3 +146,25 @@ def test_losses_that_are_not_finite_do_not_stop_the_plot(tmp_path, sweeps):
     sweeps.run(tmp_path, sweeps.record(), lost)
     table = tabulate(read_sweep(tmp_path))
     plot_losses(table, read_histories(table)).canvas.draw()
+
+
+def test_a_history_of_another_number_of_epochs_is_named(tmp_path, sweeps):
+    sweeps.config(tmp_path)
+    arrays = sweeps.history(np.random.default_rng(0))
+    folder = sweeps.run(tmp_path, sweeps.record(), arrays)
+    sweeps.run(tmp_path, sweeps.record(epochs=9))
+    with pytest.raises(ValueError, match=r"history\.npz: 12 epochs, but result.json .* has 9$"):
+        read_histories(tabulate(read_sweep(tmp_path)))
+    assert folder.is_dir()
+
+
+def test_pictures_do_not_inherit_a_persons_settings(tmp_path, sweeps):
+    """`text.usetex` would need LaTeX; every other setting would change the file."""
+    sweep = sweeps.write(tmp_path, ("a",), ("none", "t1"), weights=(0.01,))
+    own = write_report(sweep).parent
+    theirs = {"text.usetex": True, "figure.facecolor": "red", "savefig.bbox": "tight"}
+    with rc_context(theirs):
+        other = write_report(sweep, tmp_path / "other").parent
+        assert rcParams["text.usetex"]
+    for name in ("losses.png", "critical_difference.png", "critical_difference.svg", "deaths.gif"):
+        assert (own / name).read_bytes() == (other / name).read_bytes(), name

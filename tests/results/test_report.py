@@ -287,3 +287,13 @@ def test_the_command_refuses_bad_input_in_one_line(sweep):
     done = run(f"--workdir={sweep}", "--test=anova")
     assert done.returncode == 2
     assert done.stderr == "test: 'anova' is not one of nemenyi, wilcoxon\n"
+
+
+def test_several_sweeps_leave_their_own_reports_alone(tmp_path, sweeps):
+    folders = [sweeps.config(tmp_path / name, name) for name in ("one", "two")]
+    own = write_report(folders[0])
+    before = own.read_bytes()
+    done = run(*(f"--workdir={folder}" for folder in folders))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith(f"Report: {tmp_path / 'report-one-two' / 'index.html'}\n")
+    assert own.read_bytes() == before and not (folders[1] / "report").exists()

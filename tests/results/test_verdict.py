@@ -119,3 +119,15 @@ def test_the_notice_counts_runs_of_the_grid(judge, tmp_path):
 def test_what_was_not_recorded_is_not_judged(judge):
     assert judged(judge())
     assert not judged(judge(chance=None)) and not judged(judge(redundancy=None))
+
+
+@pytest.mark.parametrize("share, examples", [(1.0, 400), (0.5, 7), (0.9, 20)])
+def test_where_guessing_may_be_right_on_all_nothing_is_at_chance(judge, share, examples):
+    found = verdict(judge(validation=1.0, chance={"share": share, "examples": examples}))
+    assert found.status == "completed"
+    assert found.reasons == (
+        "accuracy not compared with chance "
+        f"(guessing may be right on all {examples} validation examples)",
+    )
+    dead = verdict(judge(constant=(0, 90), chance={"share": share, "examples": examples}))
+    assert dead.status == "collapsed"
