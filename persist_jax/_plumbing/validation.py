@@ -12,9 +12,7 @@ from persist_jax.parameters import FLOAT32_MAX, FLOAT32_MIN
 
 Read = TypeVar("Read", bound="Fields")
 
-# Limits far above any configuration, so that checking one stays quick.
-_MOST_DEEP, _MOST_ENTRIES, _MOST_TEXT, _MOST_LINES = 20, 10_000, 10_000, 20
-
+_MOST_DEEP, _MOST_TEXT, _MOST_LINES = 20, 10_000, 20  # far above those of any configuration
 
 # Messages by pydantic's type of error, filled in from its context.
 _WORDS = {
@@ -42,16 +40,7 @@ _WORDS = {
 
 
 class Mistakes(list[str]):
-    """Collects what several checks refuse, a line each, to raise all of it at once.
-
-    Example:
-        >>> mistakes = Mistakes()
-        >>> for text in ("1", "a", "b"):
-        ...     with mistakes:
-        ...         number = int(text)
-        >>> len(mistakes)
-        2
-    """
+    """Collects what several checks, `with mistakes: ...`, refuse, to raise all of it at once."""
 
     def __enter__(self) -> "Mistakes":
         return self
@@ -175,8 +164,8 @@ def plain(value: Any, where: str = "", depth: int = 0) -> Any:
         depth: how many others it is in.
 
     Raises:
-        ValueError: every entry that is none of these, is nested too deep, has too many entries or
-            too much text, is not finite, or is too large or small a number.
+        ValueError: every entry that is none of these, is nested too deep, is too long a text, is
+            not finite, or is too large or small a number.
 
     Example:
         >>> plain({"sizes": (3, 4)})
@@ -200,8 +189,6 @@ def plain(value: Any, where: str = "", depth: int = 0) -> Any:
         )
     if depth == _MOST_DEEP:
         raise ValueError(f"{_colon(where)}nested more than {_MOST_DEEP} deep")
-    if len(value) > _MOST_ENTRIES:
-        raise ValueError(f"{_colon(where)}{len(value)} entries are more than {_MOST_ENTRIES}")
     result, mistakes = {}, Mistakes()
     for name in value if named else range(len(value)):
         with mistakes:
@@ -298,15 +285,7 @@ def flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def field_names(model: type[BaseModel] | None) -> list[str]:
-    """Names of the fields of a section, then dotted ones of those below them.
-
-    Example:
-        >>> class Options(Fields):
-        ...     epochs: int
-        ...     optimiser: dict = {"learning_rate": 0.1}
-        >>> field_names(Options)
-        ['epochs', 'optimiser', 'optimiser.learning_rate']
-    """
+    """Names of the fields of a section, then dotted ones of those below them."""
     fields = model.model_fields if model else {}
     below = {name: field.get_default(call_default_factory=True) for name, field in fields.items()}
     below = {name: dict(v) for name, v in below.items() if isinstance(v, Mapping | BaseModel)}

@@ -3,7 +3,7 @@
 import inspect
 import re
 from collections.abc import Collection, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import persist_jax.pgdl  # noqa: F401  registers kinds of data sets and networks
 from persist_jax._plumbing.extras import needed_by
@@ -23,6 +23,7 @@ from persist_jax.models.registry import MODELS
 from persist_jax.parameters import Part
 from persist_jax.store.configuration import DECLARED, Configuration, Names
 from persist_jax.terms import REGULARISERS
+from persist_jax.terms.sampling import Neurons
 from persist_jax.training.optimisers import OPTIMISERS, SCHEDULES
 from persist_jax.training.options import Options
 
@@ -39,19 +40,13 @@ _CHOICES: dict[str, tuple[str, Registry, set[str]]] = {
     "train.optimiser": ("name", OPTIMISERS, {"learning_rate", "schedule"}),
     "train.optimiser.schedule": ("name", SCHEDULES, set()),
 }
-_MOST_RUNS = 1_000_000  # each has a folder
 
 
 class Sampling(Given):
-    """How one network's neurons are sampled, where it differs from `config.train`.
-
-    Attributes:
-        fraction: share of each layer's neurons.
-        neurons: what a neuron is; see `persist_jax.sample_neurons`.
-    """
+    """How one network's neurons are sampled, where it differs from `config.train`."""
 
     fraction: Part | None = None
-    neurons: Literal["positions", "channels"] | None = None
+    neurons: Neurons | None = None
 
 
 class _Listed(Given):
@@ -116,7 +111,6 @@ def read_configuration(
         terms={name: terms[name] for name in regularisers if terms[name]},
         train=train,
     )
-    _check_size(config)
     left_out = f"The data has no {', '.join(missing)}: left out." if missing else ""
     return config, tuple(filter(None, [config.notice, left_out]))
 
@@ -221,16 +215,6 @@ def _with_defaults(registry: Registry, section: dict[str, Any], where: str) -> d
     return {"kind": entry.name, **plain({n: parameters[n] for n in entry.defaults()}), **own}
 
 
-def _check_size(config: Configuration) -> None:
-    weights = sum(len(config.weights_for(name)) for name in config.regularisers)
-    runs = len(config.networks) * weights * len(config.seeds)
-    if runs > _MOST_RUNS:
-        raise ValueError(
-            f"weights: the grid of networks, regularisers, weights and seeds has {runs} runs, at "
-            f"most {_MOST_RUNS} are possible"
-        )
-
-
 def defaults(config: Configuration) -> dict[str, Any]:
     """By dotted name, the default of every parameter that a folder's configuration may lack."""
     entries = {"dataset": DATASETS[config.dataset["kind"]]}
@@ -254,5 +238,6 @@ def options_of(config: Configuration, name: str) -> Options:
     """The hyperparameters of a network: those of all, but its own sampling where it has one."""
     own = Sampling.read(config.models[name].get("sampling", {}), f"models.{name}.sampling")
     options = Options.read(config.train)
-    fraction = options.sampling if own.fraction is None else own.fraction
-    return options.replace(sampling=fraction, neurons=own.neurons or options.neurons)
+    return options.replace(
+        sampling=own.fraction or options.sampling, neurons=own.neurons or options.neurons
+    )

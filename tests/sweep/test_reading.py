@@ -301,10 +301,3 @@ def test_more_iterations_than_a_device_counts(small):
     with pytest.raises(ValueError, match="^train.epochs: "):
         load_experiment(config)
     options.check_iterations(70)
-
-
-def test_a_grid_that_no_disk_has_room_for(small):
-    numbers = list(range(9000))
-    fields = small.fields(weights=[1.0 + i for i in numbers], seeds=numbers)
-    with pytest.raises(ValueError, match="^weights: the grid .* has 81000000 runs"):
-        read_configuration(fields)
