@@ -47,9 +47,12 @@ class _Parser(flags.ArgumentParser):
 def define_config(
     words: str, values: flags.FlagValues = flags.FLAGS, **_: Any
 ) -> flags.FlagHolder:
-    """The flag --config, whose value is the configuration with the fields set over it."""
+    """The flag --config, whose value is the configuration with the fields set over it.
+
+    Options of ml_collections' own flag are accepted and ignored.
+    """
     words = f"{words} FILE, or FILE:ARGUMENT for its get_config; default: none."
-    return flags.DEFINE(_Parser(), "config", None, words, values, flags.ArgumentSerializer())
+    return flags.DEFINE(_Parser(), "config", None, words, values)
 
 
 def read_given(values: flags.FlagValues = flags.FLAGS):
@@ -87,8 +90,8 @@ def set_field(config: ConfigDict, name: str, texts: Sequence[str]) -> None:
     Args:
         config: the configuration; sections that it lacks are made.
         name: the field's dotted name.
-        texts: of one or several flags, of which the last one counts; those of a list are joined. A
-            text is a number, `True`, `None`, a list as `1,2`, or itself, as for a field of text.
+        texts: the texts of one or several flags: a number, `True`, `None`, a list as `1,2`, or
+            other text. The last one counts; a list of the file takes the entries of all.
     """
     *sections, field = name.split(".")
     with config.unlocked(), config.ignore_type():
@@ -121,7 +124,7 @@ def without_file() -> ValueError:
 
     mistakes = Mistakes(["--config: missing; give a file of your own or one of these"])
     for path in sorted(_SHIPPED.glob("*.py")):
-        words = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        words = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "\n"
         mistakes.append(f"--config={_from_here(path)}: {words.splitlines()[0]}")
     return mistakes.error()
 

@@ -19,10 +19,10 @@ class Entry(Generic[Properties]):
     """A registered function.
 
     Attributes:
-        name: under which it is chosen.
-        function: what is called.
-        properties: what else its registry knows about it.
-        types: of its parameters, by name; of its keyword-only arguments if not given.
+        name: its name in a configuration.
+        function: the registered function.
+        properties: the properties that its registry has beside the function.
+        types: types of its parameters by name; by default those of its keyword-only arguments.
     """
 
     name: str
@@ -64,8 +64,8 @@ class Registry(Mapping[str, Entry[Properties]]):
     """Entries of one kind by name, in the order in which they were registered.
 
     Args:
-        what: how an error calls the choice, as "regulariser".
-        properties: the class of what is known about an entry beside its function.
+        what: the kind of entry, for errors, as "regulariser".
+        properties: the class of an entry's properties beside its function.
 
     Example:
         >>> shapes = Registry("shape")
@@ -138,16 +138,9 @@ class Registry(Mapping[str, Entry[Properties]]):
     def choose(
         self, section: Any, where: str, chooser: str = "kind", shared: Mapping[str, Any] = {}
     ) -> tuple[Entry[Properties], dict[str, Any]]:
-        """The entry that a section of a configuration names, and its parameters.
+        """The entry that a section names in its field `chooser`, and its checked parameters.
 
-        Args:
-            section: the entry's name, in the field `chooser`, and its parameters.
-            where: the section, for errors.
-            chooser: the field that names the entry.
-            shared: see `Entry.parameters`.
-
-        Raises:
-            ValueError: naming every field that does not hold.
+        The other arguments and the errors are those of `Entry.parameters`.
         """
         if not isinstance(section, Mapping):
             raise ValueError(f"{where}: {shortened(repr(section))} is not a section of fields")

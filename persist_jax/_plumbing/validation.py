@@ -66,7 +66,7 @@ class Mistakes(list[str]):
 
 
 def lines_of(error: Exception) -> list[str]:
-    """What an error says is wrong, a line each."""
+    """The mistakes that an error names, a line each."""
     return getattr(error, "lines", [str(error)])
 
 
@@ -139,19 +139,11 @@ image.widht: unknown field; did you mean image.width?
 
 
 class Given(Fields):
-    """Fields that a person gives, who may give anything; see `plain`.
-
-    Example:
-        >>> class Step(Given):
-        ...     length: float
-        >>> Step.read({"length": 1e-60}, "step")
-        Traceback (most recent call last):
-        ValueError: step.length: 1e-60 is 0 in float32, whose least number is 1.17549e-38
-    """
+    """Fields that a person gives, of any Python type and size; see `plain`."""
 
     @classmethod
     def read(cls: type[Read], fields: Any, where: str = "") -> Read:
-        """As `Fields.read`, of anything; numbers that float32 does not have are refused too."""
+        """As `Fields.read`; numbers that float32 does not have are refused as well."""
         return cls._checked(plain(fields, where), where)
 
 
@@ -302,7 +294,7 @@ def _section(model: type[BaseModel], location: Iterable[int | str]) -> type[Base
 
 
 def unknown_field(name: str, known: Iterable[str], where: str = "") -> str:
-    """One line on a field that does not exist: the one that was meant, or those that do."""
+    """The line on a field that does not exist, with the one that was meant or those that do."""
     known = list(known)
     path, meant = dotted((name,), where), nearest(name, known)
     if meant:
@@ -312,7 +304,7 @@ def unknown_field(name: str, known: Iterable[str], where: str = "") -> str:
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
-    """What to add to an error: the choice that was meant, if there is one."""
+    """The end of an error on a wrong name: the choice that was meant, if there is one."""
     meant = nearest(name, choices)
     return f"; did you mean {meant}?" if meant else ""
 

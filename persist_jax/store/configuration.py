@@ -1,4 +1,4 @@
-"""The configuration of a sweep: its fields, its file, and what a folder's runs keep to."""
+"""The configuration of a sweep: its fields, its file, and the fields that may not change."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ from persist_jax.store.files import read_json, replace_json
 from persist_jax.store.run import is_folder_name, runs_folder
 
 CONFIG_FILE = "config.json"
-# The fields of sections that the store itself does not know, added by the room that declares them.
+# By section, the class of its fields, where another room declares them and adds them here.
 DECLARED: dict[str, type[Fields]] = {}
 
 
@@ -76,10 +76,10 @@ class ReportOptions(Given):
     """How the report compares regularisers.
 
     Attributes:
-        significance: the level of the tests.
-        test: of the pairs, after Friedman's.
-        correction: for the number of pairs, of Wilcoxon's test.
-        equivalence: accuracies that differ by less are as good as each other, in fractions of 1.
+        significance: level of the tests.
+        test: compares the pairs after Friedman's test.
+        correction: of Wilcoxon's test, for the number of pairs.
+        equivalence: accuracies that differ by less count as equal; a fraction of 1.
     """
 
     significance: Annotated[float, Field(gt=0, lt=1)] = 0.05
@@ -95,25 +95,25 @@ class Configuration(Given):
     between two commands on one folder; the others are marked `MayChange`.
 
     Attributes:
-        name: of the sweep and, by default, of its folder.
+        name: the sweep's name and, by default, its folder's.
         notice: a warning to readers of the results, shown on top of the report; may be empty.
         dataset: `kind`, a registered name, and that kind's own fields.
         models: by network name, `kind` and that kind's own fields; see `persist_jax.models`.
-        networks: which of the models are trained.
+        networks: names of the models to train.
         regularisers: registered names.
         terms: parameters of regularisers, by their names.
-        weights: of the regularisers; `none` is trained once.
-        weights_of: by regulariser, the weights of those that have their own.
-        seeds: one run each.
+        weights: one run with each; `none` is trained once.
+        weights_of: by regulariser, weights of its own.
+        seeds: one run with each.
         train: hyperparameters; see `persist_jax.training.Options`.
-        continued: whether finished runs are continued without their regulariser afterwards.
+        continued: whether to continue finished runs without their regulariser afterwards.
         parallel: "lanes": each device trains its share of the runs; "batch": of every batch.
         lane_strategy: "vmap": runs of one device advance together; "map": one after another.
         devices: how many to use; null: all.
         max_lanes: runs that train in one program at most; 0: all of a regulariser.
         report: how the report compares regularisers.
-        checksums: of the networks as built, by their names, once they are known.
-        dataset_checksum: of the examples, once they are known.
+        checksums: by network name, a checksum of the network as it was built.
+        dataset_checksum: a checksum of the examples.
     """
 
     name: Annotated[str, AfterValidator(_is_a_folder), MayChange] = "sweep"
@@ -212,7 +212,7 @@ def check_settled(
 
 
 def fixed_checksum(config: Configuration, places: Collection[str], network: str, term: str) -> str:
-    """Of every field that the result of a network's runs under a regulariser depends on."""
+    """A checksum of the fields that decide the result of a network's runs under a regulariser."""
     text = json.dumps(_fixed(config.plain(), places, {network}, {term}), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

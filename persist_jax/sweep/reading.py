@@ -103,7 +103,8 @@ def read_configuration(
         with mistakes:
             REGULARISERS.find(name, "weights_of")
     with mistakes:
-        train = Options.read(given.get("train", {})).plain()
+        if isinstance(given.get("train", {}), dict):
+            train = Options.read(given.get("train", {})).plain()
     mistakes.check()
     config = config.replace(
         models={name: models[name] for name in networks},
