@@ -111,7 +111,8 @@ def _value(text: str, kind: type = object) -> Any:
         return text == "1"
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        value = float(value) if kind is float and type(value) is int else value
+    except (ValueError, SyntaxError, OverflowError, MemoryError, RecursionError):
         parts = text.split(",")
         value = [_value(part.strip()) for part in parts] if len(parts) > 1 else text
         value = {"true": True, "false": False}.get(text, value)

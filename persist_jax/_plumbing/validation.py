@@ -79,10 +79,10 @@ class MayChange:
 
 def _with_lists_for_tuples(schema: Any) -> Any:
     """A schema of pydantic that takes lists where it asks for tuples."""
-    if isinstance(schema, dict):
-        if schema.get("type") == "tuple":
-            schema["strict"] = False
-        for part in schema.values():
+    if isinstance(schema, dict) and schema.get("type") == "tuple":
+        schema["strict"] = False
+    if isinstance(schema, dict | list | tuple):
+        for part in schema.values() if isinstance(schema, dict) else schema:
             _with_lists_for_tuples(part)
     return schema
 

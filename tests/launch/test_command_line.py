@@ -79,10 +79,12 @@ def test_faults_of_input_and_machine_are_one_line(error, words):
 
 
 OWN = """
+MLP = dict(kind="mlp", hidden=(8,), dropout=0.0)
+
 def get_config():
     return dict(
         dataset=dict(kind="images", name="digits"),
-        models={"m2²": dict(kind="mlp", hidden=(8, 4)), "a-b": dict(kind="mlp", hidden=(8,))},
+        models={"m2²": MLP | dict(hidden=(8, 4)), "a-b": MLP},
         networks=("m2²",), regularisers=("none", "t1"), continued=False,
     )
 """
@@ -173,6 +175,7 @@ def test_every_wrong_field_is_said_where_it_was_set(own, capsys):
         (["3"], "unexpected argument '3'; options look like --name=value"),
         (["--config.keys=3"], "--config.keys: unknown field; known are name"),
         (["--config.=3"], "--config.: unknown field"),
+        (["--config.models.a-b.dropout=" + "9" * 400], "--config.models.a-b.dropout: '9999"),
     ],
 )
 def test_a_wrong_argument_is_one_line(own, arguments, words):

@@ -198,6 +198,18 @@ def test_one_value_stands_for_a_list_of_one():
     assert _config(weights_of={"t2": 0.5}).weights_for("t2") == (0.5,)
 
 
+def test_a_list_stands_for_a_tuple_wherever_one_is():
+    class Nested(Given):
+        pairs: tuple[tuple[int, ...], ...]
+        either: tuple[int, ...] | bool
+        by_name: dict[str, tuple[int, int]] | None = None
+
+    read = Nested.read({"pairs": [[1], [2, 3]], "either": [4], "by_name": {"a": [5, 6]}})
+    assert (read.pairs, read.either, read.by_name) == (((1,), (2, 3)), (4,), {"a": (5, 6)})
+    with pytest.raises(ValueError, match=r"^pairs\[0\]\[0\]: '1' is not a whole number$"):
+        Nested.read({"pairs": [["1"]], "either": True})
+
+
 def test_a_copy_is_checked_and_takes_lists():
     config = _config()
     changed = config.replace(seeds=[3], report={"test": "wilcoxon"})
