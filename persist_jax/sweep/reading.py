@@ -89,7 +89,7 @@ def read_configuration(
     models = {}
     for name, section in sections.items():
         with mistakes:
-            models[name] = _with_defaults(MODELS, section, f"models.{name}")
+            models[name] = _with_defaults(section, f"models.{name}")
     with mistakes:
         networks, missing = _trained(
             _names(given, "networks"), sections, brought, "networks" in overridden
@@ -209,9 +209,9 @@ def _trained(
     return tuple(name for name in wanted if name in models), missing
 
 
-def _with_defaults(registry: Registry, section: dict[str, Any], where: str) -> dict[str, Any]:
+def _with_defaults(section: dict[str, Any], where: str) -> dict[str, Any]:
     """A network's fields with every parameter, so that giving a default changes nothing."""
-    entry, parameters = registry.choose(section, where, shared={"sampling": (Sampling, Sampling())})
+    entry, parameters = MODELS.choose(section, where, shared={"sampling": (Sampling, Sampling())})
     own = {"sampling": section["sampling"]} if "sampling" in section else {}
     return {"kind": entry.name, **plain({n: parameters[n] for n in entry.defaults()}), **own}
 
