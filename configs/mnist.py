@@ -21,6 +21,11 @@ Beside the perceptrons a small residual network may be trained, whose neurons ar
 positions of its feature maps, or its channels:
 
     --config.networks=mlp_0,resnet,resnet_channels
+
+Fields that are not here have the defaults of `persist_jax.store.Configuration` and, in `train`, of
+`persist_jax.training.Options`. The command line sets them all the same:
+
+    --config.devices=1 --config.weights_of.t1=0.001,0.01 --config.report.test=wilcoxon
 """
 
 from ml_collections import config_dict
@@ -79,19 +84,12 @@ def get_config(dataset: str = "mnist") -> config_dict.ConfigDict:
         terms=dict(
             t1=dict(reduce="sum"),  # or "mean", whose weight does not depend on n
             t2=dict(alpha=0.5),
-            t1_living=dict(active=0.2, reduce="mean"),
-            t2_living=dict(active=0.2, alpha=0.5),
         ),
         weights=(1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 5.0, 10.0, 100.0),
-        weights_of=dict(),  # by regulariser, where one has its own: dict(t1=(1e-3, 1e-2))
         seeds=(0,),
-        train=dict(TRAIN, term_epochs=config_dict.placeholder(int)),
+        train=TRAIN,
         continued=False,  # afterwards, continue every run without its regulariser
         parallel="lanes",  # or "batch": every device takes a share of each batch
-        lane_strategy="auto",  # or "vmap", "map"
-        devices=config_dict.placeholder(int),  # how many to use; all if unset
-        max_lanes=0,  # runs that train in one program at most; 0: all of a regulariser
-        report=dict(significance=0.05, test="nemenyi", correction="holm", equivalence=0.005),
     )
     if dataset == "digits":
         config.networks = ("mlp_0", "mlp_1")

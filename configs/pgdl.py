@@ -11,7 +11,7 @@ minutes on two cores, in `runs/pgdl_sample`.
 
 Runs: 8 networks x (1 + 5 regularisers x 10 weights) = 408, of n = 2630 points (models 20, 22, 148
 and 150) or n = 5252 (models 21, 23, 149 and 151), at most 1200 epochs. A finished run keeps its
-best weights and one earlier state on disk.
+best weights and one earlier state on disk. For fields that are not here see `configs/mnist.py`.
 """
 
 from ml_collections import config_dict
@@ -59,7 +59,6 @@ EMBEDDED = dict(
 def get_config() -> config_dict.ConfigDict:
     return config_dict.create(
         name="pgdl",
-        notice="",
         dataset=dict(
             kind="pgdl",
             root=config_dict.placeholder(str),
@@ -67,24 +66,17 @@ def get_config() -> config_dict.ConfigDict:
             validation_seed=0,
             cache=config_dict.placeholder(str),
         ),
+        # The task brings these as models.
         networks=tuple(f"model_{i}" for i in (20, 21, 22, 23, 148, 149, 150, 151)),
-        models=dict(),  # the task brings its own
         regularisers=("none", "t1", "t2", "min_corr", "l1", "l2"),
         terms=dict(
             t1=dict(reduce="sum"),  # or "mean", whose weight does not depend on n
             t2=dict(alpha=0.5),
-            t1_living=dict(active=0.2, reduce="mean"),
-            t2_living=dict(active=0.2, alpha=0.5),
         ),
         weights=(1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 5.0, 10.0, 100.0),
-        weights_of=dict(),  # by regulariser, where one has its own: dict(t1=(1e-3, 1e-2))
         seeds=(0,),
-        train=dict(TRAIN, term_epochs=config_dict.placeholder(int)),
+        train=TRAIN,
         continued=False,  # afterwards, continue every run without its regulariser
         parallel="lanes",  # or "batch": every device takes a share of each batch
-        lane_strategy="auto",  # or "vmap", "map"
-        devices=config_dict.placeholder(int),  # how many to use; all if unset
-        max_lanes=0,  # runs that train in one program at most; 0: all of a regulariser
-        report=dict(significance=0.05, test="nemenyi", correction="holm", equivalence=0.005),
         embedded=EMBEDDED,
     )

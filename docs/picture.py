@@ -52,7 +52,7 @@ def measure() -> list[Cloud]:
     digits = load_images("digits")
     network = pj.models.linen(Perceptron())
     sgd = {"name": "sgd", "learning_rate": 0.05, "momentum": 0.9}
-    options = Options(batch_size=64, epochs=40, optimiser=sgd)
+    options = Options(batch_size=64, epochs=40, patience=None, optimiser=sgd)
     runs = train(network, digits, options, regulariser="t1", weights=(0.0, WEIGHT), devices=1)
     initial = network.init(jax.random.key(0), digits.train.x[:1])
     return [

@@ -1,4 +1,4 @@
-"""What every command has in common: bad input is one line and exit status 2."""
+"""Flags and errors of every command: bad input is said in a line each, with exit status 2."""
 
 import errno
 import os
@@ -13,16 +13,18 @@ if getattr(sys.modules["__main__"].__spec__, "parent", None) == "launch":
     INTERRUPTION.watch()  # what follows takes long to import
 
 try:
+    import ml_collections  # noqa: F401  for `configuration_file`
     from absl import app, flags, logging
-    from ml_collections.config_flags import config_path
 except ModuleNotFoundError as error:
     # Before anything else can be said in the usual way.
     print(f'{error.name}: not installed; pip install -e ".[experiment,prepare]"', file=sys.stderr)
     sys.exit(2)
 
+from launch.configuration_file import ConfigurationError, without_file
+
 __all__ = ["INTERRUPTION", "fail", "flags", "parse_flags", "quiet", "run"]
 
-_LONGEST = 2000  # characters of a line
+_LONGEST, _MOST_LINES = 2000, 40  # characters of a line, lines of a refusal
 _HELP = {"--help", "-help", "-h", "--helpshort", "--helpfull"}
 # Fields of a configuration by the names they had.
 _FORMER = {
@@ -69,9 +71,12 @@ def _leave(status: int) -> None:
 
 
 def fail(message: object) -> int:
-    """Say in one line what is wrong; returns the exit status of bad input."""
-    line = " ".join(str(message).split())
-    print(line if len(line) <= _LONGEST else f"{line[:_LONGEST]}...", file=sys.stderr)
+    """Print what is wrong, each mistake in one line; returns the exit status of bad input."""
+    lines = getattr(message, "lines", [message])
+    more = [f"and {len(lines) - _MOST_LINES} more"] if len(lines) > _MOST_LINES else []
+    for line in [*lines[:_MOST_LINES], *more]:
+        line = " ".join(str(line).split())
+        print(line if len(line) <= _LONGEST else f"{line[:_LONGEST]}...", file=sys.stderr)
     return 2
 
 
@@ -87,7 +92,7 @@ def _guarded(main: Callable[[], int | None]) -> int:
         line = _in_words(error)
         if line is None:
             raise
-        return fail(line)
+        return fail(error if hasattr(error, "lines") else line)
 
 
 def _in_words(error: Exception) -> str | None:
@@ -129,7 +134,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
 
 
 def parse_flags(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:
-    """Set the flags, and fields of a configuration, that a command line gives.
+    """Set the flags that a command line gives, and note the fields of the configuration.
 
     Args:
         argv: the command and its arguments.
@@ -139,50 +144,55 @@ def parse_flags(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> 
         The command.
 
     Raises:
-        ValueError: one line that names the argument.
+        ValueError: naming the argument.
     """
-    # The overrides of a configuration are read from here, whatever is parsed.
-    sys.argv[:] = argv = [_current(argument) for argument in argv]
+    argv, overrides = _overrides(values.read_flags_from_files(list(argv), force_gnu=False))
+    if overrides and "config" not in values:
+        raise ValueError(f"--config.{next(iter(overrides))}: this command has no configuration")
+    if "config" in values:
+        values["config"].parser.overrides = overrides
     try:
         rest = values(argv)
+    except flags.UnrecognizedFlagError as error:
+        raise ValueError(_unknown_flag(error.flagname, values)) from None
     except flags.Error as error:
+        if "--config must have" in str(error):
+            raise without_file() from None
         # absl's own words end with the reason, and have the value before it.
         line = str(error).strip().splitlines()[-1]
         raise ValueError(line if len(line) < 400 else f"{line[:150]} ... {line[-150:]}") from None
-    except Exception as error:  # of a configuration file, or of a field that is set over it
-        raise ValueError(_wrong_override(argv, error, values)) from None
+    except ConfigurationError as error:
+        raise ValueError(str(error)) from None
     if len(rest) > 1:
         raise ValueError(f"unexpected argument {rest[1]!r}; options look like --name=value")
     return rest
 
 
-def _wrong_override(argv: Sequence[str], error: Exception, values: flags.FlagValues) -> str:
-    """Which argument sets a field that a configuration cannot have, or cannot be read."""
-    config = values["config"].parser.config if "config" in values else None
-    if config is None:
-        return str(error)
-    overrides = [a for a in argv if a.lstrip("-").removeprefix("no").startswith("config.")]
-    for argument in overrides:
-        path = argument.partition("=")[0].partition("config.")[2]
-        try:
-            config_path.get_type(path, config, default_type=object)
-        except KeyError as wrong:
-            section = str(wrong.args[0]).splitlines()[0].strip("'\"")
-            return f"{argument[:150]}: the configuration has no section {section[:150]!r}"
-        except Exception:
-            return f"{argument[:150]}: {path[:150]!r} is not a field of the configuration"
-    longest = max(overrides, key=len, default="--config")
-    said = " ".join(str(error).split())
-    return f"{longest[:80]}: {type(error).__name__}: {said[:300]}"
+def _overrides(argv: list[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """The other arguments, and the texts of those that set a field of the configuration."""
+    rest, overrides = [], {}
+    while argv:
+        argument = argv.pop(0)
+        found = re.fullmatch(r"--?(no)?config\.([^=]*)(=.*)?", argument, re.DOTALL)
+        if found is None:
+            rest.append(argument)
+            continue
+        no, name, text = found.groups()
+        if text is None and not no and argv and not argv[0].startswith("--"):
+            text = f"={argv.pop(0)}"
+        name = re.sub(r"^hidden\.(.*)", r"models.\1.hidden", name)
+        text = text[1:] if text else str(not no)
+        overrides.setdefault(_FORMER.get(name, name), []).append(text)
+    return rest, overrides
 
 
-def _current(argument: str) -> str:
-    """An override of a configuration's field, under the field's name of today."""
-    flag, equals, value = argument.partition("=")
-    dashes, config, path = flag.partition("config.")
-    negated = dashes.removeprefix("--") if dashes in ("--", "--no") else None
-    if negated is None or not config:
-        return argument
-    if path.startswith("hidden."):
-        path = f"models.{path.removeprefix('hidden.')}.hidden"
-    return f"{dashes}config.{_FORMER.get(path, path)}{equals}{value}"
+def _unknown_flag(name: str, values: flags.FlagValues) -> str:
+    from persist_jax._plumbing.validation import nearest
+
+    known = list(values)
+    if "config" in values:
+        from persist_jax.sweep.reading import every_field
+
+        known += [f"config.{field}" for field in every_field()]
+    meant = nearest(name, known)
+    return f"Unknown command line flag {name!r}" + (f"; did you mean --{meant}?" if meant else "")

@@ -1,10 +1,11 @@
-"""The flag `--config`: a Python file of somebody's, whatever it does, and fields set over it."""
+"""The flag `--config`: a Python file that a person wrote, and fields set over it."""
 
+import ast
 import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -12,53 +13,69 @@ from types import ModuleType
 from typing import Any
 
 from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
 flags.disclaim_key_flags()  # the flag is that of the command which asks for it
 
+_SHIPPED = Path(__file__).parents[1] / "configs"
+
 
 class ConfigurationError(Exception):
-    """One line on what is wrong with a configuration file, or with a field that was set over it.
+    """What is wrong with a configuration file, in one line.
 
     Not a ValueError, of which absl makes another one.
     """
 
 
 class _Parser(flags.ArgumentParser):
-    config: ConfigDict | None = None  # the last one
-    given: tuple[str, ...] = ()  # what it was loaded from: see `load_config`
+    """Loads the file, and sets the fields that `parse_flags` has found on the command line."""
+
+    overrides: dict[str, list[str]] = {}  # by dotted name, the texts that it is given
+    given: tuple[str, ...] = ()  # the arguments of `load_config`
 
     def parse(self, argument: str) -> ConfigDict:
         path, colon, given = argument.partition(":")
         self.given = (path, *([given] if colon else []))
-        self.config = load_config(*self.given)
-        return self.config
+        config = load_config(*self.given)
+        if "name" not in config:
+            set_field(config, "name", [Path(path).stem])
+        for name, texts in self.overrides.items():
+            set_field(config, name, texts)
+        return config
 
 
 def define_config(
-    words: str, values: flags.FlagValues = flags.FLAGS, **options: Any
+    words: str, values: flags.FlagValues = flags.FLAGS, **_: Any
 ) -> flags.FlagHolder:
-    """The flag --config; options are those of `config_flags.DEFINE_config_file`."""
-    holder = config_flags.DEFINE_config_file("config", None, words, values, **options)
-    values["config"].parser = _Parser()
-    return holder
+    """The flag --config, whose value is the configuration with the fields set over it.
+
+    Options of ml_collections' own flag are accepted and ignored.
+    """
+    words = f"{words} FILE, or FILE:ARGUMENT for its get_config; default: none."
+    return flags.DEFINE(_Parser(), "config", None, words, values)
 
 
 def read_given(values: flags.FlagValues = flags.FLAGS):
     """`read_configuration` of the flag --config and of the fields that are set over its file.
 
     Raises:
-        ValueError: one line that says where the wrong field was set as well.
+        ValueError: every field that does not hold, with the place where it was set.
     """
+    from persist_jax._plumbing.validation import Mistakes, lines_of
     from persist_jax.sweep.reading import read_configuration
 
-    file = config_flags.get_config_filename(values["config"])
-    overridden = config_flags.get_override_values(values["config"])
+    fields, parser = values["config"].value, values["config"].parser
+    if fields is None:
+        raise without_file()
+    mistakes, file = Mistakes(), ":".join(parser.given)
     try:
-        return read_configuration(values["config"].value, overridden)
+        return read_configuration(fields, parser.overrides)
     except ValueError as error:
-        set_here = any(str(error).startswith(name) for name in overridden)
-        raise ValueError(f"--config.{error}" if set_here else f"{file}: {error}") from None
+        for line in lines_of(error):
+            field = line.partition(":")[0].partition("[")[0]
+            set_here = any(f"{name}.".startswith(f"{field}.") for name in parser.overrides)
+            mistakes.append(f"--config.{line}" if set_here else f"{file}: {line}")
+    mistakes.check()
 
 
 def loading(values: flags.FlagValues = flags.FLAGS) -> Callable[[], ConfigDict]:
@@ -67,8 +84,58 @@ def loading(values: flags.FlagValues = flags.FLAGS) -> Callable[[], ConfigDict]:
     return partial(_load_quietly, str(Path(path).absolute()), *given)
 
 
+def set_field(config: ConfigDict, name: str, texts: Sequence[str]) -> None:
+    """Set a field to the value that a command line gives.
+
+    Args:
+        config: the configuration; sections that it lacks are made.
+        name: the field's dotted name.
+        texts: the texts of one or several flags: a number, `True`, `None`, a list as `1,2`, or
+            other text. The last one counts; a list of the file takes the entries of all.
+    """
+    *sections, field = name.split(".")
+    with config.unlocked(), config.ignore_type():
+        for section in sections:
+            if not isinstance(config.get(section), ConfigDict):
+                config[section] = ConfigDict()
+            config = config[section]
+        kind = config.get_type(field) if field in config else object
+        value = texts[-1] if kind is str or name == "name" else _value(texts[-1], kind)
+        if kind is tuple:
+            value = tuple(entry for text in texts for entry in _value(text, kind))
+        config[field] = value
+
+
+def _value(text: str, kind: type = object) -> Any:
+    if kind is bool and text in ("0", "1"):
+        return text == "1"
+    try:
+        value = ast.literal_eval(text)
+        value = float(value) if kind is float and type(value) is int else value
+    except (ValueError, SyntaxError, OverflowError, MemoryError, RecursionError):
+        parts = text.split(",")
+        value = [_value(part.strip()) for part in parts] if len(parts) > 1 else text
+        value = {"true": True, "false": False}.get(text, value)
+    return (value,) if kind is tuple and not isinstance(value, list | tuple) else value
+
+
+def without_file() -> ValueError:
+    """The error of a command without --config: the configurations that there are."""
+    from persist_jax._plumbing.validation import Mistakes
+
+    mistakes = Mistakes(["--config: missing; give a file of your own or one of these"])
+    for path in sorted(_SHIPPED.glob("*.py")):
+        words = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "\n"
+        mistakes.append(f"--config={_from_here(path)}: {words.splitlines()[0]}")
+    return mistakes.error()
+
+
+def _from_here(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
 def load_config(path: str, *given: str) -> ConfigDict:
-    """What `get_config` of a file returns.
+    """The result of a file's `get_config`.
 
     Args:
         path: the file.
@@ -80,19 +147,30 @@ def load_config(path: str, *given: str) -> ConfigDict:
     """
     try:
         if not Path(path).is_file():
-            kind = "is not a file" if Path(path).exists() else "no such file"
-            raise ConfigurationError(f"--config: {path!r}: {kind}; give one as configs/*.py")
+            raise ConfigurationError(_not_there(path))
         fields = _function(_module(path), path, given)(*given)
         if not isinstance(fields, ConfigDict | dict):
             kind = type(fields).__name__
             raise ConfigurationError(
                 f"{path}: get_config returns a {kind}, must return a ConfigDict or a dict"
             )
-        return fields if isinstance(fields, ConfigDict) else ConfigDict(fields)
+        return fields if type(fields) is ConfigDict else ConfigDict(fields)
     except ConfigurationError:
         raise
     except BaseException as error:  # it is somebody's program: it may even exit
         raise ConfigurationError(_line(path, error)) from None
+
+
+def _not_there(path: str) -> str:
+    from persist_jax._plumbing.validation import nearest
+
+    if Path(path).exists():
+        return f"--config: {path!r}: is not a file; give one as configs/*.py"
+    there = [*_SHIPPED.glob("*.py"), *Path(path).parent.glob("*.py")]
+    there = {file.stem: file for file in there}
+    meant = nearest(Path(path).stem, there)
+    todo = f"did you mean {_from_here(there[meant])}?" if meant else "give one as configs/*.py"
+    return f"--config: {path!r}: no such file; {todo}"
 
 
 def _load_quietly(path: str, *given: str) -> ConfigDict:
@@ -128,7 +206,7 @@ def _function(module: ModuleType, path: str, given: tuple[str, ...]) -> Any:
 
 
 def _line(path: str, error: BaseException) -> str:
-    """What a file did, and in which of its lines."""
+    """The error of a file, and in which of its lines."""
     number = getattr(error, "lineno", None) if isinstance(error, SyntaxError) else None
     for frame, line in traceback.walk_tb(error.__traceback__):
         if frame.f_code.co_filename == path:

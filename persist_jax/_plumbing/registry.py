@@ -1,4 +1,4 @@
-"""Entries by name, each with parameters of its own: what a configuration may choose from."""
+"""Functions by name, each with parameters of its own, for a configuration to choose from."""
 
 import inspect
 import typing
@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import create_model
 
-from persist_jax._plumbing.validation import Fields, Given, shortened
+from persist_jax._plumbing.validation import Fields, Given, did_you_mean, shortened
 
 Properties = TypeVar("Properties")
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -19,10 +19,10 @@ class Entry(Generic[Properties]):
     """A registered function.
 
     Attributes:
-        name: under which it is chosen.
-        function: what is called.
-        properties: what else its registry knows about it.
-        types: of its parameters, by name; of its keyword-only arguments if not given.
+        name: its name in a configuration.
+        function: the registered function.
+        properties: the properties that its registry has beside the function.
+        types: types of its parameters by name; by default those of its keyword-only arguments.
     """
 
     name: str
@@ -30,21 +30,24 @@ class Entry(Generic[Properties]):
     properties: Properties
     types: Mapping[str, Any] | None = None
 
-    def parameters(self, given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    def parameters(
+        self, given: Mapping[str, Any], where: str, shared: Mapping[str, Any] = {}
+    ) -> dict[str, Any]:
         """The given parameters, checked, and the defaults of those left out.
 
         Args:
             given: values by name, as a configuration has them.
             where: the section of the configuration that they come from, for errors.
+            shared: type and default (`...`: none) of what every entry takes beside its own.
 
         Raises:
-            ValueError: one line that names the unknown, missing or wrong parameter.
+            ValueError: naming every unknown, missing or wrong parameter.
         """
         hints = self.types or typing.get_type_hints(self.function, include_extras=True)
         fields = {
             name: (hints.get(name, Any), ... if default is inspect.Parameter.empty else default)
             for name, default in self.defaults().items()
-        }
+        } | shared
         checked = create_model(self.name, __base__=Given, **fields).read(dict(given), where)
         return {name: getattr(checked, name) for name in fields}
 
@@ -61,8 +64,8 @@ class Registry(Mapping[str, Entry[Properties]]):
     """Entries of one kind by name, in the order in which they were registered.
 
     Args:
-        what: how an error calls the choice, as "regulariser".
-        properties: the class of what is known about an entry beside its function.
+        what: the kind of entry, for errors, as "regulariser".
+        properties: the class of an entry's properties beside its function.
 
     Example:
         >>> shapes = Registry("shape")
@@ -128,9 +131,24 @@ class Registry(Mapping[str, Entry[Properties]]):
             ValueError: one line that names the field, its value and the choices.
         """
         if not isinstance(name, str) or name not in self._entries:
-            choices = ", ".join(self._entries)
-            raise ValueError(f"{field}: {shortened(repr(name))} is not one of {choices}")
+            choices, meant = ", ".join(self), did_you_mean(str(name), self)
+            raise ValueError(f"{field}: {shortened(repr(name))} is not one of {choices}{meant}")
         return self._entries[name]
+
+    def choose(
+        self, section: Any, where: str, chooser: str = "kind", shared: Mapping[str, Any] = {}
+    ) -> tuple[Entry[Properties], dict[str, Any]]:
+        """The entry that a section names in its field `chooser`, and its checked parameters.
+
+        The other arguments and the errors are those of `Entry.parameters`.
+        """
+        if not isinstance(section, Mapping):
+            raise ValueError(f"{where}: {shortened(repr(section))} is not a section of fields")
+        if chooser not in section:
+            raise ValueError(f"{where}.{chooser}: missing; it is one of {', '.join(self)}")
+        entry = self.find(section[chooser], f"{where}.{chooser}")
+        given = {name: value for name, value in section.items() if name != chooser}
+        return entry, entry.parameters(given, where, shared)
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries

@@ -1,8 +1,9 @@
-"""What comes from outside is checked field by field; what does not hold is one line."""
+"""Checks of what comes from outside: every wrong field is named, a line each."""
 
-import json
+import difflib
 import math
 import numbers
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -11,11 +12,9 @@ from persist_jax.parameters import FLOAT32_MAX, FLOAT32_MIN
 
 Read = TypeVar("Read", bound="Fields")
 
-# No configuration comes near these; what does would keep the checks themselves busy.
-_MOST_DEEP, _MOST_ENTRIES, _MOST_TEXT = 20, 10_000, 10_000
+_MOST_DEEP, _MOST_TEXT, _MOST_LINES = 20, 10_000, 20  # far above those of any configuration
 
-
-# Of pydantic's errors those that a person meets, with what their context names.
+# Messages by pydantic's type of error, filled in from its context.
 _WORDS = {
     "missing": "missing",
     "greater_than": "must be above {gt}",
@@ -24,15 +23,13 @@ _WORDS = {
     "less_than_equal": "must be at most {le}",
     "finite_number": "is not finite",
     "int_type": "is not a whole number",
-    "int_from_float": "is not a whole number",
     "float_type": "is not a number",
     "bool_type": "is not true or false",
     "string_type": "is not text",
-    "list_type": "is not a list",
     "tuple_type": "is not a list",
-    "dict_type": "is not an object",
+    "list_type": "is not a list",
+    "dict_type": "is not a section of fields",
     "model_type": "is not an object",
-    "model_attributes_type": "is not an object",
     "literal_error": "is not one of {expected}",
     "string_pattern_mismatch": "is not a name",
     "string_too_long": "is longer than {max_length} characters",
@@ -42,44 +39,99 @@ _WORDS = {
 }
 
 
+class Mistakes(list[str]):
+    """Collects what several checks, `with mistakes: ...`, refuse, to raise all of it at once."""
+
+    def __enter__(self) -> "Mistakes":
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
+        if not isinstance(error, ValueError):
+            return False
+        self.extend(lines_of(error))
+        return True
+
+    def error(self) -> ValueError:
+        """All of them, with a line each in its `lines`."""
+        lines = list(dict.fromkeys(self))
+        more = [f"and {len(lines) - _MOST_LINES} more"] if len(lines) > _MOST_LINES else []
+        error = ValueError("; ".join(lines[:_MOST_LINES] + more))
+        error.lines = lines
+        return error
+
+    def check(self) -> None:
+        """Raise them if there are any."""
+        if self:
+            raise self.error() from None
+
+
+def lines_of(error: Exception) -> list[str]:
+    """The mistakes that an error names, a line each."""
+    return getattr(error, "lines", [str(error)])
+
+
+class MayChange:
+    """Marks a field, `Annotated[int, MayChange]`, that does not decide the result of a run.
+
+    The command that goes on with a sweep may change it.
+    """
+
+
+def _with_lists_for_tuples(schema: Any) -> Any:
+    """A schema of pydantic that takes lists where it asks for tuples."""
+    if isinstance(schema, dict) and schema.get("type") == "tuple":
+        schema["strict"] = False
+    if isinstance(schema, dict | list | tuple):
+        for part in schema.values() if isinstance(schema, dict) else schema:
+            _with_lists_for_tuples(part)
+    return schema
+
+
 class Fields(BaseModel):
-    """Named fields with types and bounds; none may be missing, unknown or of another type.
+    """Named fields with types and bounds; a list may stand for a tuple, all else is strict.
 
     Example:
         >>> class Size(Fields):
         ...     width: int
         >>> Size.read({"width": 3}, "image").width
         3
-        >>> Size.read({"width": 3.5}, "image")
+        >>> Size.read({"width": 3.5, "widht": 3}, "image")
         Traceback (most recent call last):
-        ValueError: image.width: 3.5 is not a whole number
+        ValueError: image.width: 3.5 is not a whole number; \
+image.widht: unknown field; did you mean image.width?
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        return _with_lists_for_tuples(handler(source))
+
+    @classmethod
     def read(cls: type[Read], fields: Any, where: str = "") -> Read:
-        """The fields of a mapping of plain values, as JSON has them.
+        """The fields of a mapping of plain values.
 
         Args:
-            fields: nested mappings, lists, text and numbers.
-            where: what stands before a field's name in an error, as "train".
+            fields: nested dicts, lists, text and numbers.
+            where: the section, for errors, as "train".
 
         Raises:
-            ValueError: one line that names the first field that does not hold, its value, and
-                what it may be.
+            ValueError: every field that is missing, unknown or wrong, its value, and what it may
+                be; see `lines_of`.
         """
-        try:
-            # As JSON, so that a list may stand for a tuple while everything else stays strict.
-            return cls.model_validate_json(json.dumps(fields))
-        except TypeError as error:
-            raise ValueError(f"{where}: {error}" if where else str(error)) from None
-        except ValidationError as error:
-            raise ValueError(one_line(cls, error, where)) from None
+        return cls._checked(fields, where)
 
     def replace(self: Read, **changes: Any) -> Read:
         """The same fields with some changed, checked again."""
-        return type(self).read(self.plain() | changes)
+        return self._checked(dict(self) | changes, "")
+
+    @classmethod
+    def _checked(cls: type[Read], fields: Any, where: str) -> Read:
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            mistakes = Mistakes(_lines(cls, error, where))
+        mistakes.check()
 
     def plain(self) -> dict[str, Any]:
         """The fields as JSON has them."""
@@ -87,20 +139,12 @@ class Fields(BaseModel):
 
 
 class Given(Fields):
-    """Fields that a person gives, who may give anything; see `plain`.
-
-    Example:
-        >>> class Step(Given):
-        ...     length: float
-        >>> Step.read({"length": 1e-60}, "step")
-        Traceback (most recent call last):
-        ValueError: step.length: 1e-60 is 0 in float32, whose least number is 1.17549e-38
-    """
+    """Fields that a person gives, of any Python type and size; see `plain`."""
 
     @classmethod
-    def read(cls, fields: Any, where: str = "") -> "Given":
-        """As `Fields.read`, of anything; numbers that float32 does not have are refused too."""
-        return super().read(plain(fields, where), where)
+    def read(cls: type[Read], fields: Any, where: str = "") -> Read:
+        """As `Fields.read`; numbers that float32 does not have are refused as well."""
+        return cls._checked(plain(fields, where), where)
 
 
 def plain(value: Any, where: str = "", depth: int = 0) -> Any:
@@ -108,12 +152,12 @@ def plain(value: Any, where: str = "", depth: int = 0) -> Any:
 
     Args:
         value: mappings by text, lists and tuples of such values, and single ones.
-        where: what they are, for errors.
-        depth: how many others they are in.
+        where: the field, for errors.
+        depth: how many others it is in.
 
     Raises:
-        ValueError: one line that names the entry that is none of these, is nested too deep, has
-            too many entries or too much text, is not finite, or is too large or small a number.
+        ValueError: every entry that is none of these, is nested too deep, is too long a text, is
+            not finite, or is too large or small a number.
 
     Example:
         >>> plain({"sizes": (3, 4)})
@@ -137,16 +181,15 @@ def plain(value: Any, where: str = "", depth: int = 0) -> Any:
         )
     if depth == _MOST_DEEP:
         raise ValueError(f"{_colon(where)}nested more than {_MOST_DEEP} deep")
-    if len(value) > _MOST_ENTRIES:
-        raise ValueError(f"{_colon(where)}{len(value)} entries are more than {_MOST_ENTRIES}")
-    if not named:
-        entries = enumerate(value)
-        return [plain(entry, dotted((i,), where), depth + 1) for i, entry in entries]
-    for name in value:
-        if not isinstance(name, str):
-            raise ValueError(f"{_colon(where)}{_shown(name)} is not text, as a field's name is")
-        _text(name, where)
-    return {name: plain(value[name], dotted((name,), where), depth + 1) for name in value}
+    result, mistakes = {}, Mistakes()
+    for name in value if named else range(len(value)):
+        with mistakes:
+            if named and not isinstance(name, str):
+                raise ValueError(f"{_colon(where)}{_shown(name)} is not text, as a field's name is")
+            key = _text(name, where) if named else name
+            result[key] = plain(value[name], dotted((name,), where), depth + 1)
+    mistakes.check()
+    return result if named else list(result.values())
 
 
 def _text(text: str, where: str) -> str:
@@ -177,23 +220,32 @@ def _number(number: numbers.Real, where: str) -> int | float:
     return int(number) if isinstance(number, numbers.Integral) else float(number)
 
 
-def one_line(model: type[BaseModel], error: ValidationError, where: str = "") -> str:
-    """The first problem of a validation, in one line that names the field and the value."""
-    problem = error.errors(include_url=False)[0]
+def _lines(model: type[BaseModel], error: ValidationError, where: str) -> list[str]:
+    """The problems of a validation, each in one line that names the field and the value."""
+    problems = error.errors(include_url=False)
+    # A list with a wrong entry counts as too short as well.
+    inner = {problem["loc"][:-1] for problem in problems}
+    return [
+        _line(model, problem, where)
+        for problem in problems
+        if problem["type"] != "too_short" or problem["loc"] not in inner
+    ]
+
+
+def _line(model: type[BaseModel], problem: Mapping[str, Any], where: str) -> str:
     path = dotted(problem["loc"], where)
-    context = {key: _plain(value) for key, value in problem.get("ctx", {}).items()}
     if problem["type"] == "extra_forbidden":
-        known = ", ".join(_known(model, problem["loc"][:-1])) or "none"
-        return f"{path}: unknown field; known are {known}"
+        *section, name = problem["loc"]
+        return unknown_field(name, field_names(_section(model, section)), dotted(section, where))
+    context = {key: _plain(value) for key, value in problem.get("ctx", {}).items()}
     words = _WORDS.get(problem["type"], problem["msg"][:1].lower() + problem["msg"][1:])
     words = words.format(**context)[:500]
-    if problem["type"] in ("missing", "value_error"):
-        return f"{path}: {words}" if path else words
-    value = _shown(problem["input"])
-    return f"{path}: {value} {words}" if path else f"{value} {words}"
+    if problem["type"] not in ("missing", "value_error"):
+        words = f"{_shown(problem['input'])} {words}"
+    return f"{_colon(path)}{words}"
 
 
-def dotted(location: tuple[int | str, ...], where: str = "") -> str:
+def dotted(location: Iterable[int | str], where: str = "") -> str:
     """A field's place in words.
 
     Example:
@@ -210,13 +262,69 @@ def dotted(location: tuple[int | str, ...], where: str = "") -> str:
     return path
 
 
-def _known(model: type[BaseModel], rooms: tuple[int | str, ...]) -> list[str]:
-    for room in rooms:
-        field = model.model_fields.get(str(room))
+def flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested fields by dotted name.
+
+    Example:
+        >>> flatten({"train": {"epochs": 3}, "seeds": [0]})
+        {'train.epochs': 3, 'seeds': [0]}
+    """
+    result = {}
+    for name, value in fields.items():
+        nested = isinstance(value, Mapping) and value
+        result |= flatten(value, f"{prefix}{name}.") if nested else {prefix + name: value}
+    return result
+
+
+def field_names(model: type[BaseModel] | None) -> list[str]:
+    """Names of the fields of a section, then dotted ones of those below them."""
+    fields = model.model_fields if model else {}
+    below = {name: field.get_default(call_default_factory=True) for name, field in fields.items()}
+    below = {name: dict(v) for name, v in below.items() if isinstance(v, Mapping | BaseModel)}
+    return list(dict.fromkeys([*fields, *flatten(below)]))
+
+
+def _section(model: type[BaseModel], location: Iterable[int | str]) -> type[BaseModel] | None:
+    for name in location:
+        field = model.model_fields.get(str(name))
         if field is None or not isinstance(field.annotation, type):
-            return []
+            return None
         model = field.annotation
-    return list(model.model_fields)
+    return model if issubclass(model, BaseModel) else None
+
+
+def unknown_field(name: str, known: Iterable[str], where: str = "") -> str:
+    """The line on a field that does not exist, with the one that was meant or those that do."""
+    known = list(known)
+    path, meant = dotted((name,), where), nearest(name, known)
+    if meant:
+        return f"{path}: unknown field; did you mean {dotted((meant,), where)}?"
+    known = [field for field in known if "." not in field]
+    return f"{path}: unknown field; known are {', '.join(known) or 'none'}"
+
+
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """The end of an error on a wrong name: the choice that was meant, if there is one."""
+    meant = nearest(name, choices)
+    return f"; did you mean {meant}?" if meant else ""
+
+
+def nearest(name: str, choices: Iterable[str]) -> str | None:
+    """The choice that a person meant by a name that is mistyped, abbreviated or misplaced.
+
+    Example:
+        >>> choices = ["epochs", "optimiser.learning_rate"]
+        >>> nearest("epoch", choices), nearest("lr", choices), nearest("learning_rate", choices)
+        ('epochs', 'optimiser.learning_rate', 'optimiser.learning_rate')
+    """
+    by_leaf: dict[str, str] = {}
+    for choice in choices:
+        by_leaf.setdefault(choice.rpartition(".")[2], choice)
+    for leaf, choice in by_leaf.items():
+        if "_" in leaf and name == "".join(word[:1] for word in leaf.split("_")):
+            return choice
+    close = difflib.get_close_matches(shortened(name).lower(), by_leaf, n=1, cutoff=0.65)
+    return by_leaf[close[0]] if close else None
 
 
 def _plain(value: Any) -> Any:

@@ -37,11 +37,7 @@ def choose_dataset(fields: Mapping[str, Any]) -> tuple[Entry[Kind], dict[str, An
     Raises:
         ValueError: one line that names the field that does not hold.
     """
-    given = dict(fields)
-    if "kind" not in given:
-        raise ValueError(f"dataset.kind: missing; it is one of {', '.join(DATASETS)}")
-    entry = DATASETS.find(given.pop("kind"), "dataset.kind")
-    return entry, entry.parameters(given, "dataset")
+    return DATASETS.choose(fields, "dataset")
 
 
 def load_dataset(fields: Mapping[str, Any]) -> Dataset:

@@ -47,11 +47,7 @@ def build_model(
         >>> len(model.layers)
         3
     """
-    given = dict(fields)
-    if "kind" not in given:
-        raise ValueError(f"{where}.kind: missing; it is one of {', '.join(MODELS)}")
-    entry = MODELS.find(given.pop("kind"), f"{where}.kind")
-    parameters = entry.parameters(given, where)
+    entry, parameters = MODELS.choose(fields, where)
     try:
         return entry.function(tuple(input_shape), classes, **parameters)
     except ValueError as error:

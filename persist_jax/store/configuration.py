@@ -1,4 +1,4 @@
-"""The configuration of a sweep: its fields, its file, and what a folder's runs keep to."""
+"""The configuration of a sweep: its fields, its file, and the fields that may not change."""
 
 import hashlib
 import json
@@ -9,29 +9,40 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from persist_jax._plumbing.validation import Given, shortened
+from persist_jax._plumbing.validation import (
+    Fields,
+    Given,
+    MayChange,
+    Mistakes,
+    dotted,
+    flatten,
+    shortened,
+)
 from persist_jax.parameters import Count, Positive, Share, Size
 from persist_jax.store.files import read_json, replace_json
 from persist_jax.store.run import is_folder_name, runs_folder
 
 CONFIG_FILE = "config.json"
-# Fields that decide what is run, where, and how it is shown, but not what a run's result is.
-_FREE = (
-    "name", "notice", "networks", "regularisers", "weights", "weights_of", "seeds", "parallel",
-    "devices", "lane_strategy", "max_lanes", "continued", "report", "train.checkpoint_every",
-)  # fmt: skip
+# By section, the class of its fields, where another room declares them and adds them here.
+DECLARED: dict[str, type[Fields]] = {}
 
-# Sections with an entry per network or regulariser: only those that have been trained count.
-_BY_NAME = ("models", "terms", "checksums")
 
-Section = dict[str, Any]
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
+def _listed(value: Any) -> Any:
+    """A single value as a list of one, as a command line gives it."""
+    return [value] if isinstance(value, str | int | float) else value
+
+
+def _split(value: Any) -> Any:
+    """Names out of `a,b`; a name may look like a number, as `20` for `model_20`."""
+    if not isinstance(value, list | tuple) or not all(isinstance(v, str | int) for v in value):
+        return value
+    return [name.strip() for entry in value for name in str(entry).split(",")]
 
 
 def _differ(values: tuple) -> tuple:
-    # As a folder's name, which is what two runs would share.
+    # Compared as folder names, which two runs must not share.
     names = [f"{value:g}" if isinstance(value, float) else str(value) for value in values]
     for name, count in Counter(names).items():
         if count > 1:
@@ -39,19 +50,36 @@ def _differ(values: tuple) -> tuple:
     return values
 
 
-Names = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_differ)]
-Weights = Annotated[tuple[Positive, ...], Field(min_length=1), AfterValidator(_differ)]
-Seeds = Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(_differ)]
+def _is_a_folder(name: str) -> str:
+    if not is_folder_name(name):
+        raise ValueError(f"{shortened(repr(name))} cannot name a folder")
+    return name
+
+
+def _are_networks(models: dict[str, Any]) -> dict[str, Any]:
+    for name in models:
+        if not re.fullmatch(r"[\w-]+", name) or not is_folder_name(name):
+            name = shortened(repr(name))
+            raise ValueError(f"{name} is not a name of letters, digits, _ and -, at most 100")
+    return models
+
+
+Section = dict[str, Any]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+_Several = (Field(min_length=1), AfterValidator(_differ))
+Names = Annotated[tuple[str, ...], *_Several, BeforeValidator(_split), BeforeValidator(_listed)]
+Weights = Annotated[tuple[Positive, ...], *_Several, BeforeValidator(_listed)]
+Seeds = Annotated[tuple[Seed, ...], *_Several, BeforeValidator(_listed)]
 
 
 class ReportOptions(Given):
     """How the report compares regularisers.
 
     Attributes:
-        significance: the level of the tests.
-        test: of the pairs, after Friedman's.
-        correction: for the number of pairs, of Wilcoxon's test.
-        equivalence: accuracies that differ by less are as good as each other, in fractions of 1.
+        significance: level of the tests.
+        test: compares the pairs after Friedman's test.
+        correction: of Wilcoxon's test, for the number of pairs.
+        equivalence: accuracies that differ by less count as equal; a fraction of 1.
     """
 
     significance: Annotated[float, Field(gt=0, lt=1)] = 0.05
@@ -63,63 +91,52 @@ class ReportOptions(Given):
 class Configuration(Given):
     """Every field of a sweep, as `configs/*.py` gives them and `config.json` keeps them.
 
+    The defaults are those of the paper. A field that decides the result of a run may not change
+    between two commands on one folder; the others are marked `MayChange`.
+
     Attributes:
-        name: of the sweep and, by default, of its folder.
-        notice: what a reader of the results must know, shown on top of the report; may be empty.
+        name: the sweep's name and, by default, its folder's.
+        notice: a warning to readers of the results, shown on top of the report; may be empty.
         dataset: `kind`, a registered name, and that kind's own fields.
         models: by network name, `kind` and that kind's own fields; see `persist_jax.models`.
-        networks: which of the models are trained.
+        networks: names of the models to train.
         regularisers: registered names.
         terms: parameters of regularisers, by their names.
-        weights: of the regularisers; `none` is trained once.
-        weights_of: by regulariser, the weights of those that have their own.
-        seeds: one run each.
+        weights: one run with each; `none` is trained once.
+        weights_of: by regulariser, weights of its own.
+        seeds: one run with each.
         train: hyperparameters; see `persist_jax.training.Options`.
-        continued: whether finished runs are continued without their regulariser afterwards.
+        continued: whether to continue finished runs without their regulariser afterwards.
         parallel: "lanes": each device trains its share of the runs; "batch": of every batch.
         lane_strategy: "vmap": runs of one device advance together; "map": one after another.
         devices: how many to use; null: all.
         max_lanes: runs that train in one program at most; 0: all of a regulariser.
         report: how the report compares regularisers.
-        checksums: of the networks as built, by their names, once they are known.
-        dataset_checksum: of the examples, once they are known.
+        checksums: by network name, a checksum of the network as it was built.
+        dataset_checksum: a checksum of the examples.
     """
 
-    name: str
-    notice: str = ""
+    name: Annotated[str, AfterValidator(_is_a_folder), MayChange] = "sweep"
+    notice: Annotated[str, MayChange] = ""
     dataset: Section
-    models: dict[str, Section]
-    networks: Names
-    regularisers: Names
+    models: Annotated[dict[str, Section], AfterValidator(_are_networks)] = {}
+    networks: Annotated[Names, MayChange]
+    regularisers: Annotated[Names, MayChange]
     terms: dict[str, Section] = {}
-    weights: Weights
-    weights_of: dict[str, Weights] = {}
-    seeds: Seeds
-    train: Section
-    continued: bool
-    parallel: Literal["lanes", "batch"]
-    lane_strategy: Literal["auto", "vmap", "map"]
-    devices: Size | None
-    max_lanes: Count
-    report: ReportOptions
+    weights: Annotated[Weights, MayChange] = (
+        1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 5.0, 10.0, 100.0,
+    )  # fmt: skip
+    weights_of: Annotated[dict[str, Weights], MayChange] = {}
+    seeds: Annotated[Seeds, MayChange] = (0,)
+    train: Section = {}
+    continued: Annotated[bool, MayChange] = False
+    parallel: Annotated[Literal["lanes", "batch"], MayChange] = "lanes"
+    lane_strategy: Annotated[Literal["auto", "vmap", "map"], MayChange] = "auto"
+    devices: Annotated[Size | None, MayChange] = None
+    max_lanes: Annotated[Count, MayChange] = 0
+    report: Annotated[ReportOptions, MayChange] = ReportOptions()
     checksums: dict[str, str] = {}
     dataset_checksum: str | None = None
-
-    @field_validator("name")
-    @classmethod
-    def _is_a_folder(cls, name: str) -> str:
-        if not is_folder_name(name):
-            raise ValueError(f"{shortened(repr(name))} cannot name a folder")
-        return name
-
-    @field_validator("models")
-    @classmethod
-    def _are_names(cls, models: dict[str, Section]) -> dict[str, Section]:
-        for name in models:
-            if not re.fullmatch(r"[\w-]{1,100}", name) or not is_folder_name(name):
-                name = shortened(repr(name))
-                raise ValueError(f"{name} is not a name of letters, digits, _ and -")
-        return models
 
     def weights_for(self, regulariser: str) -> tuple[float, ...]:
         """The weights that a regulariser is trained with; 0 for `none`."""
@@ -137,17 +154,17 @@ def settle(
     """Write `config.json`, unless the folder holds runs of another configuration.
 
     The grid may grow or shrink, networks and regularisers may come and go, data and machine may
-    move; what the runs of the folder are made of may not change.
+    move. A field that decides the result of a run that the folder holds may not change.
 
     Args:
         config: the configuration, with its checksums.
         workdir: the sweep's folder.
         places: dotted names of fields that only say where something lies.
-        defaults: by dotted name, what a parameter is where the folder's file does not name it: the
-            file is then older than the parameter, whose default is what was before.
+        defaults: by dotted name, the value of a parameter that the folder's file does not name: the
+            file is older than the parameter, and its runs had the default.
 
     Raises:
-        ValueError: naming the first field that differs and both values.
+        ValueError: naming every field that differs and both values.
     """
     fields = check_settled(config, workdir, places, defaults)
     replace_json(Path(workdir) / CONFIG_FILE, fields, checksum=False)
@@ -159,43 +176,44 @@ def check_settled(
     places: Collection[str],
     defaults: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What `settle` would write; refuses what it refuses."""
-    now, trained = config.plain(), _trained(workdir)
+    """The fields that `settle` would write; refuses what it refuses."""
+    trained = [path for path in runs_folder(workdir).glob("*/*") if path.is_dir()]
     if not trained:
-        return now
-    file = Path(workdir) / CONFIG_FILE
-    if not file.exists():
-        raise ValueError(f"{file}: missing, but {workdir} holds runs; choose another --workdir")
-    before = _plain_config(file)
+        return config.plain()
+    path = Path(workdir) / CONFIG_FILE
+    if not path.exists():
+        raise ValueError(f"{path}: missing, but {workdir} holds runs; choose another --workdir")
+    before = _read_fields(path)
     if "models" not in before:
         raise ValueError(
-            f"{file}: written by a version before 0.2, which this one reports but cannot go on "
+            f"{path}: written by a version before 0.2, which this one reports but cannot go on "
             "with; choose another --workdir"
         )
-    # As it is on disk, not as it is read: what it leaves out may have had other defaults.
+    # Compared as on disk: a field that the file leaves out may have had another default.
     read_config(workdir)
-    # What the runs were made of stays on record, whether or not it is named or known now.
-    for section in _BY_NAME:
-        now[section] = _of(before.get(section), trained) | now[section]
-    if config.dataset_checksum is None:
-        now["dataset_checksum"] = before.get("dataset_checksum")
-    ours, theirs = (_fixed(fields, places, trained) for fields in (now, before))
-    known = {name: value for name, value in (defaults or {}).items() if name in ours}
-    theirs = known | theirs
-    # Of what differs, a field says more than the checksum that differs with it.
-    for name in sorted(ours.keys() | theirs.keys(), key=lambda name: ("checksum" in name, name)):
-        if ours.get(name) != theirs.get(name):
-            mine, other = (shortened(repr(fields.get(name))) for fields in (ours, theirs))
-            raise ValueError(
-                f"{name}: {mine}, but {workdir} holds runs with {other}; choose another --workdir"
-            )
+    networks = {path.parent.name for path in trained}
+    regularisers = {path.name for path in trained}
+    # A network or regulariser that was trained stays on record when it is no longer named.
+    now = config.plain()
+    kept = _of_runs(before, networks, regularisers)
+    now |= {section: entries | now[section] for section, entries in kept.items()}
+    now["dataset_checksum"] = config.dataset_checksum or before.get("dataset_checksum")
+    ours, theirs = (_fixed(fields, places, networks, regularisers) for fields in (now, before))
+    theirs = {name: value for name, value in (defaults or {}).items() if name in ours} | theirs
+    differ = [n for n in sorted(ours.keys() | theirs.keys()) if ours.get(n) != theirs.get(n)]
+    # A field says more than the checksum that differs with it.
+    named = [name for name in differ if "checksum" not in name] or differ
+    Mistakes(
+        f"{name}: {shortened(repr(ours.get(name)))}, but {workdir} holds runs with "
+        f"{shortened(repr(theirs.get(name)))}; choose another --workdir"
+        for name in named
+    ).check()
     return now
 
 
 def fixed_checksum(config: Configuration, places: Collection[str], network: str, term: str) -> str:
-    """Of every field that the result of a network's runs under a regulariser depends on."""
-    fields = _fixed(config.plain(), places, {network, term})
-    text = json.dumps(fields, sort_keys=True)
+    """A checksum of the fields that decide the result of a network's runs under a regulariser."""
+    text = json.dumps(_fixed(config.plain(), places, {network}, {term}), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -206,49 +224,45 @@ def read_config(workdir: str | os.PathLike[str]) -> Configuration:
         ValueError: one line that names the file and what is wrong with it.
     """
     path = Path(workdir) / CONFIG_FILE
-    fields = _plain_config(path)
+    fields = _read_fields(path)
     try:
         return Configuration.read(fields)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _plain_config(path: Path) -> dict[str, Any]:
+def _read_fields(path: Path) -> dict[str, Any]:
     fields = read_json(path)
     if not isinstance(fields, dict):
         raise ValueError(f"{path}: not an object of named fields")
     return fields
 
 
-def flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested fields by dotted name.
-
-    Example:
-        >>> flatten({"train": {"epochs": 3}, "seeds": [0]})
-        {'train.epochs': 3, 'seeds': [0]}
-    """
-    result = {}
-    for name, value in fields.items():
-        nested = isinstance(value, Mapping) and value
-        result |= flatten(value, f"{prefix}{name}.") if nested else {prefix + name: value}
-    return result
+def _of_runs(
+    fields: Mapping[str, Any], networks: Collection[str], regularisers: Collection[str]
+) -> dict[str, dict[str, Any]]:
+    """Of the sections with an entry per network or regulariser, the entries of these."""
+    names = {"models": networks, "checksums": networks, "terms": regularisers}
+    return {
+        section: {name: value for name, value in fields.get(section, {}).items() if name in wanted}
+        for section, wanted in names.items()
+    }
 
 
-def _trained(workdir: str | os.PathLike[str]) -> set[str]:
-    """Networks and regularisers that have a folder of runs."""
-    grid = [path for path in runs_folder(workdir).glob("*/*") if path.is_dir()]
-    return {path.name for path in grid} | {path.parent.name for path in grid}
-
-
-def _of(section: Any, names: Collection[str]) -> dict[str, Any]:
-    """The entries of a section that have one of the names."""
-    return {n: section[n] for n in names if n in section} if isinstance(section, dict) else {}
-
-
-def _fixed(fields: dict, places: Collection[str], trained: Collection[str]) -> dict[str, Any]:
-    """Fields that the runs of a folder depend on, by dotted name."""
-    fields = fields | {section: _of(fields.get(section), trained) for section in _BY_NAME}
-    free = {*_FREE, *places}
+def _fixed(
+    fields: Mapping[str, Any],
+    places: Collection[str],
+    networks: Collection[str],
+    regularisers: Collection[str],
+) -> dict[str, Any]:
+    """The fields that decide the results of these runs, by dotted name."""
+    fields = {**fields, **_of_runs(fields, networks, regularisers)}
+    free = {*places} | {
+        dotted((name,), section)
+        for section, schema in ({"": Configuration} | DECLARED).items()
+        for name, field in schema.model_fields.items()
+        if MayChange in field.metadata
+    }
     return {
         name: value
         for name, value in flatten(fields).items()

@@ -1,47 +1,56 @@
-"""From the fields that a person gives to the configuration of a sweep."""
+"""The configuration of a sweep, from the fields that a person gives."""
 
-import copy
 import inspect
+import re
 from collections.abc import Collection, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import persist_jax.pgdl  # noqa: F401  registers kinds of data sets and networks
 from persist_jax._plumbing.extras import needed_by
-from persist_jax._plumbing.registry import Entry, Registry
-from persist_jax._plumbing.validation import Given, plain, shortened
-from persist_jax.data.registry import DATASETS, choose_dataset
+from persist_jax._plumbing.registry import Registry
+from persist_jax._plumbing.validation import (
+    Given,
+    Mistakes,
+    did_you_mean,
+    dotted,
+    field_names,
+    plain,
+    shortened,
+    unknown_field,
+)
+from persist_jax.data.registry import DATASETS
 from persist_jax.models.registry import MODELS
 from persist_jax.parameters import Part
-from persist_jax.store.configuration import Configuration, flatten
+from persist_jax.store.configuration import DECLARED, Configuration, Names
 from persist_jax.terms import REGULARISERS
+from persist_jax.terms.sampling import Neurons
 from persist_jax.training.optimisers import OPTIMISERS, SCHEDULES
-from persist_jax.training.options import ADDED_FIELDS, Options
+from persist_jax.training.options import Options
 
 with needed_by("persist_jax.sweep", "experiment"):
     from ml_collections import ConfigDict
     from ml_collections.config_dict import RequiredValueError
 
-# Fields of a section that choose its entry, and the registry that they choose from.
-_CHOICES: tuple[tuple[str, str, Registry], ...] = (
-    ("dataset", "kind", DATASETS),
-    ("train.optimiser", "name", OPTIMISERS),
-    ("train.optimiser.schedule", "name", SCHEDULES),
-)
+DECLARED["train"] = Options
 
-_ADDED_TO_TRAIN = {name: Options.model_fields[name].default for name in ADDED_FIELDS}
-_MOST_RUNS = 1_000_000  # each has a folder
+# By section, the field that names an entry, its registry, and the fields that every entry has.
+_CHOICES: dict[str, tuple[str, Registry, set[str]]] = {
+    "dataset": ("kind", DATASETS, set()),
+    "models.*": ("kind", MODELS, {"sampling"}),
+    "train.optimiser": ("name", OPTIMISERS, {"learning_rate", "schedule"}),
+    "train.optimiser.schedule": ("name", SCHEDULES, set()),
+}
 
 
 class Sampling(Given):
-    """How one network's neurons are sampled, where it is not as all others' are.
-
-    Attributes:
-        fraction: share of each layer's neurons.
-        neurons: what a neuron is; see `persist_jax.sample_neurons`.
-    """
+    """How one network's neurons are sampled, where it differs from `config.train`."""
 
     fraction: Part | None = None
-    neurons: Literal["positions", "channels"] | None = None
+    neurons: Neurons | None = None
+
+
+class _Listed(Given):
+    names: Names
 
 
 def read_configuration(
@@ -49,48 +58,67 @@ def read_configuration(
 ) -> tuple[Configuration, tuple[str, ...]]:
     """The configuration that the fields of `configs/*.py` and of a command line describe.
 
-    Data that is part of the package brings the sizes of the section `embedded`; networks that come
-    with a data set are added to `models`, and `models` keeps those that are trained.
+    It needs `dataset`, `networks`, `regularisers` and, unless the data set brings them, `models`;
+    every other field has the paper's value by default. Data that is part of the package brings the
+    sizes of the section `embedded`. `models` keeps the networks that are trained.
 
     Args:
-        fields: what `get_config` of a configuration file returns, after the command line.
-        overridden: dotted names of the fields that a person set. They are never replaced by
-            sizes of `embedded`; where they choose another entry of a registry, parameters that it
-            does not have fall away; and a network named there must exist.
+        fields: the result of a configuration file's `get_config`, after the command line.
+        overridden: dotted names of the fields that a person set. They keep their value where
+            `embedded` has another one. If they choose another entry of a registry, parameters of
+            the former entry are dropped. A network that they name must exist.
 
     Returns:
         The configuration, checked in every field and with every parameter, and lines for the
         person who gave it.
 
     Raises:
-        ValueError: one line that names the field, its value and the choices.
+        ValueError: naming every field that does not hold, its value and the choices.
     """
-    fields = _given(fields)
-    embedded = fields.pop("embedded", None)
-    if fields.get("dataset") is None:
-        raise ValueError("dataset: missing; it has a kind and that kind's own fields")
-    for section, value in (("dataset", fields["dataset"]), ("embedded", embedded)):
-        if value is not None and not isinstance(value, dict):
-            raise ValueError(f"{section}: {shortened(repr(value))} is not a section of fields")
-    for section, chooser, registry in [*_CHOICES, *_model_choices(fields)]:
-        if f"{section}.{chooser}" in overridden:
-            _drop_leftovers(fields, section, chooser, registry, overridden)
-    kind, parameters = choose_dataset(fields["dataset"])
-    if embedded and kind.properties.embedded(**parameters):
-        # What is replaced now counts with other data.
-        Options.read(Configuration.read(fields).train)
-        fields = _with_embedded(fields, embedded, overridden)
-        kind, parameters = choose_dataset(fields["dataset"])
-    for field in ("networks", "regularisers"):
-        # On a command line `a,b` arrives as the one name "a,b".
-        if isinstance(fields.get(field), list):
-            fields[field] = [name for entry in fields[field] for name in str(entry).split(",")]
-    brought = kind.properties.brings(**parameters)
-    notices = _choose_networks(fields, brought, "networks" in overridden)
-    config = Configuration.read(fields)
-    check(config)
-    config = _with_defaults(config)
-    return config, tuple(filter(None, [config.notice, *notices]))
+    given, mistakes = _without_leftovers(_given(fields), overridden), Mistakes()
+    embedded, brought = given.pop("embedded", None) or {}, {}
+    with mistakes:
+        if isinstance(given.get("dataset"), dict):
+            given, brought = _with_data(given, embedded, overridden)
+    for name in [name for name in given if name not in Configuration.model_fields]:
+        mistakes.append(unknown_field(name, every_field()))
+        del given[name]
+    with mistakes:
+        config = Configuration.read(given)
+    sections = brought | _sections(given, "models")
+    models = {}
+    for name, section in sections.items():
+        with mistakes:
+            models[name] = _with_defaults(section, f"models.{name}")
+    with mistakes:
+        networks, missing = _trained(
+            _names(given, "networks"), sections, brought, "networks" in overridden
+        )
+    regularisers, terms = _names(given, "regularisers"), _sections(given, "terms")
+    for name in {**dict.fromkeys(regularisers), **terms}:
+        with mistakes:
+            entry = REGULARISERS.find(name, "regularisers" if name in regularisers else "terms")
+            terms[name] = plain(entry.parameters(terms.get(name, {}), f"terms.{name}"))
+    for name in _sections(given, "weights_of", object):
+        with mistakes:
+            REGULARISERS.find(name, "weights_of")
+    with mistakes:
+        if isinstance(given.get("train", {}), dict):
+            train = Options.read(given.get("train", {})).plain()
+    mistakes.check()
+    config = config.replace(
+        models={name: models[name] for name in networks},
+        networks=networks,
+        terms={name: terms[name] for name in regularisers if terms[name]},
+        train=train,
+    )
+    left_out = f"The data has no {', '.join(missing)}: left out." if missing else ""
+    return config, tuple(filter(None, [config.notice, left_out]))
+
+
+def every_field() -> list[str]:
+    """Dotted names of the fields that every configuration has."""
+    return [*field_names(Configuration), *(f"train.{name}" for name in field_names(Options))]
 
 
 def _given(fields: Any) -> dict[str, Any]:
@@ -104,160 +132,113 @@ def _given(fields: Any) -> dict[str, Any]:
         ) from None
 
 
-def check(config: Configuration) -> None:
-    """Refuse what a registry does not have; data and networks are not touched.
-
-    Raises:
-        ValueError: one line that names the field, its value and the choices.
-    """
-    choose_dataset(config.dataset)
-    for name in config.regularisers:
-        REGULARISERS.find(name, "regularisers")
-    for name, parameters in config.terms.items():
-        REGULARISERS.find(name, "terms").parameters(parameters, f"terms.{name}")
-    for name in config.weights_of:
-        REGULARISERS.find(name, "weights_of")
-    for name in config.networks:
-        options_of(config, name)
-    weights = sum(len(config.weights_for(name)) for name in config.regularisers)
-    runs = len(config.networks) * weights * len(config.seeds)
-    if runs > _MOST_RUNS:
-        raise ValueError(
-            f"weights: the grid of networks, regularisers, weights and seeds has {runs} runs, at "
-            f"most {_MOST_RUNS} are possible"
-        )
-
-
-def _with_defaults(config: Configuration) -> Configuration:
-    """Every parameter written out: one that is given as its default is the same configuration."""
-    entry, parameters = choose_dataset(config.dataset)
-    dataset = {"kind": entry.name, **parameters}
-    models = {}
-    for name, section in config.models.items():
-        sampling = {"sampling": section["sampling"]} if "sampling" in section else {}
-        entry, parameters = _model(name, section)
-        models[name] = {"kind": entry.name, **parameters, **sampling}
-    terms = {
-        name: REGULARISERS[name].parameters(config.terms.get(name, {}), f"terms.{name}")
-        for name in config.regularisers
+def _without_leftovers(value: Any, overridden: Collection[str], where: str = "") -> Any:
+    """Fields without the parameters of an entry that a person chose another one over."""
+    if not isinstance(value, dict):
+        return value
+    result = {
+        name: _without_leftovers(inner, overridden, dotted((name,), where))
+        for name, inner in value.items()
     }
-    terms = {name: parameters for name, parameters in terms.items() if parameters}
-    train = _ADDED_TO_TRAIN | config.train
-    return config.replace(
-        dataset=plain(dataset), models=plain(models), terms=plain(terms), train=train
-    )
+    of = re.sub(r"^models\.[^.]+$", "models.*", where)
+    chooser, registry, shared = _CHOICES.get(of, ("", {}, set()))
+    if f"{where}.{chooser}" not in overridden or result.get(chooser) not in list(registry):
+        return result
+    known = {chooser, *shared, *registry[result[chooser]].defaults()}
+    return {n: v for n, v in result.items() if n in known or f"{where}.{n}" in overridden}
+
+
+def _with_data(
+    given: dict[str, Any], embedded: Any, overridden: Collection[str]
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Fields with every parameter of the data set, and the networks that it brings."""
+    if not isinstance(embedded, dict):
+        raise ValueError(f"embedded: {shortened(repr(embedded))} is not a section of fields")
+    entry, parameters = DATASETS.choose(given["dataset"], "dataset")
+    if embedded and entry.properties.embedded(**parameters):
+        given = _merged(given, embedded, overridden)
+        entry, parameters = DATASETS.choose(given["dataset"], "dataset")
+    dataset = {"kind": entry.name, **plain(parameters)}
+    return given | {"dataset": dataset}, entry.properties.brings(**parameters)
+
+
+def _merged(
+    fields: dict[str, Any], others: dict[str, Any], kept: Collection[str], where: str = ""
+) -> dict[str, Any]:
+    """Fields with the values of others, except for those that are kept."""
+    result = dict(fields)
+    for name, value in others.items():
+        place = dotted((name,), where)
+        if isinstance(value, dict) and isinstance(fields.get(name), dict):
+            result[name] = _merged(fields[name], value, kept, place)
+        elif place not in kept:
+            result[name] = value
+    return result
+
+
+def _sections(given: Mapping[str, Any], field: str, kind: type = dict) -> dict[str, Any]:
+    """The entries of a field that have this type; `Configuration` refuses the others."""
+    entries = given.get(field)
+    entries = entries if isinstance(entries, dict) else {}
+    return {name: value for name, value in entries.items() if isinstance(value, kind)}
+
+
+def _names(given: Mapping[str, Any], field: str) -> tuple[str, ...]:
+    """The names that a field lists; none if `Configuration` refuses it."""
+    try:
+        return _Listed.read({"names": given[field]}).names
+    except (KeyError, ValueError):
+        return ()
+
+
+def _trained(
+    wanted: Collection[str], models: Collection[str], brought: Collection[str], named: bool
+) -> tuple[tuple[str, ...], list[str]]:
+    """The networks to train, and those that the data set is expected to bring but does not."""
+    # A name may leave out `model_` before a number.
+    wanted = [f"model_{name}" if f"model_{name}" in models else name for name in wanted]
+    missing = [name for name in wanted if name not in models]
+    if missing and not models:
+        raise ValueError("models: missing; it says what each of the networks is")
+    if missing and (named or not brought or len(missing) == len(wanted)):
+        Mistakes(
+            f"networks: {shortened(repr(name))} is not one of {', '.join(models)}"
+            f"{did_you_mean(name, models)}"
+            for name in missing
+        ).check()
+    return tuple(name for name in wanted if name in models), missing
+
+
+def _with_defaults(section: dict[str, Any], where: str) -> dict[str, Any]:
+    """A network's fields with every parameter, so that giving a default changes nothing."""
+    entry, parameters = MODELS.choose(section, where, shared={"sampling": (Sampling, Sampling())})
+    own = {"sampling": section["sampling"]} if "sampling" in section else {}
+    return {"kind": entry.name, **plain({n: parameters[n] for n in entry.defaults()}), **own}
 
 
 def defaults(config: Configuration) -> dict[str, Any]:
     """By dotted name, the default of every parameter that a folder's configuration may lack."""
-    chosen = {"dataset": choose_dataset(config.dataset)[0]}
-    for name, section in config.models.items():
-        chosen[f"models.{name}"] = _model(name, section)[0]
-    chosen |= {f"terms.{name}": REGULARISERS[name] for name in config.regularisers}
+    entries = {"dataset": DATASETS[config.dataset["kind"]]}
+    entries |= {f"models.{name}": MODELS[fields["kind"]] for name, fields in config.models.items()}
+    entries |= {f"terms.{name}": REGULARISERS[name] for name in config.regularisers}
     of_entries = {
         f"{section}.{name}": plain(default)
-        for section, entry in chosen.items()
+        for section, entry in entries.items()
         for name, default in entry.defaults().items()
         if default is not inspect.Parameter.empty
     }
-    return of_entries | {f"train.{name}": default for name, default in _ADDED_TO_TRAIN.items()}
-
-
-def _model(name: str, section: Any) -> tuple[Entry, dict[str, Any]]:
-    """The kind of a network, and its parameters."""
-    if not isinstance(section, dict):
-        raise ValueError(f"models.{name}: {shortened(repr(section))} is not a section of fields")
-    given = _of_the_kind(section)
-    entry = MODELS.find(given.pop("kind", None), f"models.{name}.kind")
-    return entry, entry.parameters(given, f"models.{name}")
+    return of_entries | {f"train.{name}": value for name, value in Options().plain().items()}
 
 
 def model_section(config: Configuration, name: str) -> dict[str, Any]:
     """The fields of a network that its kind knows: all but how its neurons are sampled."""
-    return _of_the_kind(config.models[name])
-
-
-def _of_the_kind(section: Mapping[str, Any]) -> dict[str, Any]:
-    return {field: value for field, value in section.items() if field != "sampling"}
+    return {field: v for field, v in config.models[name].items() if field != "sampling"}
 
 
 def options_of(config: Configuration, name: str) -> Options:
     """The hyperparameters of a network: those of all, but its own sampling where it has one."""
     own = Sampling.read(config.models[name].get("sampling", {}), f"models.{name}.sampling")
     options = Options.read(config.train)
-    fraction = options.sampling if own.fraction is None else own.fraction
-    return options.replace(sampling=fraction, neurons=own.neurons or options.neurons)
-
-
-def _model_choices(fields: dict[str, Any]) -> list[tuple[str, str, Registry]]:
-    models = fields.get("models")
-    if not isinstance(models, dict):
-        return []  # for the check of every field to refuse
-    return [(f"models.{name}", "kind", MODELS) for name in models]
-
-
-def _drop_leftovers(
-    fields: dict[str, Any],
-    section: str,
-    chooser: str,
-    registry: Registry,
-    overridden: Collection[str],
-) -> None:
-    """Without the parameters that belong to the entry which another one was chosen over."""
-    *rooms, last = section.split(".")
-    target = fields
-    for room in rooms:
-        target = target.get(room)
-        if not isinstance(target, dict):
-            return
-    chosen = target.get(last)
-    if not isinstance(chosen, dict) or chosen.get(chooser) not in list(registry):
-        return
-    known = {chooser, "learning_rate", "schedule", "sampling"}
-    known |= set(registry[chosen[chooser]].defaults())
-    target[last] = {
-        name: value
-        for name, value in chosen.items()
-        if name in known or f"{section}.{name}" in overridden
-    }
-
-
-def _with_embedded(
-    fields: dict[str, Any], embedded: dict[str, Any], overridden: Collection[str]
-) -> dict[str, Any]:
-    result = copy.deepcopy(fields)
-    for name, value in flatten(embedded).items():
-        if name not in overridden:
-            *rooms, field = name.split(".")
-            target = result
-            for room in rooms:
-                target = target.setdefault(room, {})
-                if not isinstance(target, dict):
-                    raise ValueError(f"embedded.{name}: {room} is not a section of fields")
-            if isinstance(target.get(field), dict) and not isinstance(value, dict):
-                shown = shortened(repr(value))
-                raise ValueError(f"embedded.{name}: {shown} is not a section of fields")
-            target[field] = value
-    return result
-
-
-def _choose_networks(
-    fields: dict[str, Any], brought: Mapping[str, dict[str, Any]], named: bool
-) -> list[str]:
-    """Fill `models` with those of `networks`, which may leave out `model_` before a number."""
-    wanted, models = fields.get("networks"), fields.get("models")
-    if not isinstance(wanted, list) or not isinstance(models, dict):
-        return []  # for the check of every field to refuse
-    models = brought | models
-    for name, section in models.items():
-        _model(name, section)
-        Sampling.read(section.get("sampling", {}), f"models.{name}.sampling")
-    wanted = [f"model_{name}" if f"model_{name}" in models else name for name in wanted]
-    missing = [name for name in wanted if name not in models]
-    if missing and (named or not brought or len(missing) == len(wanted)):
-        name, names = shortened(repr(missing[0])), ", ".join(models)
-        raise ValueError(f"networks: {name} is not one of {names}")
-    notices = [f"The data has no {', '.join(missing)}: left out."] if missing else []
-    fields["networks"] = [name for name in wanted if name in models]
-    fields["models"] = {name: models[name] for name in fields["networks"]}
-    return notices
+    return options.replace(
+        sampling=own.fraction or options.sampling, neurons=own.neurons or options.neurons
+    )

@@ -1,12 +1,13 @@
 """Optimisers and learning rate schedules by name, from optax."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import optax
 
 from persist_jax._plumbing.registry import Registry
-from persist_jax._plumbing.validation import Given, shortened
+from persist_jax._plumbing.validation import Mistakes
 from persist_jax.parameters import Count, NotNegative, Positive, Rate, Share, Size
 
 # An optimiser is `function(learning_rate, *, parameters) -> optax.GradientTransformation`, where
@@ -14,6 +15,7 @@ from persist_jax.parameters import Count, NotNegative, Positive, Rate, Share, Si
 # parameters) -> optax.Schedule` of the step's number.
 OPTIMISERS: Registry = Registry("optimiser")
 SCHEDULES: Registry = Registry("schedule")
+_OF_EVERY_OPTIMISER = {"learning_rate": (Positive, ...), "schedule": (Any, None)}
 
 
 def make_optimiser(
@@ -31,7 +33,7 @@ def make_optimiser(
         The optimiser.
 
     Raises:
-        ValueError: one line that names the field that does not hold.
+        ValueError: naming every field that does not hold.
 
     Example:
         >>> import jax.numpy as jnp
@@ -40,31 +42,17 @@ def make_optimiser(
         >>> float(updates)
         -1.0
     """
-    given = dict(fields)
-    for field in ("name", "learning_rate"):
-        if field not in given:
-            raise ValueError(f"{where}.{field}: missing")
-    entry = OPTIMISERS.find(given.pop("name"), f"{where}.name")
-    rate = _schedule(given.pop("learning_rate"), given.pop("schedule", None), where)
-    return entry.function(rate, **entry.parameters(given, where))
-
-
-class _First(Given):
-    learning_rate: Positive
-
-
-def _schedule(rate: Any, fields: Any, where: str) -> float | optax.Schedule:
-    rate = _First.read({"learning_rate": rate}, where).learning_rate
-    if fields is None:
-        return rate
-    where = f"{where}.schedule"
-    if not isinstance(fields, Mapping):
-        raise ValueError(f"{where}: {shortened(repr(fields))} is not a section of fields")
-    if "name" not in fields:
-        raise ValueError(f"{where}.name: missing; it is one of {', '.join(SCHEDULES)}")
-    given = dict(fields)
-    entry = SCHEDULES.find(given.pop("name"), f"{where}.name")
-    return entry.function(rate, **entry.parameters(given, where))
+    mistakes, rate_of = Mistakes(), None
+    with mistakes:
+        entry, given = OPTIMISERS.choose(fields, where, "name", _OF_EVERY_OPTIMISER)
+    schedule = fields.get("schedule") if isinstance(fields, Mapping) else None
+    if schedule is not None:
+        with mistakes:
+            chosen, parameters = SCHEDULES.choose(schedule, f"{where}.schedule", "name")
+            rate_of = partial(chosen.function, **parameters)
+    mistakes.check()
+    rate, _ = given.pop("learning_rate"), given.pop("schedule")
+    return entry.function(rate_of(rate) if rate_of else rate, **given)
 
 
 @OPTIMISERS.register("sgd")

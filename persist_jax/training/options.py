@@ -1,22 +1,35 @@
-"""What a training is told: the fields of `config.train`, checked once."""
+"""The hyperparameters of a training: the fields of `config.train`, checked once."""
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from persist_jax._plumbing.validation import Given
+from persist_jax._plumbing.validation import Given, MayChange, Mistakes
 from persist_jax.models.precision import Precision
 from persist_jax.parameters import INT32_MAX, Count, NotNegative, Part, Size
 from persist_jax.terms import REGULARISERS, Term
 from persist_jax.terms.sampling import Neurons
 from persist_jax.training.optimisers import make_optimiser
 
-# Fields that configurations of earlier versions lack; these versions trained with the defaults.
-ADDED_FIELDS = ("neurons", "matmul_precision")
+# The paper's on MNIST.
+_OPTIMISER = {
+    "name": "sgd",
+    "learning_rate": 0.01,
+    "momentum": 0.9,
+    "nesterov": True,
+    "schedule": {"name": "staircase", "decay_rate": 0.95, "decay_steps": 3520},
+}
+
+
+def _over(default: Any, given: Any) -> Any:
+    """A section that has no name is the default one, with the given fields changed."""
+    if not isinstance(given, Mapping) or not isinstance(default, Mapping) or "name" in given:
+        return given
+    return {**default, **{name: _over(default.get(name), given[name]) for name in given}}
 
 
 class Options(Given):
-    """Hyperparameters of a training; `Options.read` also checks the optimiser's.
+    """Hyperparameters of a training, the paper's by default; see also `Options.read`.
 
     Attributes:
         batch_size: examples per step; the last batch of an epoch may be smaller.
@@ -41,27 +54,36 @@ class Options(Given):
         1.0
     """
 
-    batch_size: Size
-    epochs: Size
-    patience: Count | None = None
+    batch_size: Size = 256
+    epochs: Size = 1200
+    patience: Count | None = 20
     min_delta: NotNegative = 0.0
-    optimiser: dict[str, Any]
+    optimiser: dict[str, Any] = _OPTIMISER
     sampling: Part = 1.0
     neurons: Neurons = "positions"
     matmul_precision: Precision = "default"
     term_every: Size = 1
     term_epochs: Count | None = None
-    checkpoint_every: Size = 10
-    snapshot_every: Count = 0
+    checkpoint_every: Annotated[Size, MayChange] = 10
+    snapshot_every: Count = 50
 
     @classmethod
     def read(cls, fields: Any, where: str = "train") -> "Options":
-        """Options of a `config.train`, which leaves nothing to defaults; see `Fields.read`."""
-        for name in cls.model_fields:
-            if isinstance(fields, Mapping) and name not in {*fields, *ADDED_FIELDS}:
-                raise ValueError(f"{where}.{name}: missing")
-        options = super().read(fields, where)
-        make_optimiser(options.optimiser, f"{where}.optimiser")
+        """Options of a `config.train`, with its optimiser checked as well; see `Fields.read`.
+
+        An optimiser without a name is the default one, with the given parameters changed.
+        """
+        optimiser = fields.get("optimiser") if isinstance(fields, Mapping) else None
+        if isinstance(optimiser, Mapping):
+            optimiser = _over(_OPTIMISER, optimiser)
+            fields = {**fields, "optimiser": optimiser}
+        mistakes = Mistakes()
+        with mistakes:
+            options = super().read(fields, where)
+        if isinstance(optimiser, Mapping):
+            with mistakes:
+                make_optimiser(optimiser, f"{where}.optimiser")
+        mistakes.check()
         return options
 
     def check_iterations(self, examples: int, where: str = "train") -> None:

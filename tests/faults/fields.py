@@ -22,7 +22,7 @@ from persist_jax.data import DATASETS
 from persist_jax.models import MODELS
 from persist_jax.parameters import FLOAT32_MAX, FLOAT32_MIN, INT32_MAX
 from persist_jax.store.configuration import Configuration, flatten
-from persist_jax.sweep.reading import read_configuration
+from persist_jax.sweep.reading import every_field, read_configuration
 from persist_jax.terms.regularisers import REGULARISERS
 from persist_jax.training.optimisers import OPTIMISERS, SCHEDULES
 
@@ -98,7 +98,8 @@ def fields() -> Iterator[Field]:
         path, _, argument = file.partition(":")
         names: list[str] = []
         _add_names(load_config(path, *filter(None, [argument])).to_dict(), "", names)
-        for name in [*names, "train.neurons", "models.mlp_0.sampling", "checksums", "new"]:
+        names = dict.fromkeys([*names, *every_field(), "models.mlp_0.sampling", "new"])
+        for name in names:
             chosen = {"regularisers": [name.split(".")[1]]} if name.startswith("terms.") else {}
             yield Field(file, name, chosen)
     for registry, section, chooser in (

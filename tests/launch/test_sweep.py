@@ -42,11 +42,11 @@ def one_epoch(tmp_path_factory):
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        (["--config.train.lr=1"], "train.lr: unknown field; known are batch_size, epochs"),
-        (["--config.train.epochs=abc"], "config.train.epochs=abc: invalid literal for int()"),
+        (["--config.train.lr=1"], "train.lr: unknown field; did you mean train.optimiser.learning"),
+        (["--config.train.epochs=abc"], "--config.train.epochs: 'abc' is not a whole number"),
         (["--config.train.optimiser=sdg"], "train.optimiser.name: 'sdg' is not one of sgd, adam"),
         (["--config.weights=abc"], "weights[1]: 'abc' is not a number"),
-        (["--config.terms.l1.beta=1"], "terms.l1.beta=1: the configuration has no section 'l1'"),
+        (["--config.terms.l1.beta=1"], "--config.terms.l1.beta: unknown field; known are none"),
         (["--config.networks=mlp_7"], "networks: 'mlp_7' is not one of mlp_0, mlp_1, mlp_2"),
         (["--config.report.test=anova"], "test: 'anova' is not one of nemenyi, wilcoxon"),
         (["--steps=3"], "Unknown command line flag 'steps'"),

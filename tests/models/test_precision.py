@@ -21,7 +21,10 @@ from persist_jax.training.state import initial_state, initial_variables
 from persist_jax.training.step import Batch, make_step
 
 OPTIONS = Options(
-    batch_size=32, epochs=2, optimiser={"name": "sgd", "learning_rate": 0.1, "momentum": 0.9}
+    batch_size=32,
+    epochs=2,
+    optimiser={"name": "sgd", "learning_rate": 0.1, "momentum": 0.9},
+    snapshot_every=0,
 )
 NETWORKS = {
     "mlp": models.mlp((8, 8, 1), hidden=(12, 9), dropout=0.25),

@@ -1,12 +1,16 @@
 """What a folder's runs keep to: the fields of its configuration, by content and not by place."""
 
 import json
+from typing import Annotated
 
 import pytest
 
+from persist_jax._plumbing.validation import Given, MayChange
 from persist_jax.store.configuration import (
+    DECLARED,
     Configuration,
     check_settled,
+    fixed_checksum,
     flatten,
     read_config,
     settle,
@@ -32,6 +36,18 @@ FIELDS = {
     "dataset_checksum": "dd",
 }
 PLACES = {"dataset.cache"}
+REQUIRED = ("dataset", "networks", "regularisers")
+
+
+class Train(Given):
+    learning_rate: float
+    checkpoint_every: Annotated[int, MayChange]
+
+
+@pytest.fixture(autouse=True)
+def train(monkeypatch):
+    """The section as another room declares it."""
+    monkeypatch.setitem(DECLARED, "train", Train)
 
 
 def _config(**changes):
@@ -87,6 +103,42 @@ def test_grid_machine_and_places_may_change(workdir, change):
     settle(_config(**change), workdir, PLACES)
 
 
+def test_every_field_that_differs_is_named(workdir):
+    terms, dataset = {"t2": {"alpha": 0.3}}, {"kind": "images", "name": "mnist"}
+    with pytest.raises(ValueError) as error:
+        settle(_config(terms=terms, dataset=dataset, dataset_checksum="ee"), workdir, PLACES)
+    fields = [line.partition(":")[0] for line in error.value.lines]
+    assert fields == ["dataset.name", "terms.t2.alpha"]  # and not the checksum, which follows
+
+
+def test_a_field_decides_the_results_of_runs_unless_it_is_marked():
+    free = {n for n, field in Configuration.model_fields.items() if MayChange in field.metadata}
+    assert set(Configuration.model_fields) - free == {
+        "dataset", "models", "terms", "train", "checksums", "dataset_checksum"
+    }  # fmt: skip
+
+
+def test_the_checksum_is_of_the_fields_that_may_not_change():
+    def checksum(**changes):
+        return fixed_checksum(_config(**changes), PLACES, "a", "t2")
+
+    slower = {"learning_rate": 0.1, "checkpoint_every": 1}
+    assert checksum() == checksum(seeds=[4], devices=2, train=slower, name="other")
+    assert checksum() == checksum(dataset=FIELDS["dataset"] | {"cache": "/elsewhere"})
+    assert checksum() == checksum(models=FIELDS["models"] | {"b": {"kind": "mlp", "hidden": [9]}})
+    assert checksum() != checksum(models=FIELDS["models"] | {"a": {"kind": "mlp", "hidden": [9]}})
+    assert checksum() != checksum(train=slower | {"learning_rate": 0.2})
+
+
+def test_a_network_may_have_the_name_of_a_regulariser(tmp_path):
+    """Runs of the network t2 say nothing of the term t2."""
+    models = {"t2": {"kind": "mlp", "hidden": [4]}}
+    changes = {"models": models, "networks": ["t2"], "checksums": {}}
+    settle(_config(**changes), tmp_path, PLACES)
+    (tmp_path / "runs" / "t2" / "none").mkdir(parents=True)
+    settle(_config(**changes, terms={"t2": {"alpha": 0.3}}), tmp_path, PLACES)
+
+
 def test_what_runs_were_made_of_stays_on_record(workdir):
     """Otherwise a network could go and come back as another one."""
     gone = {"networks": ["b"], "models": {"b": FIELDS["models"]["b"]}, "checksums": {"b": "bb"}}
@@ -126,14 +178,46 @@ def test_a_broken_configuration_is_named(workdir, content):
         read_config(workdir)
 
 
-@pytest.mark.parametrize("field", [n for n in FIELDS if n not in ("terms", "checksums")])
-def test_a_missing_field_is_named(field):
-    fields = {name: value for name, value in FIELDS.items() if name != field}
-    if field == "dataset_checksum":
-        assert Configuration.read(fields).dataset_checksum is None
-    else:
-        with pytest.raises(ValueError, match=f"^{field}: missing$"):
-            Configuration.read(fields)
+def test_only_these_fields_have_no_default():
+    config = Configuration.read({name: FIELDS[name] for name in REQUIRED})
+    assert config.weights[:2] == (1e-6, 1e-5) and len(config.weights) == 10
+    assert (config.seeds, config.parallel, config.report.test) == ((0,), "lanes", "nemenyi")
+    with pytest.raises(ValueError) as error:
+        Configuration.read({"weights": [0.0, -1.0]})
+    missing = [f"{name}: missing" for name in REQUIRED]
+    wrong = [f"weights[{i}]: {weight} must be above 0" for i, weight in enumerate((0.0, -1.0))]
+    assert sorted(error.value.lines) == sorted(missing + wrong)
+
+
+def test_one_value_stands_for_a_list_of_one():
+    """As it does on a command line, where names come as `a,b` and may be numbers."""
+    config = _config(networks="a, b", regularisers=["none,t2"], weights=0.1, seeds=3)
+    assert (config.networks, config.regularisers) == (("a", "b"), ("none", "t2"))
+    assert (config.weights, config.seeds) == ((0.1,), (3,))
+    assert _config(networks=[20, 148]).networks == ("20", "148")
+    assert _config(weights_of={"t2": 0.5}).weights_for("t2") == (0.5,)
+
+
+def test_a_list_stands_for_a_tuple_wherever_one_is():
+    class Nested(Given):
+        pairs: tuple[tuple[int, ...], ...]
+        either: tuple[int, ...] | bool
+        by_name: dict[str, tuple[int, int]] | None = None
+
+    read = Nested.read({"pairs": [[1], [2, 3]], "either": [4], "by_name": {"a": [5, 6]}})
+    assert (read.pairs, read.either, read.by_name) == (((1,), (2, 3)), (4,), {"a": (5, 6)})
+    with pytest.raises(ValueError, match=r"^pairs\[0\]\[0\]: '1' is not a whole number$"):
+        Nested.read({"pairs": [["1"]], "either": True})
+
+
+def test_a_copy_is_checked_and_takes_lists():
+    config = _config()
+    changed = config.replace(seeds=[3], report={"test": "wilcoxon"})
+    assert (changed.seeds, changed.report.test, changed.weights) == ((3,), "wilcoxon", (1e-6, 1.0))
+    assert Configuration.read(changed.plain()) == changed
+    for wrong in ({"seeds": ["3"]}, {"max_lanes": 1.0}, {"continued": 1}, {"new": 1}):
+        with pytest.raises(ValueError, match=f"^{next(iter(wrong))}"):
+            config.replace(**wrong)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +235,12 @@ def test_a_missing_field_is_named(field):
         ({"report": {"alpha": 0.1}}, "report.alpha: unknown field; known are significance, test"),
         ({"name": "../x"}, "name: '../x' cannot name a folder"),
         ({"models": {"a.b": {}}}, "models: 'a.b' is not a name of letters, digits, _ and -"),
+        ({"models": {"a\n": {}}}, "models: 'a\\n' is not a name of letters"),
+        ({"models": {"é" * 101: {}}}, "models: 'ééé"),
         ({"extra": 1}, "extra: unknown field; known are name, notice, dataset"),
+        ({"regularizers": 1}, "regularizers: unknown field; did you mean regularisers?"),
+        ({"weight": 1}, "weight: unknown field; did you mean weights?"),
+        ({"equivalence": 1}, "equivalence: unknown field; did you mean report.equivalence?"),
         ({"continued": "yes"}, "continued: 'yes' is not true or false"),
     ],
 )

@@ -141,7 +141,7 @@ def test_continued_runs_follow_the_one_they_continue(tmp_path):
         ({"chance": 0.1}, "chance: 0.1 is not an object"),
         ({"chance": {"share": 1.5, "examples": 3}}, "chance.share: 1.5 must be at most 1"),
         ({"chance": {"share": 0.5, "examples": 0}}, "chance.examples: 0 must be at least 1"),
-        ({"speed": 1}, "speed: unknown field; known are network, regulariser"),
+        ({"speed": 1}, "speed: unknown field; did you mean seed?"),
     ],
 )
 def test_a_record_that_does_not_hold_is_never_written(tmp_path, change, words):

@@ -8,7 +8,16 @@ from ml_collections import ConfigDict
 from configs import mnist, pgdl
 from persist_jax.store.configuration import read_config, settle
 from persist_jax.sweep.experiment import load_experiment
-from persist_jax.sweep.reading import defaults, options_of, read_configuration
+from persist_jax.sweep.origin import fixed_checksum
+from persist_jax.sweep.reading import defaults, every_field, options_of, read_configuration
+from persist_jax.training import Options
+
+OWN = {
+    "dataset": {"kind": "images", "name": "digits"},
+    "models": {"m": {"kind": "mlp", "hidden": [8]}},
+    "networks": ["m"],
+    "regularisers": ["none", "t1"],
+}
 
 
 def test_every_configuration_file_is_whole(monkeypatch):
@@ -18,6 +27,112 @@ def test_every_configuration_file_is_whole(monkeypatch):
         assert config.name == dataset and notices == ()
         assert set(config.models) == set(config.networks)
     assert config.models["mlp_0"]["hidden"] == [64, 48, 32]
+
+
+def test_a_configuration_of_ones_own_has_the_papers_defaults():
+    config, notices = read_configuration(OWN)
+    paper, _ = read_configuration(mnist.get_config())
+    own = {"name", "dataset", "networks", "models", "regularisers", "terms"}
+    for field in set(type(config).model_fields) - own:
+        assert getattr(config, field) == getattr(paper, field), field
+    assert config.models["m"] == {"kind": "mlp", "hidden": [8], "dropout": 0.0}
+    assert (config.name, notices) == ("sweep", ())
+    assert options_of(config, "m") == Options() == Options.read({})
+
+
+@pytest.mark.parametrize("field", ["dataset", "networks", "regularisers", "models"])
+def test_these_fields_are_all_that_it_needs(field):
+    with pytest.raises(ValueError, match=f"^{field}: missing"):
+        read_configuration({name: value for name, value in OWN.items() if name != field})
+
+
+def test_an_optimiser_without_a_name_is_the_papers_with_some_fields_changed():
+    """As `--config.train.optimiser.learning_rate=0.1` where the file has no optimiser."""
+    paper = Options().optimiser
+    train = {"optimiser": {"learning_rate": 0.1, "schedule": {"decay_rate": 0.5}}}
+    found = read_configuration(OWN | {"train": train})[0].train["optimiser"]
+    changed = {"learning_rate": 0.1, "schedule": paper["schedule"] | {"decay_rate": 0.5}}
+    assert found == paper | changed
+    named = {"optimiser": {"name": "sgd", "learning_rate": 0.1}}
+    assert read_configuration(OWN | {"train": named})[0].train["optimiser"] == named["optimiser"]
+    assert Options().optimiser == paper
+
+
+@pytest.mark.parametrize("name", ["m2²", "größe", "a-b_c", "20", "none", "t1", "True", "-x"])
+def test_a_network_may_have_any_name_of_letters_and_digits(name, tmp_path):
+    fields = OWN | {"models": {name: OWN["models"]["m"]}, "networks": [name]}
+    config, _ = read_configuration(fields)
+    settle(config, tmp_path, (), defaults(config))
+    assert read_config(tmp_path) == config and options_of(config, name) == Options()
+
+
+def test_all_mistakes_are_said_at_once_with_the_nearest_right_name():
+    wrong = {
+        "dataset": {"kind": "images", "name": "digits", "train_exampels": 3},
+        "models": {"m": {"kind": "mlp", "hidden": [0]}, "n": {"kind": "mlpp"}},
+        "networks": ["mm"],
+        "regularisers": ["none", "t11"],
+        "regularizers": [],
+        "weight": [1],
+        "train": {"lr": 0.1, "optimiser": {"name": "sgd", "lr": 0.1, "schedule": {"name": "cos"}}},
+        "epochs": 3,
+        "terms": {"t2": {"alhpa": 1}},
+        "weights_of": {"t3": [1.0]},
+        "report": {"tset": "x"},
+        "seeds": [0, 0.5],
+    }
+    with pytest.raises(ValueError, match="^[^\n]*$") as error:
+        read_configuration(wrong)
+    for line in (
+        "dataset.train_exampels: unknown field; did you mean dataset.train_examples?",
+        "models.m.hidden[0]: 0 must be at least 1",
+        "models.n.kind: 'mlpp' is not one of mlp, ",
+        "networks: 'mm' is not one of m, n; did you mean m?",
+        "regularisers: 't11' is not one of none, t1, ",
+        "regularizers: unknown field; did you mean regularisers?",
+        "weight: unknown field; did you mean weights?",
+        "train.lr: unknown field; did you mean train.optimiser.learning_rate?",
+        "train.optimiser.lr: unknown field; did you mean train.optimiser.learning_rate?",
+        "train.optimiser.learning_rate: missing",
+        "train.optimiser.schedule.name: 'cos' is not one of constant, staircase, cosine",
+        "epochs: unknown field; did you mean train.epochs?",
+        "terms.t2.alhpa: unknown field; did you mean terms.t2.alpha?",
+        "weights_of: 't3' is not one of none, t1, ",
+        "report.tset: unknown field; did you mean report.test?",
+        "seeds[1]: 0.5 is not a whole number",
+    ):
+        assert any(found.startswith(line) for found in error.value.lines), line
+    (line,) = [line for line in error.value.lines if line.startswith("regularisers:")]
+    assert line.endswith("; did you mean t1?")
+    assert len(error.value.lines) == 16
+
+
+def test_many_mistakes_are_cut_short():
+    with pytest.raises(ValueError) as error:
+        read_configuration(OWN | {"seeds": [-1] * 5000})
+    assert len(error.value.lines) == 5000
+    assert str(error.value).endswith("; and 4980 more") and len(str(error.value)) < 1000
+
+
+def test_the_interval_of_checkpoints_may_change_and_no_other_hyperparameter(small, tmp_path):
+    config = small()
+    settle(config, tmp_path, (), defaults(config))
+    (tmp_path / "runs" / "mlp" / "l2").mkdir(parents=True)
+    other = small(**{"train.checkpoint_every": 1})
+    settle(other, tmp_path, (), defaults(other))
+    assert fixed_checksum(config, (), "mlp", "l2") == fixed_checksum(other, (), "mlp", "l2")
+    for field in {*Options.model_fields} - {"checkpoint_every", "optimiser"}:
+        value = getattr(options_of(config, "mlp"), field)
+        choices = {"neurons": "channels", "matmul_precision": "highest", "min_delta": 0.5}
+        changed = small(**{f"train.{field}": choices.get(field, 1.0 if value == 0.5 else 7)})
+        with pytest.raises(ValueError, match=f"^train.{field}: "):
+            settle(changed, tmp_path, (), defaults(changed))
+
+
+def test_names_of_every_field():
+    assert {"seeds", "report.test", "train.epochs", "train.optimiser.schedule.name"} <= {
+        *every_field()
+    }
 
 
 def test_embedded_data_brings_its_sizes_and_its_notice(monkeypatch, tmp_path):
@@ -137,12 +252,13 @@ def test_names_of_a_command_line_are_split(small):
     "change, words",
     [
         ({"dataset": {}}, "dataset.kind: missing; it is one of "),
-        ({"dataset": None}, "dataset: missing"),
+        ({"dataset": None}, "dataset: None is not a section of fields"),
         ({"dataset": {"kind": "tables"}}, "dataset.kind: 'tables' is not one of images, pgdl"),
         ({"dataset.colour": 1}, "dataset.colour: unknown field; known are first, where"),
         ({"networks": ["mlp_7"]}, "networks: 'mlp_7' is not one of mlp, other"),
         ({"networks": []}, "networks: [] needs at least 1"),
-        ({"networks": 3}, "networks: 3 is not a list"),
+        ({"networks": 3}, "networks: '3' is not one of mlp, other"),
+        ({"networks": {}}, "networks: {} is not a list"),
         ({"networks": ["mlp", "mlp"]}, "networks: mlp is there more than once"),
         ({"models.mlp": {"kind": "cnn"}}, "models.mlp.kind: 'cnn' is not one of mlp"),
         ({"models.mlp": {"kind": "mlp"}}, "models.mlp.hidden: missing"),
@@ -162,10 +278,12 @@ def test_names_of_a_command_line_are_split(small):
         ({"regularisers": ["dropout"]}, "regularisers: 'dropout' is not one of none, t1"),
         ({"terms": {"t9": {}}}, "terms: 't9' is not one of none, t1"),
         ({"regularisers": ["t2"], "terms": {"t2": {"alpha": 2.0}}}, "terms.t2.alpha: 2.0 must be"),
-        ({"models.other.hiden": [4]}, "models.other.hiden: unknown field; known are hidden"),
+        ({"models.other.hiden": [4]}, "models.other.hiden: unknown field; did you mean models"),
         ({"models.other": 4}, "models.other: 4 is not a section of fields"),
         ({"terms": {"t2": {"beta": 1}}}, "terms.t2.beta: unknown field; known are alpha"),
-        ({"train": {}}, "train.batch_size: missing"),
+        ({"train": {"batch_size": None}}, "train.batch_size: None is not a whole number"),
+        ({"train": 3}, "train: 3 is not a section of fields"),
+        ({"train.optimiser": 3}, "train.optimiser: 3 is not a section of fields"),
         ({"train.optimiser.name": "sdg"}, "train.optimiser.name: 'sdg' is not one of sgd, adam"),
     ],
 )
@@ -183,18 +301,3 @@ def test_more_iterations_than_a_device_counts(small):
     with pytest.raises(ValueError, match="^train.epochs: "):
         load_experiment(config)
     options.check_iterations(70)
-
-
-def test_a_grid_that_no_disk_has_room_for(small):
-    numbers = list(range(9000))
-    fields = small.fields(weights=[1.0 + i for i in numbers], seeds=numbers)
-    with pytest.raises(ValueError, match="^weights: the grid .* has 81000000 runs"):
-        read_configuration(fields)
-
-
-@pytest.mark.parametrize("field", ["weights", "seeds", "networks", "train", "models", "report"])
-def test_a_missing_field_is_named(small, field):
-    fields = small.fields()
-    del fields[field]
-    with pytest.raises(ValueError, match=f"^{field}: "):
-        read_configuration(fields)

@@ -12,6 +12,7 @@ from persist_jax.training.state import Lane
 OPTIONS = Options(
     batch_size=35,
     epochs=6,
+    patience=None,
     optimiser={
         "name": "sgd",
         "learning_rate": 0.05,
@@ -21,6 +22,7 @@ OPTIONS = Options(
     },
     sampling=0.5,
     checkpoint_every=2,
+    snapshot_every=0,
 )
 
 

@@ -30,6 +30,7 @@ OPTIONS = Options(
         "schedule": {"name": "staircase", "decay_rate": 0.95, "decay_steps": 5},
     },
     sampling=0.5,
+    snapshot_every=0,
 )
 PARTIAL = OPTIONS.replace(batch_size=36, snapshot_every=3)
 CASES = {
