@@ -35,16 +35,44 @@ PREPARE = [
 
 INIT = Path(__file__).with_name("persist_jax").joinpath("__init__.py").read_text(encoding="utf-8")
 
+# Without links and pictures of the repository, which a page of the package index does not have.
+README = Path(__file__).with_name("README.md").read_text(encoding="utf-8")
+README = re.sub(r"<picture>.*?</picture>\n", "", README, flags=re.DOTALL)
+README = re.sub(r"!\[[^\]]*\]\((?!https?:)[^)]*\)\n", "", README)
+README = re.sub(r"\[([^\]]*)\]\((?!https?:)[^)]*\)", r"\1", README)
+
 setup(
     name="persist_jax",
     version=re.search(r'^__version__ = "(.+)"$', INIT, re.MULTILINE)[1],
     description="Regularise a network by its most correlated neurons: differentiable persistence "
     "deaths on JAX, and the experiments of 'Decorrelating neurons using persistence'.",
-    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description=README,
     long_description_content_type="text/markdown",
+    author="The persist_jax developers",
     license="Apache-2.0",
+    keywords="topological deep learning, persistent homology, regularisation, jax, flax",
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Operating System :: MacOS",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Mathematics",
+        "Typing :: Typed",
+    ],
     python_requires=">=3.11",
-    packages=find_packages(include=["persist_jax*"]),
+    # The commands and their configurations come with the package too.
+    packages=[
+        *find_packages(include=["persist_jax*"]),
+        "persist_jax.launch",
+        "persist_jax.configs",
+    ],
+    package_dir={"persist_jax.launch": "launch", "persist_jax.configs": "configs"},
+    entry_points={"console_scripts": ["persist-jax = persist_jax.launch.console:main"]},
     package_data={
         "persist_jax": ["py.typed"],
         "persist_jax.results": ["report.html.j2", "page/*.j2"],
@@ -86,8 +114,8 @@ setup(
             TRITON,
         ],
         "docs": [*EXPERIMENT, "pdoc>=16.0"],
-        "slurm": SLURM,
-        "ray": ["ray>=2.40"],
+        "slurm": [*EXPERIMENT, *SLURM],
+        "ray": [*EXPERIMENT, "ray>=2.40"],
         "watch": ["tensorboardX>=2.6.3"],
         "bench": [
             *EXPERIMENT,

@@ -15,7 +15,10 @@ Runs: 2 networks x 5 seeds x (1 + 7 regularisers x 3 weights) = 220, or 290 with
 
 from ml_collections import config_dict
 
-from configs import mnist
+try:
+    from configs import mnist
+except ModuleNotFoundError:  # installed without a clone
+    from persist_jax.configs import mnist
 
 EXAMPLES = {"all": None, "6000": 6000, "1000": 1000}
 WEIGHTS = dict(

@@ -6,8 +6,9 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 
-from launch.interruption import INTERRUPTION
+from .interruption import INTERRUPTION
 
 if getattr(sys.modules["__main__"].__spec__, "parent", None) == "launch":
     INTERRUPTION.watch()  # what follows takes long to import
@@ -20,7 +21,7 @@ except ModuleNotFoundError as error:
     print(f'{error.name}: not installed; pip install -e ".[experiment,prepare]"', file=sys.stderr)
     sys.exit(2)
 
-from launch.configuration_file import ConfigurationError, without_file
+from .configuration_file import ConfigurationError, without_file
 
 __all__ = ["INTERRUPTION", "fail", "flags", "parse_flags", "quiet", "run"]
 
@@ -43,7 +44,8 @@ def run(main: Callable[[], int | None]) -> None:
     """Parse the flags, call `main` and exit with the status it returns."""
     INTERRUPTION.watch()
     quiet()
-    app.run(lambda _: _leave(_guarded(main)), flags_parser=_parse)
+    parse = partial(_parse, command=main.__module__)
+    app.run(lambda _: _leave(_guarded(main)), flags_parser=parse)
 
 
 def quiet() -> None:
@@ -120,10 +122,10 @@ def _in_words(error: Exception) -> str | None:
     return None if isinstance(error, RuntimeError) else said
 
 
-def _parse(argv: Sequence[str]) -> list[str]:
+def _parse(argv: Sequence[str], command: str) -> list[str]:
     if _HELP & set(argv[1:]):
-        print(sys.modules["__main__"].__doc__.strip())
-        print(flags.FLAGS.main_module_help())
+        print(sys.modules[command].__doc__.strip())
+        print(flags.FLAGS.module_help(argv[0] if command == "__main__" else command))
         sys.exit(0)
     try:
         rest = parse_flags(argv)

@@ -5,8 +5,7 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
@@ -44,13 +43,8 @@ class _Parser(flags.ArgumentParser):
         return config
 
 
-def define_config(
-    words: str, values: flags.FlagValues = flags.FLAGS, **_: Any
-) -> flags.FlagHolder:
-    """The flag --config, whose value is the configuration with the fields set over it.
-
-    Options of ml_collections' own flag are accepted and ignored.
-    """
+def define_config(words: str, values: flags.FlagValues = flags.FLAGS) -> flags.FlagHolder:
+    """The flag --config, whose value is the configuration with the fields set over it."""
     words = f"{words} FILE, or FILE:ARGUMENT for its get_config; default: none."
     return flags.DEFINE(_Parser(), "config", None, words, values)
 
@@ -76,12 +70,6 @@ def read_given(values: flags.FlagValues = flags.FLAGS):
             set_here = any(f"{name}.".startswith(f"{field}.") for name in parser.overrides)
             mistakes.append(f"--config.{line}" if set_here else f"{file}: {line}")
     mistakes.check()
-
-
-def loading(values: flags.FlagValues = flags.FLAGS) -> Callable[[], ConfigDict]:
-    """Loads the file of --config again, in another process too, where it registers its entries."""
-    path, *given = values["config"].parser.given
-    return partial(_load_quietly, str(Path(path).absolute()), *given)
 
 
 def set_field(config: ConfigDict, name: str, texts: Sequence[str]) -> None:
@@ -138,7 +126,7 @@ def load_config(path: str, *given: str) -> ConfigDict:
     """The result of a file's `get_config`.
 
     Args:
-        path: the file.
+        path: the file, or the name of a configuration that comes with the package, as "mnist".
         given: the argument of `get_config`, if there is one.
 
     Raises:
@@ -147,7 +135,10 @@ def load_config(path: str, *given: str) -> ConfigDict:
     """
     try:
         if not Path(path).is_file():
-            raise ConfigurationError(_not_there(path))
+            shipped = _SHIPPED / f"{path}.py"
+            if not path.isidentifier() or not shipped.is_file():
+                raise ConfigurationError(_not_there(path))
+            path = str(shipped)
         fields = _function(_module(path), path, given)(*given)
         if not isinstance(fields, ConfigDict | dict):
             kind = type(fields).__name__
@@ -171,13 +162,6 @@ def _not_there(path: str) -> str:
     meant = nearest(Path(path).stem, there)
     todo = f"did you mean {_from_here(there[meant])}?" if meant else "give one as configs/*.py"
     return f"--config: {path!r}: no such file; {todo}"
-
-
-def _load_quietly(path: str, *given: str) -> ConfigDict:
-    from launch.command_line import quiet
-
-    quiet()
-    return load_config(path, *given)
 
 
 def _module(path: str) -> ModuleType:

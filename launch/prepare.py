@@ -9,8 +9,8 @@ python -m launch.prepare --config=configs/mnist.py            # what that config
 
 from typing import Any
 
-from launch.command_line import flags, run
-from launch.configuration_file import define_config
+from .command_line import flags, run
+from .configuration_file import define_config
 
 _CONFIG = define_config("A file of configs/, or use --dataset.")
 _DATASET = flags.DEFINE_string(

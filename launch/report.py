@@ -6,7 +6,7 @@ A sweep's report goes to DIR/report, that of several sweeps to report-DIR-DIR2 b
 """
 
 
-from launch.command_line import flags, run
+from .command_line import flags, run
 
 WORKDIR = flags.DEFINE_multi_string("workdir", None, "A sweep's folder; may be repeated.")
 OUTPUT = flags.DEFINE_string(

@@ -10,13 +10,13 @@ import time
 from functools import partial
 from pathlib import Path
 
-from launch.command_line import INTERRUPTION, flags, run
-from launch.configuration_file import define_config, read_given
-from launch.distributed import check_distributed, define_distributed
-from launch.executor_flags import define_executor
+from .command_line import INTERRUPTION, flags, run
+from .configuration_file import define_config, read_given
+from .distributed import check_distributed, define_distributed
+from .executor_flags import define_executor
 
 BEGAN, BEGAN_AT = time.perf_counter(), time.time()
-define_config("A file of configs/.", lock_config=False, accept_new_attributes=True)
+define_config("A file, or the name of one of configs/.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Where results go; default runs/<config name>.")
 DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the plan and stop.")
 COMPILATION_CACHE = flags.DEFINE_bool(

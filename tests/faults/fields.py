@@ -153,7 +153,7 @@ def on_the_command_line(field: Field, text: str) -> Trial:
     others = [f"--config.{name}={value}" for name, value in flatten(field.others).items()]
     arguments = ["sweep", f"--config={field.file}", *others, f"--config.{field.name}={text}"]
     values, before = flags.FlagValues(), sys.argv[:]
-    define_config("", values, lock_config=False, accept_new_attributes=True)
+    define_config("", values)
     try:
         parse_flags(arguments, values)
         return Trial(field, text, None, read_given(values)[0])
