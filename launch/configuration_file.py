@@ -112,7 +112,7 @@ def without_file() -> ValueError:
     from persist_jax._plumbing.validation import Mistakes
 
     mistakes = Mistakes(["--config: missing; give a file of your own or one of these"])
-    for path in sorted(_SHIPPED.glob("*.py")):
+    for path in sorted(_SHIPPED.glob("[a-z]*.py")):
         words = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "\n"
         mistakes.append(f"--config={_from_here(path)}: {words.splitlines()[0]}")
     return mistakes.error()
@@ -157,7 +157,7 @@ def _not_there(path: str) -> str:
 
     if Path(path).exists():
         return f"--config: {path!r}: is not a file; give one as configs/*.py"
-    there = [*_SHIPPED.glob("*.py"), *Path(path).parent.glob("*.py")]
+    there = [*_SHIPPED.glob("[a-z]*.py"), *Path(path).parent.glob("*.py")]
     there = {file.stem: file for file in there}
     meant = nearest(Path(path).stem, there)
     todo = f"did you mean {_from_here(there[meant])}?" if meant else "give one as configs/*.py"

@@ -34,7 +34,6 @@ WAIT = flags.DEFINE_bool(
 WORKER = flags.DEFINE_bool("worker", False, "What an executor adds to the command of its workers.")
 CHOSEN_EXECUTOR = define_executor()
 DISTRIBUTED = define_distributed()
-flags.mark_flag_as_required("config")
 
 
 def main() -> int:

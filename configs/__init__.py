@@ -1,0 +1,1 @@
+"""What the sweeps of the paper and of our studies are."""

@@ -1,0 +1,1 @@
+"""The commands: flags turned into one call of the package."""
