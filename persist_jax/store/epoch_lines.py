@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 EPOCHS_FILE = "epochs.jsonl"
-_LONGEST = 4096  # bytes; a line has some 200
 
 
 class EpochLines:
@@ -65,19 +64,3 @@ def _size_until(lines: list[bytes], epoch: int) -> int:
             break
         size += len(line)
     return size
-
-
-def last_line(folder: str | os.PathLike[str]) -> dict[str, float | int | None] | None:
-    """The latest epoch that a run has trained, in numbers by name.
-
-    Returns:
-        `None` where none can be read.
-    """
-    try:
-        with open(Path(folder) / EPOCHS_FILE, "rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _LONGEST))
-            lines = file.read().splitlines(keepends=True)
-        row = json.loads([line for line in lines if line.endswith(b"\n")][-1])
-        return row if isinstance(row["epoch"], int) else None
-    except (OSError, ValueError, LookupError, TypeError):
-        return None

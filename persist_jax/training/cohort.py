@@ -158,10 +158,6 @@ class Cohort:
             for run, lane in zip(runs, lanes, strict=True)
         }
 
-    def state(self, run: int) -> LaneState:
-        """The state of a run, on the host."""
-        return self.states([run])[run]
-
     def end(self, runs: Iterable[int]) -> None:
         """Train these runs no further; once few are left, leave idle lanes out."""
         ended = list(runs)

@@ -109,14 +109,6 @@ class Layout:
             return jax.tree.map(lambda leaf: np.asarray(leaf[0]), tree)
         return jax.tree.map(lambda leaf: np.concatenate(np.asarray(leaf)), tree)
 
-    def fetch_lane(self, tree: PyTree, lane: int) -> PyTree:
-        """One lane on the host, without moving the others."""
-        if self.parallel == "batch":
-            return jax.tree.map(lambda leaf: np.asarray(leaf[0, lane]), tree)
-        return jax.tree.map(
-            lambda leaf: np.asarray(leaf[divmod(lane, leaf.shape[1])]), tree
-        )
-
     def program(self, function: Callable, *, trains: bool) -> Callable:
         """`function(lane, *shared)` of one lane, over all lanes and devices.
 

@@ -99,8 +99,8 @@ def test_together_the_last_quarter_goes_on_in_a_program_of_known_size(
     for each in (cohort, again):
         _trained(each, 2)
     assert programs._compiled.keys() == {(False, 8), (False, 2)}
-    jax.tree.map(np.testing.assert_array_equal, cohort.state(3), again.state(3))
-    ours, theirs = cohort.state(3).params, uninterrupted[1].state(2).params
+    jax.tree.map(np.testing.assert_array_equal, cohort.states([3])[3], again.states([3])[3])
+    ours, theirs = cohort.states([3])[3].params, uninterrupted[1].states([2])[2].params
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4), ours, theirs)
 
 
@@ -108,7 +108,7 @@ def test_accuracies_are_those_of_the_best_weights(uninterrupted, perceptron, dat
     cohort = uninterrupted[1]
     accuracies = cohort.accuracies([2])
     assert list(accuracies) == [2]
-    logits, _ = perceptron.apply(cohort.state(2).best.variables, dataset.test.x)
+    logits, _ = perceptron.apply(cohort.states([2])[2].best.variables, dataset.test.x)
     right = np.mean(np.asarray(logits).argmax(axis=1) == dataset.test.y)
     np.testing.assert_allclose(accuracies[2]["test"], right, rtol=1e-6)
     assert cohort.accuracies([]) == {}

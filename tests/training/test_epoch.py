@@ -98,12 +98,16 @@ def _lanes(programs, state):
     return programs.layout.place([Lane(state, np.float32(0.1))]), np.array([True])
 
 
+def _first_lane(programs, lanes):
+    return jax.tree.map(lambda leaf: leaf[0], programs.layout.fetch(lanes.state))
+
+
 def test_an_epoch_counts_the_constant_neurons_of_its_validation_examples(
     programs, perceptron, dataset, options
 ):
     lanes, wanted = _lanes(programs, programs.start(0))
     lanes, _ = programs.train_epoch(lanes, wanted, 0)()
-    state = programs.layout.fetch_lane(lanes.state, 0)
+    state = _first_lane(programs, lanes)
     first, x = dict(state.params["layer_01"]), dataset.validation.x[:32].reshape(32, -1)
     # On these examples nothing reaches the second layer.
     first["bias"] = -(x @ first["kernel"]).max(0) - np.float32(1e-3)
@@ -112,15 +116,15 @@ def test_an_epoch_counts_the_constant_neurons_of_its_validation_examples(
     assert metrics.constant_neurons.tolist() == [6 + 4 + 10]
     options = options.replace(batch_size=32)
     count = _counted(perceptron, options, dataset.test)
-    assert count(programs.layout.fetch_lane(lanes.state, 0).variables) < 20
+    assert count(_first_lane(programs, lanes).variables) < 20
 
 
 def test_snapshots_are_the_deaths_before_the_step(perceptron, programs, dataset, options):
     lanes, wanted = _lanes(programs, programs.start(0))
-    start = programs.layout.fetch_lane(lanes.state, 0)
+    start = _first_lane(programs, lanes)
     lanes, first = programs.train_epoch(lanes, wanted, 0)()
     assert first.deaths.shape[1] == 2  # iterations 0 and 3 of 0..4
-    assert int(programs.layout.fetch_lane(lanes.state, 0).best.epoch) == 1
+    assert int(_first_lane(programs, lanes).best.epoch) == 1
     seed = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), 2**31 - 1), 0)
     x = dataset.train.x[np.asarray(jax.random.permutation(seed, 140))[:32]]
     _, activations = perceptron.apply(start.variables, x)
@@ -213,7 +217,7 @@ def test_every_step_of_an_epoch_has_its_own_examples(build, dataset):
     network = models.mlp((8, 8, 1), hidden=(6,))
     still = {"name": "sgd", "learning_rate": 1e-30}
     programs, lanes, wanted = build(network, "none", [0.0], batch_size=64, optimiser=still)
-    start = programs.layout.fetch_lane(lanes.state, 0)
+    start = _first_lane(programs, lanes)
     _, rows = programs.train_epoch(lanes, wanted, 1)()
     logits, _ = network.apply(start.variables, dataset.train.x)
     cuts = np.split(np.asarray(_order(0, 1, 140)), [64, 128])
