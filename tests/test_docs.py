@@ -72,6 +72,7 @@ def test_the_scale_of_the_terms_is_as_the_page_shows(tmp_path, monkeypatch):
     assert len(rows) == 4 and all(row in text for row in rows)
 
 
+@pytest.mark.slow
 def test_pruning_costs_little(tmp_path, monkeypatch):
     """What a training gives differs a little from machine to machine: not to the digit."""
     page, printed = _run("prune", tmp_path, monkeypatch)
@@ -98,6 +99,7 @@ def test_every_kind_of_model_is_decorrelated_by_three_lines(tmp_path, monkeypatc
         assert float(with_term) > float(without) + 0.05, kind
 
 
+@pytest.mark.slow
 def test_a_batch_in_parts_is_another_term(tmp_path, monkeypatch):
     """Rounding may choose another edge: the cosines are those of the page to a few percent."""
     _, printed = _run("large_models", tmp_path, monkeypatch)

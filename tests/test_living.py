@@ -106,6 +106,7 @@ def test_a_neuron_that_is_not_finite_is_seen():
         assert np.isnan(t1_living(points, active=0.2))
 
 
+@pytest.mark.slow
 def test_living_terms_in_lanes_without_a_matrix_and_on_a_shared_batch(monkeypatch, traced_anew):
     term = partial(t1_living, active=0.1)
     clouds = jnp.asarray([_cloud(0), _cloud(1)], jnp.float32)

@@ -66,7 +66,16 @@ def test_kernels_and_their_gradients(name):
 
 
 @pytest.mark.parametrize(
-    "kind, name", [*(("mlp", name) for name in REGULARISERS), ("resnet", "t1")]
+    "kind, name",
+    [
+        *(("mlp", name) for name in ("t1", "min_corr")),
+        *(
+            pytest.param("mlp", name, marks=pytest.mark.slow)
+            for name in REGULARISERS
+            if name not in ("t1", "min_corr")
+        ),
+        pytest.param("resnet", "t1", marks=pytest.mark.slow),
+    ],
 )
 def test_an_epoch_of_lanes(kind, name):
     dataset = load_images("digits")

@@ -66,7 +66,7 @@ def test_mean_correlation_gradient_is_the_finite_difference():
         assert np.all(slope[6] == 0)
 
 
-@pytest.mark.parametrize("block", [4, 1024])
+@pytest.mark.parametrize("block", [4, pytest.param(1024, marks=pytest.mark.slow)])
 def test_derivatives_of_mean_correlation_do_not_depend_on_blocks(monkeypatch, traced_anew, block):
     monkeypatch.setattr(correlations, "_ONE_BLOCK", block)
     monkeypatch.setattr(correlations, "_BLOCK", block)

@@ -155,8 +155,15 @@ def test_devices_that_share_a_batch_have_the_term_and_the_gradient_of_the_whole(
 
 
 @pytest.mark.needs_devices(4)
-@pytest.mark.parametrize("neurons", ["positions", "channels"])
-@pytest.mark.parametrize("fraction", [1.0, 0.5])
+@pytest.mark.parametrize(
+    "neurons, fraction",
+    [
+        ("positions", 0.5),
+        ("channels", 1.0),
+        pytest.param("positions", 1.0, marks=pytest.mark.slow),
+        pytest.param("channels", 0.5, marks=pytest.mark.slow),
+    ],
+)
 def test_layers_that_a_mesh_shares_in_different_ways(neurons, fraction):
     """As tensor parallelism does: the examples over one axis, of some layers the channels too."""
     layers = {**_activations(), "image": jnp.asarray(RNG.normal(size=(16, 2, 2, 4)), jnp.float32)}

@@ -28,7 +28,7 @@ def test_a_wrong_value_is_refused_by_name_or_sensible():
 def test_so_is_one_of_the_command_line():
     found = [
         trials.on_the_command_line(field, trials.TEXTS[i % len(trials.TEXTS)])
-        for i, field in enumerate(FIELDS)
+        for i, field in enumerate(FIELDS[::3])
     ]
     assert not [fault for trial in found for fault in trials.faults(trial)]
     assert sum(trial.config is None for trial in found) > len(found) / 2

@@ -84,6 +84,7 @@ def test_explicit_meshes(points, expected):
     assert found[1].sharding.spec == P("d", None)
 
 
+@pytest.mark.slow
 def test_lanes_of_an_explicit_mesh_stay_where_they_are(points, expected):
     # JAX 0.12.0 loses the mesh where the gradient of a loop over an array of its own is mapped,
     # whatever the loop does: "Resource axis: d of P('d', None, None) is not found in mesh: ()".
@@ -173,6 +174,7 @@ def test_a_shared_search(points):
         _close(deaths, expected[1])
 
 
+@pytest.mark.slow
 def test_the_page_on_several_devices():
     text = (DOCS / "sharding.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)

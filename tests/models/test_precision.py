@@ -185,6 +185,7 @@ def test_some_steps_in_bfloat16_lower_the_loss(name):
         assert new.dtype == jnp.float32 and np.isfinite(new).all() and (new != old).any()
 
 
+@pytest.mark.slow
 def test_a_training_takes_the_precision_from_its_options():
     dataset, network = load_images("digits"), models.mlp((8, 8, 1), hidden=(8,))
     networks = []

@@ -72,6 +72,7 @@ def oracle(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow  # TensorFlow starts for it; the golden networks are there without
 @pytest.mark.parametrize("case", CASES)
 def test_outputs_equal_keras(oracle, case):
     input_shape, layers = CASES[case]

@@ -158,6 +158,7 @@ def test_a_history_of_another_number_of_epochs_is_named(tmp_path, sweeps):
     assert folder.is_dir()
 
 
+@pytest.mark.slow
 def test_pictures_do_not_inherit_a_persons_settings(tmp_path, sweeps):
     """`text.usetex` would need LaTeX; every other setting would change the file."""
     sweep = sweeps.write(tmp_path, ("a",), ("none", "t1"), weights=(0.01,))

@@ -191,6 +191,7 @@ def test_without_a_notice_there_is_no_banner_and_without_counts_no_table_of_them
     assert 'class="banner"' not in text and "What is redundant" not in text
 
 
+@pytest.mark.slow
 def test_a_regulariser_of_somebody_else_gets_a_whole_report(tmp_path, sweeps):
     names = ("mine", "none", "t1", "also_mine")
     own = sweeps.write(tmp_path, networks=("a",), regularisers=names, weights=(0.01,))

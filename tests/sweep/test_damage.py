@@ -194,6 +194,7 @@ def test_another_machine_is_said_and_on_record(experiment, folder, whole, capsys
     assert alone == two.plain()
 
 
+@pytest.mark.slow
 def test_a_run_that_ended_trains_again_where_the_programs_depend_on_it(
     small, tmp_path, monkeypatch
 ):

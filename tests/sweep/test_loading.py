@@ -99,6 +99,7 @@ def test_a_diverged_run_has_what_it_had(workdir):
     jax.tree.map(np.testing.assert_array_equal, run.trained, run.initial)
 
 
+@pytest.mark.slow
 def test_the_precision_of_a_sweep_is_on_record_and_that_of_its_loaded_runs(small, tmp_path):
     chosen = {"train.epochs": 1, "train.matmul_precision": "bfloat16"}
     config = small(weights=[0.1], **chosen)

@@ -50,7 +50,7 @@ def whole(experiment, tmp_path_factory):
     return _losses(folder)
 
 
-@pytest.mark.parametrize("first", [0, 3])
+@pytest.mark.parametrize("first", [3, pytest.param(0, marks=pytest.mark.slow)])
 def test_lanes_are_halved_until_they_fit(experiment, whole, fits, tmp_path, capsys, first):
     fits(2, first)
     assert run_sweep(experiment, tmp_path)

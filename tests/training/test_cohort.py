@@ -86,6 +86,7 @@ def test_smaller_programs_are_quarters_together_and_any_half_one_after_another()
     assert _layout("map", 4).later(20) == [8, 4] and _layout("map", 4).later(4) == []
 
 
+@pytest.mark.slow
 def test_together_the_last_quarter_goes_on_in_a_program_of_known_size(
     perceptron, build, uninterrupted
 ):

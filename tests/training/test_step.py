@@ -94,7 +94,14 @@ def _batch(dataset, iteration=0, size=32):
     )
 
 
-@pytest.mark.parametrize("name", [name for name in REGULARISERS if name != "none"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in ("t1", "l1") else pytest.mark.slow)
+        for name in REGULARISERS
+        if name != "none"
+    ],
+)
 def test_one_compilation_serves_every_weight(perceptron, options, dataset, name):
     chex.clear_trace_counter()
     state, step = _setup(perceptron, options, name)
