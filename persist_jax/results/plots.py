@@ -12,7 +12,15 @@ from matplotlib.ticker import MaxNLocator
 from scipy.ndimage import gaussian_filter1d
 
 from persist_jax.results.selection import Table
-from persist_jax.results.style import FONT, GRID, MUTED, empty_picture, panels, say
+from persist_jax.results.style import (
+    FONT,
+    GRID,
+    MUTED,
+    empty_picture,
+    panels,
+    plain_numbers,
+    say,
+)
 from persist_jax.store import Record, read_history
 from persist_jax.store.history import HISTORY_FILE
 
@@ -193,6 +201,7 @@ def _scale(axes: Axes) -> None:
     values = values[np.isfinite(values)]
     if len(values) and values.min() > 0 and values.max() / values.min() > 30:
         axes.set_yscale("log")
+        plain_numbers(axes.yaxis)
 
 
 def _row_lines(axes: Axes) -> list[Line2D]:

@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogFormatter
 
 INK = "#1f2933"
 MUTED = "#6b7785"
@@ -38,6 +40,12 @@ def own_style() -> Iterator[None]:
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(FONT)
         yield
+
+
+def plain_numbers(axis: Axis) -> None:
+    """Label a logarithmic axis by 0.01 instead of a power of 10, which takes mathematical text."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(LogFormatter())
 
 
 class Line(NamedTuple):

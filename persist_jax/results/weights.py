@@ -11,7 +11,15 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from persist_jax.results.seeds import BASELINE, spread
 from persist_jax.results.selection import Table
-from persist_jax.results.style import FONT, GRID, MUTED, empty_picture, panels, say
+from persist_jax.results.style import (
+    FONT,
+    GRID,
+    MUTED,
+    empty_picture,
+    panels,
+    plain_numbers,
+    say,
+)
 from persist_jax.store import Record
 
 TEST = "#0072b2"
@@ -47,6 +55,7 @@ def _draw(panel: Axes, table: Table, cell: tuple[str, str]) -> None:
     panel.grid(color=GRID, lw=0.6)
     panel.set_axisbelow(True)
     panel.set_xscale("log")
+    plain_numbers(panel.xaxis)
     panel.xaxis.set_major_locator(LogLocator(numticks=5))
     panel.xaxis.set_minor_locator(NullLocator())
     records = table.records.get(cell, ())

@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pytest
 from matplotlib import rc_context, rcParams
+from matplotlib.figure import Figure
 from PIL import Image
 
 from persist_jax.results.animation import animate_deaths
@@ -17,7 +18,7 @@ from persist_jax.results.plots import (
 )
 from persist_jax.results.report import write_report
 from persist_jax.results.selection import tabulate
-from persist_jax.results.style import lines
+from persist_jax.results.style import lines, own_style, plain_numbers
 from persist_jax.store import read_sweep
 
 
@@ -169,3 +170,17 @@ def test_pictures_do_not_inherit_a_persons_settings(tmp_path, sweeps):
         assert rcParams["text.usetex"]
     for name in ("losses.png", "critical_difference.png", "critical_difference.svg", "deaths.gif"):
         assert (own / name).read_bytes() == (other / name).read_bytes(), name
+
+
+def test_logarithmic_axes_have_plain_numbers():
+    """Names are drawn as they are, so that mathematical text would be too."""
+    with own_style():
+        figure = Figure()
+        axes = figure.subplots()
+        axes.set_yscale("log")
+        plain_numbers(axes.yaxis)
+        for low, high in ((0.01, 10.0), (0.2, 0.7)):
+            axes.set_ylim(low, high)
+            figure.canvas.draw()
+            texts = [label.get_text() for label in axes.get_yticklabels(which="both")]
+            assert any(texts) and not any("$" in text for text in texts)
