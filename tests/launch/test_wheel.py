@@ -37,10 +37,11 @@ def commands(wheel, tmp_path_factory):
 
 
 def _run(commands, folder, *arguments):
+    alone = {name: value for name, value in environment().items() if name != "PYTHONPATH"}
     return subprocess.run(
         [commands / "persist-jax", *arguments],
         cwd=folder,
-        env=environment(),
+        env=alone,
         capture_output=True,
         text=True,
     )
