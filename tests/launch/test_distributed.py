@@ -122,16 +122,14 @@ def uninterrupted(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("victim", [0, 1])
-def test_one_that_is_killed_ends_the_other_and_the_same_commands_go_on(
-    uninterrupted, tmp_path, victim
-):
+def test_one_that_is_killed_ends_the_other_and_the_same_commands_go_on(uninterrupted, tmp_path):
+    """The one that writes."""
     processes = _start_two(tmp_path, MANY)
     _until_it_trains(tmp_path, processes)
     started = time.monotonic()
-    processes[victim].kill()
-    processes[1 - victim].communicate(timeout=300)
-    assert processes[1 - victim].returncode != 0 and time.monotonic() - started < 120
+    processes[0].kill()
+    processes[1].communicate(timeout=300)
+    assert processes[1].returncode != 0 and time.monotonic() - started < 120
     for process in _start_two(tmp_path, MANY):
         _end(process)
     _close(tmp_path, uninterrupted, rtol=0)
