@@ -48,7 +48,8 @@ def main() -> int:
         end_with_parent()
     if TENSORBOARD.value:
         from persist_jax.store import event_files  # noqa: F401  # says what is missing, before all
-    name, parameters = CHOSEN_EXECUTOR()
+    # A worker has the flags of the command that started it.
+    name, parameters = ("local", {}) if WORKER.value else CHOSEN_EXECUTOR()
     executor = None if name == "local" else choose_executor(name, parameters)
     config, notices = read_given()
     workdir = Path(WORKDIR.value or f"runs/{config.name}")
@@ -127,7 +128,7 @@ def _unless_worker(run_sweep, *arguments, **how) -> bool:
 def _start_workers(experiment, workdir: Path, executor, must_stop) -> bool:
     from persist_jax.store.record import has_result
     from persist_jax.sweep.executors import Command
-    from persist_jax.sweep.grid import grid
+    from persist_jax.sweep.grid import grid, missing_runs
     from persist_jax.sweep.progress import LONGEST_SILENCE
     from persist_jax.sweep.run import count_groups
 
@@ -145,12 +146,13 @@ def _start_workers(experiment, workdir: Path, executor, must_stop) -> bool:
         return must_stop()
 
     ended = executor(Command.of_this_process(), count, asked_to_stop)
-    left = count_groups(experiment.config, workdir)
-    if ended and left and not must_stop():
+    missing = missing_runs(experiment.config, workdir)
+    if ended and missing and not must_stop():
         raise ChildProcessError(
-            f"{left} of {count} groups failed; run the same command again to retry them"
+            f"{len(missing)} runs have no result, {missing[0]} the first; run the same command "
+            "again to retry them"
         )
-    return left == 0
+    return not missing
 
 
 def _report(config, workdir: Path, before: int, speaks: bool) -> None:
@@ -161,12 +163,13 @@ def _report(config, workdir: Path, before: int, speaks: bool) -> None:
     from persist_jax.store.costs import note_cost, read_costs
     from persist_jax.store.locks import locked
     from persist_jax.store.record import RESULT_FILE
+    from persist_jax.store.run import runs_folder
     from persist_jax.store.sweep_folder import lock_path
     from persist_jax.sweep.costs import in_words, total
 
     path = report_folder(workdir) / "index.html"
     with locked(lock_path(workdir), timeout=600):
-        newest = max(file.stat().st_mtime for file in workdir.rglob(RESULT_FILE))
+        newest = max(file.stat().st_mtime for file in runs_folder(workdir).rglob(RESULT_FILE))
         if not path.exists() or path.stat().st_mtime < max(newest, BEGAN_AT):
             path = write_report([workdir], options=config.report)
     if not speaks:

@@ -46,9 +46,10 @@ def earlier_checkpoint(run_folder: str | os.PathLike[str], epoch: int) -> Path:
 
 def numbered(folder: Path) -> list[int]:
     """Numbers of the checkpoints in a folder, ascending."""
-    if not folder.is_dir():
+    try:
+        names = [path.name for path in folder.iterdir() if path.is_dir()]
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    names = [path.name for path in folder.iterdir() if path.is_dir()]
     return sorted(int(name) for name in names if re.fullmatch("0|[1-9][0-9]*", name))
 
 
@@ -139,6 +140,16 @@ def discard(folder: Path) -> None:
     """Delete a checkpoint, of which no part is found under its name from then on."""
     if folder.is_dir():
         shutil.rmtree(folder.rename(folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")))
+
+
+def discard_numbered(folder: Path) -> None:
+    """Delete every numbered checkpoint in a folder, and what killed processes left of some."""
+    for number in numbered(folder):
+        discard(folder / str(number))
+    unfinished = re.compile(_UNFINISHED.format("[0-9]+"))
+    for path in folder.iterdir():
+        if unfinished.fullmatch(path.name):
+            shutil.rmtree(path)
 
 
 def discard_unfinished(folder: Path) -> None:

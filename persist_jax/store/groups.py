@@ -65,9 +65,10 @@ class Group:
     def path(self, workdir: Path) -> Path:
         """The group's folder, named after a run that no other group of its kind has."""
         first = self.runs[0]
-        name = f"{first.network}-{first.regulariser}-{first.weight:g}-seed{first.seed}"
+        # By dots, which the names of networks and regularisers do not have.
+        name = f"{first.network}.{first.regulariser}.{first.weight:g}.seed{first.seed}"
         if self.continued_at is not None:
-            name = f"{CONTINUED}-{self.continued_at}-{name}"
+            name = f"{CONTINUED}{self.continued_at}.{name}"
         return workdir / GROUPS_FOLDER / name
 
     def lock(self, workdir: Path) -> Path:
@@ -109,14 +110,21 @@ def read_groups(workdir: Path) -> list[Group]:
         ValueError: one line that names the file that cannot be read, and what to do.
     """
     files = sorted((workdir / GROUPS_FOLDER).glob(f"*/{_GROUP_FILE}"))
-    return [_read_group(path) for path in files]
+    return [group for group in map(_read_group, files) if group]
 
 
-def _read_group(path: Path) -> Group:
+def reread_group(group: Group, workdir: Path) -> Group | None:
+    """The group of the same folder as it is now: it may have been split, or have ended."""
+    return _read_group(group.path(workdir) / _GROUP_FILE)
+
+
+def _read_group(path: Path) -> Group | None:
     try:
         fields = _Group.read(read_json(path))
         return Group(tuple(Run(**run.plain()) for run in fields.runs), fields.continued_at)
     except ValueError as error:
+        if not path.exists():  # another process has deleted it since it was found
+            return None
         words = str(error).removeprefix(f"{path}: ")
         raise ValueError(
             f"{path}: {words}; delete {path.parent} to begin its runs anew"
@@ -131,14 +139,19 @@ def has_begun(group: Group, workdir: Path) -> bool:
 def discard_group(group: Group, workdir: Path) -> None:
     """Delete a group's folder, except files that are not ours; only with the group's lock."""
     folder = group.path(workdir)
-    for epoch in checkpoints.numbered(folder):
-        checkpoints.discard_unfinished(folder / str(epoch))
-        checkpoints.discard(folder / str(epoch))
-    discard_unfinished(folder / _GROUP_FILE)
-    for path in (folder / _GROUP_FILE, folder / _FAILED, *lock_files(folder / _LOCK)):
+    checkpoints.discard_numbered(folder)
+    for name in (_FAILED, _GROUP_FILE):  # the last one last: killed before, it is found again
+        discard_unfinished(folder / name)
+        (folder / name).unlink(missing_ok=True)
+    discard_lock(group, workdir)
+
+
+def discard_lock(group: Group, workdir: Path) -> None:
+    """Delete a group's lock, and its folder if nothing else is in it; only with the lock."""
+    for path in lock_files(group.lock(workdir)):
         path.unlink(missing_ok=True)
-    if not any(folder.iterdir()):
-        folder.rmdir()
+    with suppress(OSError):
+        group.path(workdir).rmdir()
 
 
 def note_failure(group: Group, workdir: Path, line: str) -> None:
@@ -165,6 +178,7 @@ class _State(Fields):
     slots: tuple[Count | None, ...]
     training: tuple[Count, ...]
     earlier: dict[str, Count]
+    last: dict[str, Count]
     initial: tuple[Accuracy, ...]
     origins: tuple[Origin, ...]
     arrays: dict[str, tuple[tuple[Count, ...], str]]
@@ -191,6 +205,8 @@ class GroupState:
         states: by run, the arrays of every run that is in training.
         histories: by run, the rows of these runs so far.
         earlier: by run, an epoch before the best one so far, and the arrays of that epoch.
+        last: by run, the epoch of the last regular checkpoint and its arrays, where this one is
+            irregular.
         initial: accuracy of each run before training, in the order of the group's runs.
         origins: where and with what the group was trained, in order.
     """
@@ -200,6 +216,7 @@ class GroupState:
     states: Mapping[Run, Sequence[np.ndarray]]
     histories: Mapping[Run, Arrays]
     earlier: Mapping[Run, tuple[int, Sequence[np.ndarray]]]
+    last: Mapping[Run, tuple[int, Sequence[np.ndarray]]]
     initial: Mapping[Run, Accuracy]
     origins: Sequence[Origin]
 
@@ -207,9 +224,9 @@ class GroupState:
 def save_group(group: Group, workdir: Path, state: GroupState) -> None:
     """Write a checkpoint of a group, completely or not at all, and keep the one before it."""
     folder, index = group.path(workdir), {run: i for i, run in enumerate(group.runs)}
-    arrays = _stacked("states", state.states) | _stacked(
-        "earlier", {run: leaves for run, (_, leaves) in state.earlier.items()}
-    )
+    arrays = _stacked("states", state.states)
+    for kind, kept in (("earlier", state.earlier), ("last", state.last)):
+        arrays |= _stacked(kind, {run: leaves for run, (_, leaves) in kept.items()})
     # Runs in training have trained the same epochs: their rows are as many.
     for name in next(iter(state.histories.values())):
         rows = [state.histories[run][name] for run in state.states]
@@ -220,12 +237,13 @@ def save_group(group: Group, workdir: Path, state: GroupState) -> None:
         "slots": [None if run is None else index[run] for run in state.slots],
         "training": [index[run] for run in state.states],
         "earlier": {str(index[run]): epoch for run, (epoch, _) in state.earlier.items()},
+        "last": {str(index[run]): epoch for run, (epoch, _) in state.last.items()},
         "initial": [state.initial[run].plain() for run in group.runs],
         "origins": [origin.plain() for origin in state.origins],
         "arrays": {name: (array.shape, array.dtype.name) for name, array in arrays.items()},
     }
     checkpoints.save(folder / str(state.epoch), arrays, _State.read(fields).plain())
-    # A later one was damaged: this training has begun before it.
+    # A later checkpoint was damaged and training resumed before it: delete the later one.
     kept = [epoch for epoch in checkpoints.numbered(folder) if epoch <= state.epoch][-_KEPT:]
     for epoch in checkpoints.numbered(folder):
         if epoch not in kept:
@@ -233,7 +251,7 @@ def save_group(group: Group, workdir: Path, state: GroupState) -> None:
 
 
 def read_state(group: Group, workdir: Path) -> tuple[GroupState | None, str]:
-    """The newest checkpoint of a group that holds, and a line on a newer one that does not.
+    """The newest intact checkpoint of a group, and a line on a newer one that is damaged.
 
     Returns:
         The state, `None` if the group has no checkpoint; and the line, which may be empty.
@@ -266,9 +284,9 @@ def read_plan(group: Group, workdir: Path) -> tuple[int, int]:
 
 
 def _read_state(group: Group, workdir: Path, folder: Path) -> GroupState:
-    checkpoints.check(folder)
+    fields = checkpoints.read_fields(folder)
     try:
-        plain = _State.read(checkpoints.read_fields(folder))
+        plain = _State.read(fields)
         like = {
             name: np.empty(shape, jnp.dtype(dtype)) for name, (shape, dtype) in plain.arrays.items()
         }
@@ -288,16 +306,18 @@ def _read_state(group: Group, workdir: Path, folder: Path) -> GroupState:
     if len(history["seconds"][0]) != trained:
         rows = len(history["seconds"][0])
         raise ValueError(f"{folder}: histories of {rows} epochs, trained were {trained}")
-    earlier = [(at, runs[int(i)], epoch) for at, (i, epoch) in enumerate(plain.earlier.items())]
     return GroupState(
         epoch=plain.epoch,
         slots=_slots(group, plain),
         states={run: _unstacked("states", arrays, at) for at, run in own},
         histories={run: {name: array[at] for name, array in history.items()} for at, run in own},
-        earlier={
-            run: (epoch, _unstacked("earlier", arrays, at))
-            for at, run, epoch in earlier
-            if run in group.runs
+        **{
+            kind: {
+                runs[int(i)]: (epoch, _unstacked(kind, arrays, at))
+                for at, (i, epoch) in enumerate(epochs.items())
+                if runs[int(i)] in group.runs
+            }
+            for kind, epochs in (("earlier", plain.earlier), ("last", plain.last))
         },
         initial=dict(zip(runs, plain.initial, strict=True)),
         origins=plain.origins,
@@ -316,7 +336,8 @@ def _slots(group: Group, plain: _State) -> list[Run | None]:
 def split_group(group: Group, workdir: Path) -> int:
     """Make two groups of a group, each with half of the runs that have no result.
 
-    Killed in between, the second half is in two groups: trained twice, recorded once.
+    Only with the locks of the folder and of the group. Killed in between, the second half is in
+    both groups: it trains twice, and only the first result is kept.
 
     Returns:
         The runs of the larger half; 0 where there is only one run.
@@ -328,6 +349,8 @@ def split_group(group: Group, workdir: Path) -> int:
     first = Group(tuple(left[:middle]), group.continued_at)
     second = Group(tuple(left[middle:]), group.continued_at)
     for half in (second, first):
+        if half is second and reread_group(second, workdir):
+            continue  # of an attempt that was killed; another process may train it by now
         if half.path(workdir) != group.path(workdir):
             for epoch in checkpoints.numbered(group.path(workdir)):
                 own = half.path(workdir) / str(epoch)

@@ -28,7 +28,7 @@ class Lock:
     """A lock that this process holds; see `locked`.
 
     The system takes a lock from a process that dies. A network file system also takes it from a
-    process that was stopped for long, which does not hear of it: that process has to `check`.
+    process that was stopped for long. The process is not told; it must `check` before it writes.
     """
 
     def __init__(self, path: Path):
@@ -79,7 +79,7 @@ def locked(path: Path, timeout: float = 0.0) -> Iterator[Lock]:
         with open(path, "ab"):  # with the permissions of the umask: a group may share the folder
             pass
         lock.acquire(timeout=timeout)
-    except Timeout:
+    except (Timeout, FileNotFoundError):  # or its folder was deleted by a process that ended
         raise Locked(f"{path}: held by {_who(path)}") from None
     except (OSError, NotImplementedError) as error:
         if isinstance(error, OSError) and error.errno not in _NO_LOCKS:

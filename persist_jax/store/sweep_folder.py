@@ -93,7 +93,8 @@ def refuse_links(workdir: Path) -> None:
     paths = [workdir / name for name in own]
     paths += [report_folder(workdir), profile_folder(workdir), jobs_folder(workdir)]
     for path in (*paths, *lock_files(lock_path(workdir))):
-        for place in (path, *path.rglob("*")):
+        below = [Path(folder, name) for folder, *names in os.walk(path) for name in sum(names, [])]
+        for place in (path, *below):
             if place.is_symlink():
                 raise ValueError(
                     f"{place}: a link, but a sweep writes only below {workdir}; put a folder or a "

@@ -26,7 +26,7 @@ class Ahead:
         return self
 
     def __exit__(self, *error: object) -> None:
-        # Whoever has stopped need not wait for what the next groups would have taken.
+        # Do not wait for programs that are no longer needed.
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def compile(self, groups: Sequence[Group]) -> None:

@@ -79,5 +79,5 @@ def largest(number: int) -> int:
 
 
 def leave() -> None:
-    """End once everyone is here: nobody takes the others for dead then."""
+    """Wait for all processes, then disconnect, so that none reports another one as dead."""
     jax.distributed.shutdown()

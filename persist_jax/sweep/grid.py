@@ -2,7 +2,6 @@
 
 import math
 from collections import defaultdict
-from contextlib import suppress
 from pathlib import Path
 
 from persist_jax.store.checkpoints import earlier_checkpoint, numbered
@@ -13,6 +12,7 @@ from persist_jax.store.groups import (
     forget_failure,
     has_begun,
     read_groups,
+    reread_group,
     write_group,
 )
 from persist_jax.store.locks import Locked, locked
@@ -37,37 +37,70 @@ def most_lanes(config: Configuration) -> int:
     return min(weights * len(config.seeds), config.max_lanes or math.inf)
 
 
-def form_groups(config: Configuration, workdir: Path, *, continued: bool = False) -> None:
+def form_groups(
+    config: Configuration, workdir: Path, *, continued: bool = False, retry: bool = True
+) -> None:
     """Make every run that has no result part of a group; only with the lock of the folder.
 
-    A group that has begun stays as it is, whatever the grid is by now. Other runs form new groups:
-    all of a network and a regulariser, `max_lanes` at most; continued runs of a network that go on
-    from the same epoch.
+    A group that has begun, or that a process has claimed, stays as it is, whatever the grid is by
+    now. Other runs form groups: all of a network and a regulariser, `max_lanes` at most; continued
+    runs of a network that go on from the same epoch.
 
     Args:
         config: the configuration, as it is settled in the folder.
         workdir: the sweep's folder.
         continued: whether to form groups of finished runs that go on without their regulariser.
+        retry: whether groups that failed are to be tried again.
     """
     left = _to_continue(config, workdir) if continued else _to_train(config, workdir)
-    for group in read_groups(workdir):
-        if (group.continued_at is not None) != continued:
-            continue
-        unfinished = group.unfinished(workdir)
-        if not unfinished or (len(unfinished) == len(group.runs) and not has_begun(group, workdir)):
-            with suppress(Locked), locked(group.lock(workdir)):
-                discard_group(group, workdir)
-                continue
-        forget_failure(group, workdir)
-        for run in group.runs:
-            left.pop(run, None)
+    kind = [g for g in read_groups(workdir) if (g.continued_at is not None) == continued]
+    idle = [group for group in kind if not _is_under_way(group, workdir)]
+    for group in kind:
+        if retry:
+            forget_failure(group, workdir)
+        if group not in idle:
+            _leave_out(group, left)
+    wanted = _grouped(left, config.max_lanes)
+    for group in idle:
+        if group in wanted or not _discard(group, workdir):
+            _leave_out(group, left)
+    for group in _grouped(left, config.max_lanes):
+        write_group(group, workdir)
+
+
+def _is_under_way(group: Group, workdir: Path) -> bool:
+    """Whether the group has to stay as it is: its programs depend on all of its runs."""
+    unfinished = len(group.unfinished(workdir))
+    return bool(unfinished) and (unfinished < len(group.runs) or has_begun(group, workdir))
+
+
+def _discard(group: Group, workdir: Path) -> bool:
+    """Delete a group unless another process has claimed it; whether it is deleted."""
+    try:
+        with locked(group.lock(workdir)):
+            if reread_group(group, workdir) != group or _is_under_way(group, workdir):
+                return False
+            discard_group(group, workdir)
+            return True
+    except Locked:
+        return False
+
+
+def _leave_out(group: Group, left: dict[Run, int | None]) -> None:
+    for run in group.runs:
+        left.pop(run, None)
+
+
+def _grouped(left: dict[Run, int | None], max_lanes: int) -> list[Group]:
+    """Runs that go on from an epoch, or from their beginning, as groups."""
     together: dict[tuple, list[Run]] = defaultdict(list)
     for run, epoch in left.items():
-        together[run.network, epoch if continued else run.regulariser, epoch].append(run)
-    for (*_, epoch), runs in together.items():
-        size = config.max_lanes or len(runs)
-        for start in range(0, len(runs), size):
-            write_group(Group(tuple(runs[start : start + size]), epoch), workdir)
+        together[run.network, run.regulariser if epoch is None else epoch, epoch].append(run)
+    return [
+        Group(tuple(runs[start : start + (max_lanes or len(runs))]), epoch)
+        for (*_, epoch), runs in together.items()
+        for start in range(0, len(runs), max_lanes or len(runs))
+    ]
 
 
 def open_groups(config: Configuration, workdir: Path, *, continued: bool = False) -> list[Group]:
@@ -79,6 +112,14 @@ def open_groups(config: Configuration, workdir: Path, *, continued: bool = False
         if wanted and (group.continued_at is not None) == continued:
             found.append((min(wanted), group))
     return [group for _, group in sorted(found, key=lambda pair: pair[0])]
+
+
+def missing_runs(config: Configuration, workdir: Path) -> list[str]:
+    """Labels of the runs that have no result, continued ones too."""
+    missing = [run.label for run in _to_train(config, workdir)]
+    if config.continued and not missing:
+        missing = [f"{run.label} {CONTINUED}" for run in _to_continue(config, workdir)]
+    return missing
 
 
 def _to_train(config: Configuration, workdir: Path) -> dict[Run, int | None]:

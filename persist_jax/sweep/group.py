@@ -190,14 +190,18 @@ class _Writer:
         )
         self._rows: dict[Run, list[Rows]] = {group.runs[i]: [] for i in cohort.training}
         self._earlier: dict[Run, tuple[int, list[np.ndarray]]] = {}
-        self._last: tuple[int, dict[Run, list[np.ndarray]]] = (cohort.epoch, {})
+        # The states of the last regular checkpoint: a run is continued from one of these, so that
+        # it does not depend on when the sweep was stopped.
+        self._last: dict[Run, tuple[int, list[np.ndarray]]] = {}
+        self._every = experiment.options(group.network).checkpoint_every
         if saved is None:
             self._initial = {group.runs[i]: Accuracy(**parts) for i, parts in accuracies.items()}
         else:
             self._initial = dict(saved.initial)
             self._rows = {run: [rows] for run, rows in saved.histories.items()}
             self._earlier = dict(saved.earlier)
-            self._last = saved.epoch, dict(saved.states)
+            regular = {run: (saved.epoch, leaves) for run, leaves in saved.states.items()}
+            self._last = dict(saved.last) if saved.epoch % self._every else regular
         origin = origin_of(experiment, group.network, group.regulariser)
         self._origins = _origins(saved.origins if saved else (), origin, group.label)
 
@@ -242,24 +246,26 @@ class _Writer:
         leaves = {runs[run]: jax.tree.leaves(state) for run, state in states.items()}
         for run in leaves:
             self._rows[run] = [join_rows(self._rows[run])]
+        if self._continued and self._cohort.epoch % self._every == 0:
+            self._last = {run: (self._cohort.epoch, state) for run, state in leaves.items()}
+        irregular = self._cohort.epoch % self._every != 0
         state = GroupState(
             epoch=self._cohort.epoch,
             slots=[None if slot is None else runs[slot] for slot in self._cohort.slots],
             states=leaves,
             histories={run: self._rows[run][0] for run in leaves},
             earlier={run: self._earlier[run] for run in leaves if run in self._earlier},
+            last={run: self._last[run] for run in leaves if irregular and run in self._last},
             initial=self._initial,
             origins=self._origins,
         )
         save_group(self._group, self._workdir, state)
-        if self._continued:
-            self._last = self._cohort.epoch, leaves
 
     def _note_earlier(self, run: Run, state: LaneState) -> None:
-        """Keep the state of the last checkpoint, if the best weights are younger."""
-        epoch, leaves = self._last
-        if self._continued and run in leaves and int(state.best.epoch) > epoch:
-            self._earlier[run] = epoch, leaves[run]
+        """Keep the state of the last regular checkpoint, if the best weights are younger."""
+        epoch, leaves = self._last.get(run, (0, []))
+        if self._continued and leaves and int(state.best.epoch) > epoch:
+            self._earlier[run] = epoch, leaves
 
 
 def _origins(before: tuple[Origin, ...], here: Origin, label: str) -> list[Origin]:

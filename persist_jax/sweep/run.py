@@ -13,25 +13,25 @@ import jax
 from persist_jax.store.configuration import Configuration
 from persist_jax.store.groups import (
     Group,
-    discard_group,
+    discard_lock,
     has_failed,
     note_failure,
     read_groups,
+    reread_group,
     split_group,
 )
 from persist_jax.store.locks import Lock, Locked, LockLost, locked
-from persist_jax.store.record import has_result
 from persist_jax.store.sweep_folder import lock_path
 from persist_jax.sweep.ahead import Ahead
 from persist_jax.sweep.distributed import any_says, is_alone, is_first, name_of_first
 from persist_jax.sweep.experiment import Experiment
-from persist_jax.sweep.grid import form_groups, grid, open_groups
+from persist_jax.sweep.grid import form_groups, missing_runs, open_groups
 from persist_jax.sweep.group import train_group
 from persist_jax.sweep.progress import show_progress
 
 _POLL = 1.0  # seconds between two looks at groups that other processes train
-SETTLING = 60.0  # seconds to wait for a process that settles the configuration and the groups
-# Where one group cannot be written, or be spoken of, no other one can.
+SETTLING = 600.0  # seconds to wait for a process that settles the folder or writes the report
+# Errors that every other group would meet too: full disk, read-only disk, closed output.
 _OF_ALL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EPIPE}
 
 
@@ -68,15 +68,20 @@ def run_sweep(
     """
     how = {"tensorboard": tensorboard, "profile": profile, "bar": not worker}
     for continued in (False, True) if experiment.config.continued else (False,):
-        if is_first():
+        # The command that starts workers has formed the groups of the grid.
+        if is_first() and (continued or not worker):
             with locked(lock_path(workdir), SETTLING):
-                form_groups(experiment.config, workdir, continued=continued)
-        wait = wait and is_alone()  # the others would take a process that waits for dead
+                form_groups(experiment.config, workdir, continued=continued, retry=not worker)
+        wait = wait and is_alone()  # the other processes would time out on a silent first one
         claims = _Claims(experiment.config, workdir, continued, wait, must_stop)
         ahead = nullcontext() if worker or not is_alone() else Ahead(experiment, workdir)
         with ahead as threads:
             if not _train_groups(experiment, workdir, claims, threads, must_stop, **how):
                 return False
+    if is_first():
+        with locked(lock_path(workdir), SETTLING):  # delete what killed processes left of groups
+            form_groups(experiment.config, workdir, retry=False)
+    _check_complete(experiment.config, workdir)
     return True
 
 
@@ -120,6 +125,13 @@ class _Claims:
                 self.failed[group.path(self._workdir)] = group.label
         return [group for group in found if group.path(self._workdir) not in self.failed]
 
+    def still_failed(self) -> bool:
+        """Whether groups failed that no other process has ended since."""
+        found = open_groups(self._config, self._workdir, continued=self._continued)
+        paths = {group.path(self._workdir) for group in found}
+        self.failed = {path: label for path, label in self.failed.items() if path in paths}
+        return bool(self.failed)
+
     def fails(self, group: Group, line: str) -> None:
         """Have no process of this sweep claim a group again."""
         self.failed[group.path(self._workdir)] = group.label
@@ -146,9 +158,11 @@ class _Claims:
                     lock = stack.enter_context(locked(group.lock(self._workdir)))
                 except Locked:
                     continue
-                if group in self.open():
+                if group in self.open() and reread_group(group, self._workdir) == group:
                     return group, lock
-                discard_group(group, self._workdir)  # which another process has ended meanwhile
+                # Another process has ended, split or failed it since it was found.
+                if reread_group(group, self._workdir) is None:
+                    discard_lock(group, self._workdir)
                 stack.close()
                 break
             else:
@@ -179,7 +193,7 @@ def _train_groups(
                 break
             if ahead:
                 following = claims.open()
-                ahead.compile(following[following.index(group) :])
+                ahead.compile([group, *(other for other in following if other != group)])
             number = claims.numbers.get(group.path(workdir))
             label = f"[{number}/{len(claims.numbers)}] {group.label}"
             try:
@@ -192,6 +206,8 @@ def _train_groups(
                 profile = False
                 continue
             except LockLost as error:
+                if not is_alone():
+                    raise
                 print(f"{label}: {error}", file=sys.stderr, flush=True)
                 continue
             except Exception as error:
@@ -201,7 +217,9 @@ def _train_groups(
                 # Without the arrays that its traceback would keep alive.
                 failure = error.with_traceback(None) if ran_out(error) else error
             if ran_out(failure):
-                if lanes := split_group(group, workdir):
+                with locked(lock_path(workdir), SETTLING):
+                    lanes = split_group(group, workdir)
+                if lanes:
                     words = f"out of memory; going on with {lanes} lanes"
                     print(f"{group.label}: {words}", file=sys.stderr, flush=True)
                     continue
@@ -212,23 +230,20 @@ def _train_groups(
             line = _in_one_line(failure)
             claims.fails(group, line)
             print(f"{label}: {line}", file=sys.stderr, flush=True)
-    if claims.failed:
+    if claims.still_failed():
         names = ", ".join(dict.fromkeys(claims.failed.values()))
         raise ChildProcessError(
             f"{len(claims.failed)} of {len(claims.numbers)} groups failed: {names}; run the same "
             "command again to retry them"
         )
-    if any_says(bool(is_first() and claims.open())):
-        return False
-    _check_complete(experiment.config, workdir)
-    return True
+    return not any_says(bool(is_first() and claims.open()))
 
 
 def _check_complete(config: Configuration, workdir: Path) -> None:
-    missing = [run for run in grid(config) if not has_result(run.folder(workdir))]
+    missing = missing_runs(config, workdir)
     if missing:
         raise ValueError(
-            f"{workdir}: {len(missing)} runs have no result and no group, {missing[0].label} the "
+            f"{workdir}: {len(missing)} runs have no result and no group, {missing[0]} the "
             "first: files were deleted while the sweep ran; run the same command again"
         )
 

@@ -135,7 +135,7 @@ def test_where_all_workers_are_killed_the_same_command_goes_on(alone, tmp_path):
         os.kill(pid, signal.SIGKILL)
     _, error = _end(process, status=2)
     *_, last = error.splitlines()
-    assert last == "2 of 2 groups failed; run the same command again to retry them"
+    assert last.startswith("4 runs have no result, mlp_0 l2 0.001 seed0 the first; run the same")
     _end(_start(tmp_path, *PROCESSES))
     _same(tmp_path, alone)
 
@@ -162,7 +162,7 @@ def test_a_group_that_no_worker_has_memory_for_is_tried_once(tmp_path):
     _, error = _end(_start(tmp_path, *PROCESSES, **huge), status=2)
     words = "mlp_0 l2: out of memory: mlp_0 l2, one lane of n = 210 points"
     assert error.count(words) == 1
-    assert error.endswith("2 of 3 groups failed; run the same command again to retry them\n")
+    assert "2 runs have no result, mlp_0 l2 0.001 seed0 the first; run the same" in error
     assert {record.run.network for record in read_results(tmp_path)} == {"mlp_1"}
 
 

@@ -239,9 +239,15 @@ def test_a_run_that_ended_trains_again_where_the_programs_depend_on_it(
 def test_a_group_killed_after_its_last_run_is_closed(
     experiment, whole, tmp_path, monkeypatch
 ):
-    with monkeypatch.context() as patch:
-        patch.setattr("persist_jax.sweep.group.discard_group", lambda *arguments: None)
-        assert run_sweep(experiment, tmp_path)
+    class Killed(BaseException):
+        pass
+
+    def die(*arguments):
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr("persist_jax.sweep.group.discard_group", die)
+        run_sweep(experiment, tmp_path)
     assert numbered(_group(tmp_path)) == [2, 4]
     assert run_sweep(experiment, tmp_path)
     assert not list(tmp_path.glob("groups/*"))

@@ -1,16 +1,12 @@
 """The command that workers of a sweep run: the sweep's own, once more."""
 
 import os
-import re
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-
-# Flags of the command that starts workers, not of theirs.
-_OWN = re.compile("--?(executor|workers|(no)?worker|(no)?wait|(slurm|ray)_[a-z_]+)(=.*)?")
 
 
 @dataclass(frozen=True)
@@ -28,8 +24,7 @@ class Command:
     @classmethod
     def of_this_process(cls) -> "Command":
         """The command that this process runs, for a worker."""
-        kept = [word for word in sys.orig_argv[1:] if not _OWN.fullmatch(word)]
-        return cls((sys.executable, *kept, "--worker"), os.getcwd())
+        return cls((sys.executable, *sys.orig_argv[1:], "--worker"), os.getcwd())
 
     def start(self, environment: Mapping[str, str] = {}, **how: Any) -> subprocess.Popen:
         """Start a worker, which ends when this process does.

@@ -16,8 +16,8 @@ from persist_jax._plumbing.extras import needed_by
 from persist_jax.parameters import Positive, Size
 from persist_jax.sweep.executors.command import Command
 
-_WARNED = 120  # seconds between a task's warning and its end, of which its epoch may take
-_EPOCH = 90  # so many
+_WARNED = 120  # seconds from SLURM's warning to the end of a task
+_EPOCH = 90  # seconds of these that the running epoch may take
 # How often a task may run out of time and be queued again: as often as it takes.
 _TIMEOUTS = 1000
 _POLL = 0.5  # seconds between two looks at tasks of this machine
