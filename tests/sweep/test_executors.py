@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import resource
+import shutil
 import socket
 import subprocess
 import sys
@@ -15,8 +16,10 @@ import pytest
 
 from persist_jax import regularisers
 from persist_jax.store import read_results
+from persist_jax.store.groups import note_failure, split_group
 from persist_jax.store.locks import Locked, locked
 from persist_jax.sweep import load_experiment, run_sweep
+from persist_jax.sweep import run as run_module
 from persist_jax.sweep.executors import choose_executor
 from persist_jax.sweep.executors.command import Command
 from persist_jax.sweep.executors.ray import check_address
@@ -191,6 +194,46 @@ def test_what_every_group_would_meet_ends_all_at_once(experiment, tmp_path, caps
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert raised.value.errno == errno.EFBIG and not capsys.readouterr().err
     assert not list((tmp_path / "runs").rglob("other"))
+
+
+@pytest.mark.parametrize("change", ["failed", "split", "ended"])
+def test_a_group_that_changes_before_it_is_locked_is_left_as_it_is(
+    experiment, tmp_path, monkeypatch, change
+):
+    """Between two lines of a claim another process fails it, splits it, or ends it."""
+    group, _ = groups_of(experiment.config, tmp_path)
+    kept = group.path(tmp_path) / "7" / "of another process"
+    changes = []
+
+    def meanwhile(path, timeout=0.0):
+        if path == group.lock(tmp_path) and not changes:
+            changes.append(change)
+            if change == "failed":
+                kept.parent.mkdir()
+                kept.touch()
+                note_failure(group, tmp_path, "no memory")
+            elif change == "split":
+                assert split_group(group, tmp_path) == 1
+            else:
+                shutil.rmtree(group.path(tmp_path))
+        return locked(path, timeout)
+
+    monkeypatch.setattr(run_module, "locked", meanwhile)
+    if change == "split":
+        assert run_sweep(experiment, tmp_path)
+        assert len(read_results(tmp_path)) == 4
+        return
+    with pytest.raises(ChildProcessError if change == "failed" else ValueError):
+        run_sweep(experiment, tmp_path)
+    assert kept.exists() == (change == "failed")
+    assert (group.path(tmp_path) / "group.json").exists()  # after "ended", of the last line
+
+
+def test_the_same_command_leaves_the_groups_of_others_untouched(experiment, tmp_path):
+    groups_of(experiment.config, tmp_path)
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.glob("groups/*/group.json")}
+    groups_of(experiment.config, tmp_path)
+    assert {path: path.stat().st_mtime_ns for path in files} == files and len(files) == 2
 
 
 def test_files_that_vanish_while_a_sweep_runs_are_missed(experiment, tmp_path):
