@@ -74,6 +74,7 @@ def _sweep(config, notices, workdir: Path, name: str, executor) -> int:
     from persist_jax.store.costs import read_costs
     from persist_jax.store.locks import locked
     from persist_jax.store.sweep_folder import lock_path, refuse_links
+    from persist_jax.sweep.costs import COSTS_HERE
     from persist_jax.sweep.distributed import is_first, largest
     from persist_jax.sweep.experiment import load_experiment, places
     from persist_jax.sweep.plan import describe, describe_training
@@ -111,7 +112,8 @@ def _sweep(config, notices, workdir: Path, name: str, executor) -> int:
             print(f"Other processes train the rest; the last one writes the report: {workdir}")
         return status
     if is_first():
-        _report(config, workdir, before, speaks)
+        costs = COSTS_HERE if executor is None else read_costs(workdir)[before:]
+        _report(config, workdir, [cost for cost in costs if cost.group], speaks)
     return 0
 
 
@@ -155,12 +157,12 @@ def _start_workers(experiment, workdir: Path, executor, must_stop) -> bool:
     return not missing
 
 
-def _report(config, workdir: Path, before: int, speaks: bool) -> None:
+def _report(config, workdir: Path, costs: list, speaks: bool) -> None:
     """Write the report, unless another process of this sweep just did; say where it is."""
     from persist_jax.results.report import write_report
     from persist_jax.results.verdict import notice
     from persist_jax.store import read_results, report_folder
-    from persist_jax.store.costs import note_cost, read_costs
+    from persist_jax.store.costs import note_cost
     from persist_jax.store.locks import locked
     from persist_jax.store.record import RESULT_FILE
     from persist_jax.store.run import runs_folder
@@ -177,7 +179,7 @@ def _report(config, workdir: Path, before: int, speaks: bool) -> None:
     print(f"Report: {path}")
     if line := notice(read_results(workdir)):
         print(line)
-    if costs := read_costs(workdir)[before:]:
+    if costs:
         seconds = time.perf_counter() - BEGAN
         note_cost(workdir, total(costs).replace(seconds=seconds))
         print(*in_words(costs, seconds), sep="\n")

@@ -44,6 +44,7 @@ class _Compilers:
 
 
 _COMPILERS = _Compilers()
+COSTS_HERE: list[Cost] = []  # of the groups that this process has trained
 
 
 class Meter:
@@ -71,6 +72,7 @@ class Meter:
             times |= {"waiting": seconds_waited() - self._waited}
             cost = Cost(group=self._group, **times, **_COMPILERS.since_last())
             note_cost(self._workdir, cost)
+            COSTS_HERE.append(cost)
 
 
 def total(costs: Iterable[Cost]) -> Cost:
