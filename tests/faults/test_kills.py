@@ -33,7 +33,8 @@ def test_where_nothing_more_can_be_written_it_is_one_line(expected, tmp_path, mo
     limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (most, most))
     flags = ("--nocompilation_cache", f"--executor={executor}")
     full = small_sweep.run(tmp_path, *flags, preexec_fn=limit)
-    (line,) = full.stderr.splitlines()
+    line, *rest = full.stderr.splitlines()  # of the worker, where there is one
     assert full.returncode == 2 and str(tmp_path) in line, full.stderr
+    assert [words[:20] for words in rest] == (["2 runs have no resul"] if "pro" in executor else [])
     assert small_sweep.run(tmp_path).returncode == 0
     assert kills.compare(tmp_path, expected) == "identical"

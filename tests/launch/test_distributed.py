@@ -97,7 +97,7 @@ def two(tmp_path_factory):
     outs = [_end(process) for process in [_start(folder, "--distributed", **t) for t in tasks]]
     assert "sharing each batch" in outs[0][0] and "on 4 devices" in outs[0][0]
     # The second one says nothing of its own.
-    assert all(line.startswith("[Gloo]") or line.isdecimal() for line in outs[1][0].splitlines())
+    assert not any(word in outs[1][0] for word in ("digits", "mlp_0", "Report", "Seconds"))
     return folder
 
 
