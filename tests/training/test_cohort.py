@@ -63,7 +63,7 @@ def test_leaving_idle_lanes_out_changes_nothing(programs, uninterrupted, monkeyp
 def test_made_again_from_its_states_it_goes_on_to_the_bit(programs, uninterrupted):
     first = _cohort(programs)
     _trained(first, 2)
-    states = {run: first.state(run) for run in first.training}
+    states = first.states(first.training)
     again = Cohort(programs, WEIGHTS, states, slots=first.slots, epoch=first.epoch)
     again.train_epoch()
     for run in (0, 2):
