@@ -36,11 +36,13 @@ def test_so_is_one_of_the_command_line():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("file", trials.FILES)
-def test_all_values_of_all_fields(file):
+def test_many_values_of_every_field(file):
+    """Every sixth value; `python -m tests.faults.fields` tries all."""
     wrong = []
-    for field in (field for field in FIELDS if field.file == file):
-        wrong += [trials.faults(trials.in_the_file(field, value)) for value in trials.VALUES]
-        wrong += [trials.faults(trials.on_the_command_line(field, text)) for text in trials.TEXTS]
+    for i, field in enumerate(field for field in FIELDS if field.file == file):
+        values, texts = trials.VALUES[i % 6 :: 6], trials.TEXTS[i % 6 :: 6]
+        wrong += [trials.faults(trials.in_the_file(field, value)) for value in values]
+        wrong += [trials.faults(trials.on_the_command_line(field, text)) for text in texts]
     assert not [fault for found in wrong for fault in found]
 
 
