@@ -76,6 +76,7 @@ def _sweep(config, notices, workdir: Path, name: str, executor) -> int:
     from persist_jax.store.sweep_folder import lock_path, refuse_links
     from persist_jax.sweep.costs import COSTS_HERE
     from persist_jax.sweep.distributed import is_first, largest
+    from persist_jax.sweep.executors.workers import run_in_workers
     from persist_jax.sweep.experiment import load_experiment, places
     from persist_jax.sweep.plan import describe, describe_training
     from persist_jax.sweep.reading import defaults
@@ -98,12 +99,17 @@ def _sweep(config, notices, workdir: Path, name: str, executor) -> int:
         for line in describe_training(experiment, here=executor is None):
             print(line, flush=True)
     with INTERRUPTION.deferred() as must_stop:
-        if executor:
-            finished = _start_workers(experiment, workdir, executor, must_stop)
-        else:
-            how = {"tensorboard": TENSORBOARD.value, "profile": PROFILE.value}
-            how |= {"wait": WAIT.value, "worker": WORKER.value}
-            finished = _unless_worker(run_sweep, experiment, workdir, must_stop, **how)
+        try:
+            if executor:
+                finished = run_in_workers(experiment.config, workdir, executor, must_stop)
+            else:
+                how = {"tensorboard": TENSORBOARD.value, "profile": PROFILE.value}
+                how |= {"wait": WAIT.value, "worker": WORKER.value}
+                finished = run_sweep(experiment, workdir, must_stop, **how)
+        except ChildProcessError:
+            if WORKER.value:  # the command that started it says which runs are missing
+                return 2
+            raise
     if not finished:
         status = largest(INTERRUPTION.status)  # any of several processes may have had the signal
         if speaks and status:
@@ -115,46 +121,6 @@ def _sweep(config, notices, workdir: Path, name: str, executor) -> int:
         costs = COSTS_HERE if executor is None else read_costs(workdir)[before:]
         _report(config, workdir, [cost for cost in costs if cost.group], speaks)
     return 0
-
-
-def _unless_worker(run_sweep, *arguments, **how) -> bool:
-    """The failures of a worker's groups are summed up by the command that started it."""
-    try:
-        return run_sweep(*arguments, **how)
-    except ChildProcessError:
-        if not WORKER.value:
-            raise
-        sys.exit(2)
-
-
-def _start_workers(experiment, workdir: Path, executor, must_stop) -> bool:
-    from persist_jax.store.record import has_result
-    from persist_jax.sweep.executors import Command
-    from persist_jax.sweep.grid import grid, missing_runs
-    from persist_jax.sweep.progress import LONGEST_SILENCE
-    from persist_jax.sweep.run import count_groups
-
-    if (count := count_groups(experiment.config, workdir)) == 0:
-        return True
-    runs, spoke = grid(experiment.config), time.monotonic()
-
-    def asked_to_stop() -> bool:
-        """Asked all the time: say how far workers are whose words are elsewhere."""
-        nonlocal spoke
-        if time.monotonic() - spoke > LONGEST_SILENCE:
-            spoke = time.monotonic()
-            ended = sum(has_result(run.folder(workdir)) for run in runs)
-            print(f"{ended} of {len(runs)} runs have ended", flush=True)
-        return must_stop()
-
-    ended = executor(Command.of_this_process(), count, asked_to_stop)
-    missing = missing_runs(experiment.config, workdir)
-    if ended and missing and not must_stop():
-        raise ChildProcessError(
-            f"{len(missing)} runs have no result, {missing[0]} the first; run the same command "
-            "again to retry them"
-        )
-    return not missing
 
 
 def _report(config, workdir: Path, costs: list, speaks: bool) -> None:

@@ -3,7 +3,7 @@
 from persist_jax.data.cache import cache_folder
 from persist_jax.data.dataset import Dataset, Split
 from persist_jax.data.images import load_images
-from persist_jax.data.registry import DATASETS, choose_dataset, load_dataset
+from persist_jax.data.registry import DATASETS, load_dataset
 
 register = DATASETS.register
 
@@ -12,7 +12,6 @@ __all__ = [
     "Dataset",
     "Split",
     "cache_folder",
-    "choose_dataset",
     "load_dataset",
     "load_images",
     "register",

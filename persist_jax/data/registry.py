@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from persist_jax._plumbing.registry import Entry, Registry
+from persist_jax._plumbing.registry import Registry
 from persist_jax.data.dataset import Dataset
 
 
@@ -31,15 +31,6 @@ class Kind:
 DATASETS: Registry[Kind] = Registry("dataset kind", Kind)
 
 
-def choose_dataset(fields: Mapping[str, Any]) -> tuple[Entry[Kind], dict[str, Any]]:
-    """The kind that a section `config.dataset` names, and its parameters.
-
-    Raises:
-        ValueError: one line that names the field that does not hold.
-    """
-    return DATASETS.choose(fields, "dataset")
-
-
 def load_dataset(fields: Mapping[str, Any]) -> Dataset:
     """The data set that a section `config.dataset` describes.
 
@@ -54,7 +45,7 @@ def load_dataset(fields: Mapping[str, Any]) -> Dataset:
         >>> load_dataset({"kind": "images", "name": "digits"}).input_shape
         (8, 8, 1)
     """
-    entry, parameters = choose_dataset(fields)
+    entry, parameters = DATASETS.choose(fields, "dataset")
     dataset = entry.function(**parameters)
     if not isinstance(dataset, Dataset):
         kind = type(dataset).__name__

@@ -1,27 +1,14 @@
 """How many runs of a sweep's grid have no result yet."""
 
-import itertools
-from typing import Any
-
-from persist_jax.results.seeds import BASELINE
-from persist_jax.store import SweepFolder
+from persist_jax.store import Configuration, SweepFolder, grid
 
 
 def missing_runs(sweep: SweepFolder) -> int:
     """How many runs `config.json` describes that have no result; 0 where it describes no grid."""
+    if not {"weights", "seeds"} <= sweep.config.keys():  # their defaults need not be its own
+        return 0
     try:
-        described = set(_described(sweep.config))
-    except (KeyError, TypeError, ValueError):
+        wanted = set(grid(Configuration.read(sweep.config)))
+    except ValueError:
         return 0  # a file of another version, of which only the name has to hold
-    ended = {(r.network, r.regulariser, f"{r.weight:g}", r.seed) for r in sweep.grid_records}
-    return len(described - ended)
-
-
-def _described(config: dict[str, Any]) -> list[tuple[str, str, str, int]]:
-    own = config.get("weights_of") or {}
-    return [
-        (network, name, f"{weight:g}", seed)
-        for network, name in itertools.product(config["networks"], config["regularisers"])
-        for weight in ((0.0,) if name == BASELINE else own.get(name, config["weights"]))
-        for seed in config["seeds"]
-    ]
+    return len(wanted - {record.run for record in sweep.grid_records})

@@ -1,6 +1,6 @@
 """The folder of a sweep: the one room that knows a file's name."""
 
-from persist_jax.store.configuration import Configuration, ReportOptions
+from persist_jax.store.configuration import Configuration, ReportOptions, grid
 from persist_jax.store.history import read_history, write_history
 from persist_jax.store.record import Record, has_result, read_result, read_results, write_result
 from persist_jax.store.run import Run
@@ -18,6 +18,7 @@ __all__ = [
     "ReportOptions",
     "Run",
     "SweepFolder",
+    "grid",
     "has_result",
     "read_history",
     "read_report_options",

@@ -22,7 +22,7 @@ from persist_jax._plumbing.validation import (
 )
 from persist_jax.parameters import Count, Positive, Share, Size
 from persist_jax.store.files import read_json, replace_json
-from persist_jax.store.run import is_folder_name, runs_folder
+from persist_jax.store.run import Run, is_folder_name, runs_folder
 
 CONFIG_FILE = "config.json"
 # By section, the class of its fields, where another room declares them and adds them here.
@@ -143,6 +143,17 @@ class Configuration(Given):
         if regulariser == "none":
             return (0.0,)
         return self.weights_of.get(regulariser, self.weights)
+
+
+def grid(config: Configuration) -> list[Run]:
+    """Every run of a configuration: each regulariser with each weight, `none` once."""
+    return [
+        Run(network, regulariser, weight, seed)
+        for network in config.networks
+        for regulariser in config.regularisers
+        for weight in config.weights_for(regulariser)
+        for seed in config.seeds
+    ]
 
 
 def settle(

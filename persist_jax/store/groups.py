@@ -91,6 +91,10 @@ class _Member(Fields):
     weight: float
     seed: int
 
+    @property
+    def run(self) -> Run:
+        return Run(self.network, self.regulariser, self.weight, self.seed)
+
 
 class _Group(Fields):
     runs: Annotated[tuple[_Member, ...], Field(min_length=1)]
@@ -121,7 +125,7 @@ def reread_group(group: Group, workdir: Path) -> Group | None:
 def _read_group(path: Path) -> Group | None:
     try:
         fields = _Group.read(read_json(path))
-        return Group(tuple(Run(**run.plain()) for run in fields.runs), fields.continued_at)
+        return Group(tuple(member.run for member in fields.runs), fields.continued_at)
     except ValueError as error:
         if not path.exists():  # another process has deleted it since it was found
             return None
@@ -292,7 +296,7 @@ def _read_state(group: Group, workdir: Path, folder: Path) -> GroupState:
         }
     except (ValueError, TypeError) as error:
         raise ValueError(f"{folder}: {' '.join(str(error).split())}") from None
-    arrays, runs = checkpoints.load(folder, like), [Run(**run.plain()) for run in plain.runs]
+    arrays, runs = checkpoints.load(folder, like), [member.run for member in plain.runs]
     own = [(at, runs[i]) for at, i in enumerate(plain.training) if runs[i] in group.runs]
     for run in group.unfinished(workdir):
         if run not in [other for _, other in own]:
@@ -326,7 +330,7 @@ def _read_state(group: Group, workdir: Path, folder: Path) -> GroupState:
 
 def _slots(group: Group, plain: _State) -> list[Run | None]:
     """Which run each lane trains; one lane a run where the group has been split since."""
-    runs = [Run(**run.plain()) for run in plain.runs]
+    runs = [member.run for member in plain.runs]
     slots = [None if slot is None else runs[slot] for slot in plain.slots]
     if set(slots) - {None} <= set(group.runs):
         return slots

@@ -1,7 +1,7 @@
 """A grid of runs in a folder: from a configuration to results."""
 
+from persist_jax.store.configuration import grid
 from persist_jax.sweep.experiment import load_experiment
-from persist_jax.sweep.grid import grid
 from persist_jax.sweep.reading import read_configuration
 from persist_jax.sweep.run import run_sweep
 

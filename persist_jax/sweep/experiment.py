@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from persist_jax.data.dataset import Dataset
-from persist_jax.data.registry import choose_dataset, load_dataset
+from persist_jax.data.registry import DATASETS, load_dataset
 from persist_jax.models.model import Model
 from persist_jax.models.precision import at_precision
 from persist_jax.models.registry import MODELS, build_model
@@ -139,7 +139,7 @@ def load_experiment(config: Configuration) -> Experiment:
 
 def places(config: Configuration) -> set[str]:
     """Dotted names of the fields that only say where something lies."""
-    entry, _ = choose_dataset(config.dataset)
+    entry, _ = DATASETS.choose(config.dataset, "dataset")
     found = {f"dataset.{name}" for name in entry.properties.places}
     for name, section in config.models.items():
         if section.get("kind") in MODELS:
@@ -150,7 +150,7 @@ def places(config: Configuration) -> set[str]:
 
 def at_hand(config: Configuration) -> bool:
     """Whether the data can be loaded without a download or a conversion."""
-    entry, parameters = choose_dataset(config.dataset)
+    entry, parameters = DATASETS.choose(config.dataset, "dataset")
     return entry.properties.at_hand(**parameters)
 
 

@@ -1,11 +1,10 @@
 """The grid of runs that a configuration describes, and the groups that train it."""
 
-import math
 from collections import defaultdict
 from pathlib import Path
 
 from persist_jax.store.checkpoints import earlier_checkpoint, numbered
-from persist_jax.store.configuration import Configuration
+from persist_jax.store.configuration import Configuration, grid
 from persist_jax.store.groups import (
     Group,
     discard_group,
@@ -20,21 +19,15 @@ from persist_jax.store.record import has_result, read_result
 from persist_jax.store.run import CONTINUED, Run
 
 
-def grid(config: Configuration) -> list[Run]:
-    """Every run of a configuration: each regulariser with each weight, `none` once."""
-    return [
-        Run(network, regulariser, weight, seed)
-        for network in config.networks
-        for regulariser in config.regularisers
-        for weight in config.weights_for(regulariser)
-        for seed in config.seeds
-    ]
+def lanes_of(config: Configuration, regulariser: str) -> int:
+    """The runs of the largest group of a regulariser that the grid can form."""
+    runs = len(config.weights_for(regulariser)) * len(config.seeds)
+    return min(runs, config.max_lanes or runs)
 
 
 def most_lanes(config: Configuration) -> int:
     """The runs of the largest group that the grid of a configuration can form."""
-    weights = max(len(config.weights_for(name)) for name in config.regularisers)
-    return min(weights * len(config.seeds), config.max_lanes or math.inf)
+    return max(lanes_of(config, name) for name in config.regularisers)
 
 
 def form_groups(

@@ -96,6 +96,7 @@ def train_group(
         return True
     folders = {run: group.folder(group.runs[run], workdir) for run in cohort.training}
     writer = _Writer(experiment, group, workdir, lock, cohort, saved, accuracies)
+    del saved  # as large as the states in training
     with (
         Meter(workdir, group.label) as meter,
         Watcher(workdir, folders, cohort.epoch, tensorboard=tensorboard) as watcher,
@@ -200,8 +201,10 @@ class _Writer:
             self._initial = dict(saved.initial)
             self._rows = {run: [rows] for run, rows in saved.histories.items()}
             self._earlier = dict(saved.earlier)
-            regular = {run: (saved.epoch, leaves) for run, leaves in saved.states.items()}
-            self._last = dict(saved.last) if saved.epoch % self._every else regular
+            if self._continued and saved.epoch % self._every == 0:
+                self._last = {run: (saved.epoch, state) for run, state in saved.states.items()}
+            elif self._continued:
+                self._last = dict(saved.last)
         origin = origin_of(experiment, group.network, group.regulariser)
         self._origins = _origins(saved.origins if saved else (), origin, group.label)
 

@@ -15,12 +15,11 @@ from persist_jax.data.registry import DATASETS
 from persist_jax.models.model import Model, Variables
 from persist_jax.models.registry import MODELS
 from persist_jax.store import checkpoints
-from persist_jax.store.configuration import Configuration, read_config
+from persist_jax.store.configuration import Configuration, grid, read_config
 from persist_jax.store.history import read_history
 from persist_jax.store.record import Record, has_result, read_result, read_results
 from persist_jax.store.run import Run
 from persist_jax.sweep.experiment import load_experiment
-from persist_jax.sweep.grid import grid
 from persist_jax.training.options import Options
 from persist_jax.training.state import initial_variables, pack_keys, unpack_keys
 

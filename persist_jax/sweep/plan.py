@@ -1,13 +1,12 @@
 """What there is to do in a sweep and what it takes, in lines for a person."""
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from persist_jax.store.configuration import Configuration
+from persist_jax.store.configuration import Configuration, grid
 from persist_jax.store.record import has_result
 from persist_jax.sweep.experiment import Experiment
-from persist_jax.sweep.grid import grid
+from persist_jax.sweep.grid import lanes_of
 from persist_jax.sweep.host_devices import memory_of_a_device
 from persist_jax.training.epoch import EpochPlan
 from persist_jax.training.layout import Layout
@@ -29,7 +28,7 @@ def describe_grid(config: Configuration) -> Iterator[str]:
     yield f"  seeds {', '.join(map(str, config.seeds))}"
     for name in config.regularisers:
         weights = ", ".join(f"{weight:g}" for weight in config.weights_for(name))
-        lanes = min(len(config.weights_for(name)) * len(config.seeds), config.max_lanes or math.inf)
+        lanes = lanes_of(config, name)
         plural = "s" if lanes > 1 else ""
         yield f"  {name}: weights {weights}; groups of at most {lanes} lane{plural}"
 

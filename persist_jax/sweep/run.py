@@ -85,16 +85,6 @@ def run_sweep(
     return True
 
 
-def count_groups(config: Configuration, workdir: Path) -> int:
-    """Form the groups of a sweep; how many there are to train next."""
-    with locked(lock_path(workdir), SETTLING):
-        for continued in (False, True) if config.continued else (False,):
-            form_groups(config, workdir, continued=continued)
-            if found := open_groups(config, workdir, continued=continued):
-                return len(found)
-    return 0
-
-
 class _Claims:
     """The groups that this process trains, each with its lock, as long as there is one.
 

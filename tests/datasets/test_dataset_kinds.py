@@ -36,7 +36,7 @@ def test_digits_by_configuration():
 def test_at_hand_is_what_needs_no_conversion(tmp_path, monkeypatch):
     def at_hand(name):
         fields = {"kind": "images", "name": name, "cache": str(tmp_path), "data_dir": "elsewhere"}
-        kind, parameters = data.choose_dataset(fields)
+        kind, parameters = data.DATASETS.choose(fields, "dataset")
         return kind.properties.at_hand(**parameters)
 
     def convert(conversion, folder):
@@ -53,6 +53,6 @@ def test_at_hand_is_what_needs_no_conversion(tmp_path, monkeypatch):
 
 
 def test_places_say_only_where_data_lies():
-    kind, _ = data.choose_dataset({"kind": "images", "name": "digits"})
+    kind, _ = data.DATASETS.choose({"kind": "images", "name": "digits"}, "dataset")
     assert set(kind.properties.places) == {"data_dir", "manual_dir", "cache"}
     assert not kind.properties.embedded(name="digits") and not kind.properties.brings()

@@ -1,6 +1,7 @@
 """The package as a wheel brings it: its commands and configurations, without a clone."""
 
 import json
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -16,8 +17,13 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", folder, ROOT]
+    # Of a copy: a build leaves files in its folder, which the next one would take along.
+    copy, folder = tmp_path_factory.mktemp("copy"), tmp_path_factory.mktemp("wheel")
+    for name in ("persist_jax", "launch", "configs"):
+        shutil.copytree(ROOT / name, copy / name)
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, copy)
+    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", folder, copy]
     subprocess.run(build, check=True)
     (path,) = folder.iterdir()
     return path

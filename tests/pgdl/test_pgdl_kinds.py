@@ -22,7 +22,7 @@ def _no_root(monkeypatch):
 
 
 def _ask(about, **fields):
-    kind, parameters = data.choose_dataset({"kind": "pgdl", **fields})
+    kind, parameters = data.DATASETS.choose({"kind": "pgdl", **fields}, "dataset")
     return getattr(kind.properties, about)(**parameters)
 
 

@@ -18,7 +18,8 @@ def sweep(tmp_path_factory, sweeps):
     """The best weight of T1 has one of three seeds left; two runs of T2 have not ended."""
     folder = tmp_path_factory.mktemp("incomplete")
     sweeps.config(
-        folder, networks=["a", "b"], regularisers=list(NAMES), seeds=[0, 1, 2], weights=[0.1],
+        folder, dataset={"kind": "images", "name": "digits"}, networks=["a", "b"],
+        regularisers=list(NAMES), seeds=[0, 1, 2], weights=[0.1],
         weights_of={"t1": [0.1, 1.0]},
     )  # fmt: skip
     for network in ("a", "b"):

@@ -3,10 +3,11 @@ import shutil
 import pytest
 
 from configs import fashion_study
+from persist_jax.store.configuration import grid
 from persist_jax.store.groups import has_failed, note_failure
 from persist_jax.store.locks import locked
 from persist_jax.store.run import CONTINUED, Run
-from persist_jax.sweep.grid import form_groups, grid, most_lanes, open_groups
+from persist_jax.sweep.grid import form_groups, most_lanes, open_groups
 from persist_jax.sweep.reading import read_configuration
 from tests.sweep.conftest import finish, groups_of
 
