@@ -67,6 +67,20 @@ def test_our_trees_are_exact(name, algorithm):
     assert check.largest_excess <= 2e-6
 
 
+@pytest.mark.parametrize(
+    ("distance", "signed"), [("correlation", True), ("cosine", False), ("cosine", True)]
+)
+def test_trees_of_other_distances(distance, signed):
+    """Each passes for what it is, and for nothing else."""
+    points = _random() + 0.5
+    tree = pj.cloud_tree(points, distance=distance, signed=signed)
+    assert pj.check_tree(points, tree, distance=distance, signed=signed)
+    for other in ("correlation", "cosine"):
+        for sign in (False, True):
+            if (other, sign) != (distance, signed):
+                assert not pj.check_tree(points, tree, distance=other, signed=sign)
+
+
 @pytest.mark.parametrize("name", CLOUDS)
 def test_a_tree_in_float64_is_exact_to_its_precision(name):
     points = CLOUDS[name].astype(np.float64)

@@ -96,6 +96,28 @@ def test_pairs_and_clusters_are_those_of_the_matrix_of_condensed(seed):
     np.testing.assert_allclose(found.quantiles[0.5], np.median(tree), atol=1e-6)
 
 
+@pytest.mark.usefixtures("unchecked_types")
+@pytest.mark.parametrize("signed", [False, True])
+def test_cosines_with_and_without_their_sign(signed):
+    points = _cloud(3)
+    points[4], points[9], points[15] = 2 * points[5], -3 * points[8], 0
+    unit = points / np.linalg.norm(points, axis=1, keepdims=True).clip(1e-30)
+    likeness = unit @ unit.T
+    likeness = likeness if signed else np.abs(likeness)
+    found = pj.redundancy(
+        [jnp.asarray(points.T)], threshold=0.99, top=5, distance="cosine", signed=signed
+    )
+    expected = np.sort(likeness[np.triu_indices(30, 1)])[::-1][:5]
+    np.testing.assert_allclose([pair.correlation for pair in found.pairs], expected, atol=1e-6)
+    clusters = [{4, 5}] if signed else [{4, 5}, {8, 9}]
+    assert [{index for _, index in cluster} for cluster in found.clusters] == clusters
+    assert found.constant == ((0, 15),)
+    assert ("cos  " if signed else "|cos|") in str(found)
+    assert found.plot().axes[1].get_xlim() == ((0, 2) if signed else (0, 1))
+    with pytest.raises(ValueError, match="^distance: 'pearson' is not one of correlation, cosine$"):
+        pj.redundancy([jnp.asarray(points.T)], distance="pearson")
+
+
 @pytest.mark.parametrize("tile", [1, 7, 30, 1024])
 @pytest.mark.parametrize("count", [1, 20, 435])
 def test_strongest_pairs_do_not_depend_on_the_tile(tile, count):

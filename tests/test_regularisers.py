@@ -247,5 +247,5 @@ def test_wrong_arguments_are_named():
         pj.sample_neurons([], 0.5)
     with pytest.raises(ValueError, match=r"fraction: 1.5 is not in \[0, 1\]"):
         pj.sample_neurons([jnp.ones((2, 2))], 1.5)
-    with pytest.raises(ValueError, match="^neurons: 'rows' is not one of positions, channels$"):
+    with pytest.raises(ValueError, match="^neurons: 'rows' is not one of positions, channels"):
         pj.sample_neurons([jnp.ones((2, 2))], 0.5, neurons="rows")

@@ -187,6 +187,89 @@ def test_layers_that_a_mesh_shares_in_different_ways(neurons, fraction):
         np.testing.assert_allclose(slopes[name], expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("distance", ["correlation", "cosine", "pearson", "euclidean"])
+def test_a_term_over_samples_is_that_of_the_transposed_cloud(distance):
+    layers = _activations()
+    term = pj.make_term("t1", over="samples", distance=distance, layers="h10")
+    signed = distance in ("correlation", "cosine")
+    expected = pj.cloud_deaths(layers["h10"], distance=distance, signed=signed)
+    np.testing.assert_allclose(term(layers), -expected.mean(), rtol=1e-6)
+    np.testing.assert_allclose(term.deaths(layers), expected, rtol=1e-6)
+    assert expected.shape == (15,)
+    together = pj.make_term("t1", over="samples", distance="euclidean")
+    columns = jnp.concatenate([layer.reshape(16, -1) for layer in layers.values()], 1)
+    deaths = pj.cloud_deaths(columns, distance="euclidean")
+    np.testing.assert_allclose(together.deaths(layers), deaths, rtol=1e-6)
+
+
+@pytest.mark.needs_devices(4)
+def test_devices_that_share_a_batch_have_the_term_over_all_its_samples():
+    layers = _activations()
+    term = pj.make_term("t1", over="samples", distance="euclidean", axis_name="devices")
+    shares = {name: layer.reshape(4, 4, *layer.shape[1:]) for name, layer in layers.items()}
+    expected = pj.make_term("t1", over="samples", distance="euclidean")(layers)
+    np.testing.assert_allclose(jax.pmap(term, "devices")(shares), [expected] * 4, rtol=1e-6)
+
+
+def test_every_token_is_an_example():
+    hidden = jnp.asarray(RNG.normal(size=(4, 6, 5)), jnp.float32)
+    term = pj.make_term("t1", neurons="tokens")
+    expected = pj.make_term("t1")([hidden.reshape(24, 5)])
+    np.testing.assert_allclose(term({"h": hidden}), expected, rtol=1e-6)
+    assert pj.sample_neurons([hidden], 1.0, neurons="tokens").shape == (5, 24)
+    with pytest.raises(ValueError, match=r"^activations: layer 'h' has 24 tokens, layer 'out' has"):
+        term({"h": hidden, "out": hidden[:, 0]})
+
+
+@pytest.mark.parametrize("name", ["t1", "min_corr"])
+@pytest.mark.parametrize("fraction", [1.0, 0.6])
+def test_padded_tokens_change_nothing(name, fraction):
+    """Value and gradient are those of the real tokens alone, whatever padding holds."""
+    hidden = RNG.normal(size=(4, 6, 5)).astype(np.float32)
+    mask = np.arange(6) < np.array([6, 3, 1, 4])[:, None]
+    term = pj.make_term(name, neurons="tokens", fraction=fraction, whole=None)
+    flat = pj.make_term(name, fraction=fraction, whole=None)
+    expected, slopes = jax.value_and_grad(lambda real: flat([real]))(hidden[mask])
+    for padding in (0.0, 100.0, np.nan):
+        padded = jnp.asarray(np.where(mask[..., None], hidden, padding), jnp.float32)
+        value, gradient = jax.value_and_grad(lambda x: term([x], mask=mask))(padded)
+        np.testing.assert_allclose(value, expected, rtol=1e-5)
+        np.testing.assert_allclose(gradient[mask], slopes, atol=1e-6)
+        assert (np.asarray(gradient)[~mask] == 0).all()
+
+
+@pytest.mark.needs_devices(4)
+def test_devices_that_share_a_batch_share_its_mask():
+    hidden = RNG.normal(size=(8, 3, 5)).astype(np.float32)
+    mask = RNG.random((8, 3)) < 0.6
+    expected = pj.make_term(neurons="tokens")([hidden], mask=mask)
+    term = pj.make_term(neurons="tokens", axis_name="devices")
+    values = jax.pmap(lambda x, mask: term([x], mask=mask), "devices")(
+        hidden.reshape(4, 2, 3, 5), mask.reshape(4, 2, 3)
+    )
+    np.testing.assert_allclose(values, [expected] * 4, rtol=1e-5)
+
+
+@pytest.mark.usefixtures("unchecked_types")
+def test_a_mask_that_does_not_fit_is_one_line():
+    hidden = jnp.ones((4, 6, 5))
+    for options, mask, words in [
+        ({"neurons": "tokens"}, jnp.ones(4, bool), r"mask must be boolean of shape \(4, 6\), one"),
+        ({}, jnp.ones((4, 6), bool), r"mask must be boolean of shape \(4,\), one entry for every"),
+        ({}, jnp.ones(4), r"mask must be boolean of shape \(4,\).* got float32 of shape \(4,\)"),
+        ({"over": "samples"}, jnp.ones(4, bool), "mask: given, but with over='samples'"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            pj.make_term(**options)([hidden], mask=mask)
+
+
+def test_millions_of_neurons_by_accident_are_said():
+    hidden = jax.ShapeDtypeStruct((4, 1024, 1024), jnp.float32)
+    with pytest.warns(UserWarning, match="^activations: 1048576 neurons, .* make 1024 of it$"):
+        jax.eval_shape(lambda x: pj.make_term().points({"h": x}), hidden)
+    jax.eval_shape(lambda x: pj.make_term(neurons="tokens").points({"h": x}), hidden)
+
+
 def test_a_term_is_a_value():
     options = {"name": "t2", "alpha": 0.3, "layer_weights": {"h": 1.0}}
     assert pj.make_term(**options) == pj.make_term(**options)
@@ -203,7 +286,10 @@ def test_a_term_is_a_value():
         ("t1", {"reduce": "max"}, "t1.reduce: 'max' is not one of sum, mean"),
         ("t1", {"fraction": 1.5}, "fraction: 1.5 is not in [0, 1]"),
         ("t1", {"neurons": "rows"}, "neurons: 'rows' is not one of positions, channels"),
-        ("t1", {"distance": "cosine"}, "distance: 'cosine' is not one of correlation, pearson, eu"),
+        ("t1", {"distance": "angle"}, "distance: 'angle' is not one of correlation, cosine, pear"),
+        ("t1", {"over": "batch"}, "over: 'batch' is not one of neurons, samples"),
+        ("t1", {"signed": True, "distance": "euclidean"}, "signed: True, but the euclidean dis"),
+        ("min_corr", {"signed": True}, "signed: True, but min_corr is no term of the deaths"),
         ("min_corr", {"distance": "pearson"}, "distance: 'pearson', but min_corr is no term of"),
         ("l1", {"distance": "pearson"}, "distance: 'pearson', but l1 is no term of the deaths"),
         ("t1", {"fraction": 0.5}, "whole: missing, but fraction 0.5 leaves neurons out; say"),

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jax.typing import ArrayLike
@@ -10,7 +10,7 @@ from jaxtyping import Int
 from scipy import sparse
 
 from persist_jax.check.forms import as_points, edges_and_deaths, wrong_edges
-from persist_jax.check.paths import dendrogram_of, first_shortcut, lengths_of
+from persist_jax.check.paths import Cloud, dendrogram_of, first_shortcut, lengths_of
 
 # Up to so many points all pairs are looked at, above it so many random rows, unless told otherwise.
 _ALL_PAIRS = 20_000
@@ -61,6 +61,8 @@ def check_tree(
     points: ArrayLike,
     tree: Any,
     *,
+    distance: Literal["correlation", "cosine"] = "correlation",
+    signed: bool = False,
     rows: ArrayLike | Sequence[int | np.integer] | None = None,
     tolerance: float | None = None,
     seed: int = 0,
@@ -87,6 +89,8 @@ def check_tree(
         tree: what has `edges` (n - 1, 2) and `deaths` (n - 1,), as a `Tree`; the pair of them; an
             array (n - 1, 3) of `(i, j, death)`, as hdbscan has it; or a sparse matrix of deaths, as
             `scipy.sparse.csgraph.minimum_spanning_tree` has it (which drops deaths of 0).
+        distance: one minus the absolute "correlation" of two rows, or their "cosine".
+        signed: whether it is one minus the correlation or cosine itself.
         rows: the points to compare with all others: their indices, or the number of random ones.
             By default all up to 20 000 points, and 64 random ones of more.
         tolerance: what a death or a distance may be off by. By default 2e-6 for deaths in float32:
@@ -100,7 +104,7 @@ def check_tree(
 
     Raises:
         ValueError: one line that names the argument: points not of shape (n, b) or not finite, no
-            form of a tree, rows that do not exist, or a negative tolerance.
+            form of a tree, an unknown distance, rows that do not exist, or a negative tolerance.
 
     Example:
         >>> points = np.array([[0.0, 0.0, 1.0, 1.0], [0.0, 1.0, 1.0, 1.0], [0.0, 0.0, 1.0, 2.0]])
@@ -115,8 +119,10 @@ def check_tree(
     Reference:
         The cycle property: Tarjan, Data Structures and Network Algorithms (1983), chapter 6.
     """
+    if distance not in ("correlation", "cosine"):
+        raise ValueError(f"distance: {distance!r} is not one of correlation, cosine")
     points = as_points(points)
-    n = len(points)
+    cloud, n = Cloud(points, distance == "correlation", signed), len(points)
     chosen = _chosen_rows(rows, n, seed)
     edges, deaths = edges_and_deaths(tree)
     tolerance = _tolerance(tolerance, deaths)
@@ -128,7 +134,7 @@ def check_tree(
     if wrong:
         return answer(wrong)
     edges = edges.astype(np.int64)
-    lengths = lengths_of(points, edges)
+    lengths = lengths_of(cloud, edges)
     ordered = np.argsort(lengths, kind="stable")
     dendrogram = dendrogram_of(edges[ordered], lengths[ordered], n)
     if isinstance(dendrogram, int):
@@ -137,7 +143,7 @@ def check_tree(
     wrong = _wrong_death(edges, deaths, lengths, tolerance)
     if wrong:
         return answer(wrong)
-    found, excess = first_shortcut(points, chosen, dendrogram, edges, tolerance)
+    found, excess = first_shortcut(cloud, chosen, dendrogram, edges, tolerance)
     pairs = len(chosen) * (n - 1) - len(chosen) * (len(chosen) - 1) // 2
     return answer(found, pairs, len(chosen), excess)
 

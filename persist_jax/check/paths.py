@@ -10,6 +10,17 @@ from jaxtyping import Float, Int
 _BLOCK_BYTES = 2**27
 
 
+class Cloud(NamedTuple):
+    """Points, and how two of them are compared: by a product of rows of norm 1."""
+
+    points: np.ndarray
+    centred: bool  # Products of centred rows are correlations, others cosines.
+    signed: bool
+
+    def distance(self, product: np.ndarray) -> np.ndarray:
+        return (1 - (product if self.signed else np.abs(product))).clip(0)
+
+
 class Dendrogram(NamedTuple):
     """Single linkage drawn so that nothing crosses: every cluster is an interval of the leaves.
 
@@ -26,30 +37,31 @@ def _blocks(count: int, width: int) -> Iterator[slice]:
     return (slice(start, min(start + size, count)) for start in range(0, count, size))
 
 
-def _unit(points: np.ndarray, index: slice | np.ndarray) -> Float[np.ndarray, "k b"]:
-    """Some rows in float64, centred and of norm 1; constant ones are 0."""
-    rows = np.array(points[index], np.float64)
+def _unit(cloud: Cloud, index: slice | np.ndarray) -> Float[np.ndarray, "k b"]:
+    """Some rows in float64 and of norm 1; those without a direction are 0."""
+    rows = np.array(cloud.points[index], np.float64)
     finite = np.isfinite(rows).all(1)
     if not finite.all():
-        row = np.arange(len(points))[index][np.argmin(finite)]
+        row = np.arange(len(cloud.points))[index][np.argmin(finite)]
         raise ValueError(f"points: row {row} has a value that is not finite")
     # A power of two rounds nothing, and no square overflows or vanishes.
     _, exponent = np.frexp(np.abs(rows).max(1, keepdims=True))
     rows /= np.ldexp(1.0, exponent - 1)
-    rows -= rows.mean(1, keepdims=True)
-    # Far from 0 the first mean is rounded by more than what is left. Of a constant row a few last
-    # bits are left, the same in every entry: their mean is exact, and the row becomes 0.
-    rows -= rows.mean(1, keepdims=True)
+    if cloud.centred:
+        # Far from 0 the first mean is rounded by more than what is left. Of a constant row a few
+        # last bits are left, the same in every entry: their mean is exact, and the row becomes 0.
+        rows -= rows.mean(1, keepdims=True)
+        rows -= rows.mean(1, keepdims=True)
     norm = np.sqrt(np.einsum("kb,kb->k", rows, rows))
     return rows / np.where(norm == 0, 1, norm)[:, None]
 
 
-def lengths_of(points: np.ndarray, edges: Int[np.ndarray, "m 2"]) -> Float[np.ndarray, " m"]:
+def lengths_of(cloud: Cloud, edges: Int[np.ndarray, "m 2"]) -> Float[np.ndarray, " m"]:
     lengths = np.empty(len(edges))
-    for part in _blocks(len(edges), points.shape[1]):
-        first, second = (_unit(points, ends) for ends in edges[part].T)
-        lengths[part] = 1 - np.abs(np.einsum("kb,kb->k", first, second))
-    return lengths.clip(0)
+    for part in _blocks(len(edges), cloud.points.shape[1]):
+        first, second = (_unit(cloud, ends) for ends in edges[part].T)
+        lengths[part] = cloud.distance(np.einsum("kb,kb->k", first, second))
+    return lengths
 
 
 def dendrogram_of(
@@ -79,25 +91,25 @@ def dendrogram_of(
 
 
 def first_shortcut(
-    points: np.ndarray,
+    cloud: Cloud,
     rows: Int[np.ndarray, " r"],
     dendrogram: Dendrogram,
     edges: Int[np.ndarray, "m 2"],
     tolerance: float,
 ) -> tuple[str | None, float]:
     """The first pair in the order of the rows that is too close, and the largest excess of all."""
-    n, b = points.shape
+    n, b = cloud.points.shape
     found, largest = [], -np.inf
     for part in _blocks(len(rows), max(n, b)):
         block = rows[part]
-        unit = _unit(points, block)
+        unit = _unit(cloud, block)
         paths = _largest_on_paths(block, dendrogram)
         _leave_out(paths, block, edges)
         # Where every row is looked at, the pairs with those before this block have been seen.
         start = int(block[0]) if len(rows) == n else 0
         for columns in _blocks(n - start, b):
             columns = slice(start + columns.start, start + columns.stop)
-            distances = (1 - np.abs(unit @ _unit(points, columns).T)).clip(0)
+            distances = cloud.distance(unit @ _unit(cloud, columns).T)
             excess = paths[:, columns] - distances
             most = float(excess.max())
             largest = max(largest, most)

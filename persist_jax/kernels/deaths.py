@@ -15,12 +15,12 @@ from persist_jax.kernels.arguments import (
     check_algorithm,
     number_of_points,
 )
-from persist_jax.kernels.distances import one_minus_absolute, standardise
+from persist_jax.kernels.geometry import Distance, Geometry
 from persist_jax.kernels.matrix_free import matrix_free_edges
 from persist_jax.kernels.spanning_tree import (
     Algorithm,
     edges_of_matrix,
-    edges_of_units,
+    edges_of_rows,
     in_order,
     products_at,
     star,
@@ -176,25 +176,90 @@ def correlation_deaths(
     Reference:
         Ballester et al., Decorrelating neurons using persistence, arXiv:2308.04870.
     """
-    check_algorithm(algorithm, get_args(PointsAlgorithm))
-    points = as_points(points)
-    return _correlation_deaths(
-        points, as_mask(mask, len(points)), algorithm, axis_name, ordered
+    return cloud_deaths(
+        points, algorithm=algorithm, axis_name=axis_name, mask=mask, ordered=ordered
     )
 
 
-@functools.partial(jax.jit, static_argnames=("algorithm", "axis_name", "ordered"))
-def _correlation_deaths(points, mask, algorithm, axis_name, ordered):
+def cloud_deaths(
+    points: ArrayLike,
+    *,
+    distance: Distance = "correlation",
+    signed: bool = False,
+    algorithm: PointsAlgorithm = "auto",
+    axis_name: str | None = None,
+    mask: ArrayLike | None = None,
+    ordered: bool = True,
+) -> Float[Array, " edges"]:
+    r"""The deaths of any cloud of points, differentiable with respect to the points.
+
+    | `distance` | $d(x, y)$ | if `signed` |
+    |---|---|---|
+    | "correlation" | $1 - \lvert c \rvert$, with $c$ the correlation of x and y | $1 - c$ |
+    | "cosine" | $1 - \lvert c \rvert$, with $c$ the cosine of their angle | $1 - c$ |
+    | "pearson" | $\sqrt{1 - c^2}$, with $c$ the correlation | |
+    | "euclidean" | $\lVert x - y \rVert$ | |
+
+    Neurons are alike whatever the sign of their correlation; embeddings of examples usually are
+    not, and take `signed=True` or "euclidean". A tree needs one product of the points, as that of
+    `correlation_deaths` does, which says the rest. No distance needs an `n x n x b` array.
+
+    Euclidean distances are compared on the cloud moved to its mean, in float32 to some 1e-7 of its
+    size: between close points by their differences, and elsewhere by products, to a relative
+    2e-4 (by "matrix_free" everywhere by differences). The deaths are the norms of the differences
+    of the points as given: equal points have a death of exactly 0, with gradient 0.
+
+    Args:
+        points: `(n, b)`, one row per point; half precision is computed in float32.
+        distance: see the table.
+        signed: whether opposite points are the farthest apart instead of equal.
+        algorithm: as for `correlation_deaths`, like what follows.
+        axis_name: name of a mapped axis whose devices all hold the same points.
+        mask: which rows are points; only for distances of at most 1, those without a sign but for
+            the Euclidean one.
+        ordered: whether the deaths are to be ascending.
+
+    Returns:
+        The n - 1 deaths, ascending unless told otherwise, float32 or float64.
+
+    Raises:
+        ValueError: if `points` has not two axes, one of them is empty, `distance` or `algorithm` is
+            unknown, the distance has no sign, or `mask` is not boolean of shape (n,).
+
+    Example:
+        >>> points = jnp.array([[0.0, 0.0], [3.0, 4.0], [3.0, 4.0]])
+        >>> cloud_deaths(points, distance="euclidean")
+        Array([0., 5.], dtype=float32)
+        >>> cloud_deaths(jnp.array([[1.0, 0.0], [-2.0, 0.0]]), distance="cosine", signed=True)
+        Array([2.], dtype=float32)
+
+    Reference:
+        The length of the Euclidean tree of embeddings as a term, $\frac1n \sum_i d_i$: Mordacq et
+        al., T-REGS: Minimum Spanning Tree Regularization for Self-Supervised Learning,
+        arXiv:2510.23484.
+    """
+    check_algorithm(algorithm, get_args(PointsAlgorithm))
+    geometry, points = Geometry(distance, signed), as_points(points)
+    if mask is not None and not geometry.absolute:
+        raise ValueError(
+            f"mask: given, but the {'signed ' * signed}{distance} distance has no largest value "
+            "for what is masked out; leave those rows out of the points"
+        )
+    mask = as_mask(mask, len(points))
+    return _cloud_deaths(points, mask, geometry, algorithm, axis_name, ordered)
+
+
+@functools.partial(jax.jit, static_argnames=("geometry", "algorithm", "axis_name", "ordered"))
+def _cloud_deaths(points, mask, geometry, algorithm, axis_name, ordered):
     if mask is not None:
-        # A constant neuron is at distance 1 from every other, and no death exceeds 1: these come
-        # last.
+        # A row of zeros is at distance 1 from every other, and no death exceeds 1: these come last.
         points = jnp.where(mask[:, None], points, 0)
-    _, correlations = _edges_of_points(points, algorithm, axis_name)
-    deaths = one_minus_absolute(correlations)
+    _, deaths = _edges_and_deaths(points, geometry, algorithm, axis_name)
+    # Every point has an edge, so a NaN is seen among the n - 1 deaths.
+    comparable = ~jnp.isnan(deaths).any()
     if ordered or mask is not None:
         deaths = jnp.sort(deaths)
-    # Every neuron has an edge, so a NaN is seen among the n - 1 correlations.
-    deaths = jnp.where(jnp.isnan(correlations).any(), jnp.nan, deaths)
+    deaths = jnp.where(comparable, deaths, jnp.nan)
     if mask is None:
         return deaths
     place = jnp.arange(1, len(mask), dtype=jnp.int32)
@@ -230,33 +295,66 @@ def correlation_tree(
     Reference:
         Ballester et al., Decorrelating neurons using persistence, arXiv:2308.04870.
     """
+    return cloud_tree(points, algorithm=algorithm, axis_name=axis_name)
+
+
+def cloud_tree(
+    points: ArrayLike,
+    *,
+    distance: Distance = "correlation",
+    signed: bool = False,
+    algorithm: PointsAlgorithm = "auto",
+    axis_name: str | None = None,
+) -> Tree:
+    """The minimum spanning tree of any cloud of points, with the deaths of `cloud_deaths`.
+
+    Args:
+        points: `(n, b)`, one row per point.
+        distance: of two points; see `cloud_deaths`.
+        signed: whether opposite points are the farthest apart instead of equal.
+        algorithm: as for `correlation_tree`, like `axis_name`.
+        axis_name: name of a mapped axis whose devices all hold the same points.
+
+    Returns:
+        A `Tree`, ascending by (death, i, j).
+
+    Raises:
+        ValueError: as `cloud_deaths`.
+
+    Example:
+        >>> points = jnp.array([[0.0, 0.0], [3.0, 4.0], [3.0, 4.0]])
+        >>> cloud_tree(points, distance="euclidean").edges.tolist()
+        [[1, 2], [0, 1]]
+    """
     check_algorithm(algorithm, get_args(PointsAlgorithm))
-    return _correlation_tree(as_points(points), algorithm, axis_name)
+    return _cloud_tree(as_points(points), Geometry(distance, signed), algorithm, axis_name)
 
 
-@functools.partial(jax.jit, static_argnames=("algorithm", "axis_name"))
-def _correlation_tree(points, algorithm, axis_name):
-    edges, correlations = _edges_of_points(points, algorithm, axis_name)
-    comparable = ~jnp.isnan(correlations).any()
-    deaths = jnp.where(comparable, one_minus_absolute(correlations), jnp.nan)
+@functools.partial(jax.jit, static_argnames=("geometry", "algorithm", "axis_name"))
+def _cloud_tree(points, geometry, algorithm, axis_name):
+    edges, deaths = _edges_and_deaths(points, geometry, algorithm, axis_name)
+    comparable = ~jnp.isnan(deaths).any()
+    deaths = jnp.where(comparable, deaths, jnp.nan)
     edges = jnp.stack([edges.min(1), edges.max(1)], 1)
     deaths, edges = in_order(deaths, jnp.where(comparable, edges, star(points.shape[0])))
     return Tree(edges, deaths)
 
 
-def _edges_of_points(
-    points: Float[Array, "n b"], algorithm: PointsAlgorithm, axis_name: str | None
+def _edges_and_deaths(
+    points: Float[Array, "n b"], geometry: Geometry, algorithm: str, axis_name: str | None
 ) -> tuple[Int32[Array, "n-1 2"], Float[Array, "n-1"]]:
-    """The edges under `1 - |corr|`, in no particular order, and the correlation at each.
+    """The edges of the tree, in no particular order, and the death at each.
 
-    Where a correlation is NaN the edges mean nothing.
+    Where a point is not finite a death is NaN, and the edges mean nothing.
     """
-    unit = standardise(points)
-    n = unit.shape[0]
+    rows = geometry.rows(points)
+    n = rows.shape[0]
     if n == 1:
-        return jnp.zeros((0, 2), jnp.int32), jnp.zeros((0,), unit.dtype)
-    too_large = n * n * unit.dtype.itemsize > LARGEST_MATRIX
+        return jnp.zeros((0, 2), jnp.int32), jnp.zeros((0,), rows.dtype)
+    too_large = n * n * rows.dtype.itemsize > LARGEST_MATRIX
     if algorithm == "matrix_free" or (algorithm == "auto" and too_large):
-        edges = matrix_free_edges(lax.stop_gradient(unit), axis_name=axis_name)
-        return edges, products_at(unit, edges)
-    return edges_of_units(unit, algorithm)
+        edges = matrix_free_edges(lax.stop_gradient(rows), axis_name=axis_name, geometry=geometry)
+        products = products_at(rows, edges)
+    else:
+        edges, products = edges_of_rows(rows, algorithm, geometry)
+    return edges, geometry.deaths(points, edges, products)

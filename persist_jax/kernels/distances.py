@@ -1,5 +1,6 @@
 """Distances between neurons: points (n, b) to symmetric matrices (n, n)."""
 
+import functools
 import itertools
 
 import jax
@@ -47,17 +48,17 @@ def standardise(points: ArrayLike) -> Float[Array, "n b"]:
 
 @jax.jit
 def _standardise(points):
-    points = _at_least_single(points)
+    points = at_least_single(points)
     high = lax.stop_gradient(points).max(1, keepdims=True)
     low = lax.stop_gradient(points).min(1, keepdims=True)
     finite, constant = jnp.isfinite(high) & jnp.isfinite(low), high == low
     # Every pass over the points counts: what is largest follows from the two ends of each row.
-    power = _power_near(jnp.maximum(high, -low))
+    power = power_near(jnp.maximum(high, -low))
     rows = points / power
     mean = rows.mean(1, keepdims=True)
     ends = jnp.maximum(high / power - mean, mean - low / power)
     # Without the second scaling a spread far below the mean would underflow when squared.
-    power = _power_near(lax.stop_gradient(jnp.where(constant, 0, ends)))
+    power = power_near(lax.stop_gradient(jnp.where(constant, 0, ends)))
     rows = jnp.where(constant, 0, rows - mean) / power
     # The mean was rounded as numbers of its own size are, which may be far above the spread. To
     # take the mean of what is left changes the value and, in exact numbers, not the derivative.
@@ -68,17 +69,54 @@ def _standardise(points):
     return jnp.where(finite, unit, jnp.nan)
 
 
+def normalise(points: ArrayLike) -> Float[Array, "n b"]:
+    r"""Scale every row to unit length, so that rows multiply to cosines.
+
+    $$ u_i = x_i / \lVert x_i \rVert $$
+
+    A row of zeros stays one, with zero gradient; a row with a NaN or infinite entry becomes NaN.
+    The scale of a row does not matter, as for `standardise`.
+
+    Args:
+        points: `(n, b)`, one row per point.
+
+    Returns:
+        Rows of norm 1 (0 for rows of zeros), float32 or float64.
+
+    Raises:
+        ValueError: if `points` has not two axes, or one of them is empty.
+
+    Example:
+        >>> normalise(jnp.array([[3.0, 4.0], [0.0, 0.0]]))
+        Array([[0.6, 0.8],
+               [0. , 0. ]], dtype=float32)
+    """
+    return _normalise(as_points(points))
+
+
+@jax.jit
+def _normalise(points):
+    points = at_least_single(points)
+    size = jnp.abs(lax.stop_gradient(points)).max(1, keepdims=True)
+    rows = points / power_near(size)
+    squares = jnp.square(rows).sum(1, keepdims=True)
+    unit = rows / jnp.sqrt(jnp.where(squares == 0, 1, squares))
+    return jnp.where(jnp.isfinite(size), unit, jnp.nan)
+
+
 def is_constant(unit: Float[Array, "n b"]) -> Bool[Array, " n"]:
-    """Which of the standardised rows are of constant points: those that are 0."""
+    """Which of the rows of norm 1 are of points without a direction: those that are 0."""
     return (unit == 0).all(1)
 
 
-def correlation_distance(points: ArrayLike) -> Float[Array, "n n"]:
+def correlation_distance(points: ArrayLike, *, signed: bool = False) -> Float[Array, "n n"]:
     r"""One minus the absolute Pearson correlation of every two neurons.
 
     $$ d(x, y) = 1 - \lvert \operatorname{corr}(x, y) \rvert $$
 
-    The matrix is exactly symmetric with entries in [0, 1] and an exactly zero diagonal. A constant
+    The matrix is exactly symmetric with entries in [0, 1] and an exactly zero diagonal. With
+    `signed` it is $1 - \operatorname{corr}(x, y)$, with entries in [0, 2]: opposite neurons are the
+    farthest apart. A constant
     neuron has correlation 0 and so distance 1 to every other. Entries with |corr| = 1 and entries
     of constant neurons have zero gradient. A neuron with a NaN or infinite activation gives a row
     and a column of NaN, its diagonal entry included.
@@ -86,6 +124,7 @@ def correlation_distance(points: ArrayLike) -> Float[Array, "n n"]:
     Args:
         points: `(n, b)`, one row per neuron, its activations over a batch of `b` examples; half
             precision is computed in float32.
+        signed: whether opposite neurons are far apart instead of equal.
 
     Returns:
         The distances, float32 or float64.
@@ -101,12 +140,39 @@ def correlation_distance(points: ArrayLike) -> Float[Array, "n n"]:
     Reference:
         Ballester et al., Decorrelating neurons using persistence, arXiv:2308.04870.
     """
-    return _correlation_distance(as_points(points))
+    return _one_minus_products(standardise(points), signed)
 
 
-@jax.jit
-def _correlation_distance(points):
-    return _with_zero_diagonal(one_minus_absolute(symmetric_product(standardise(points))))
+def cosine_distance(points: ArrayLike, *, signed: bool = False) -> Float[Array, "n n"]:
+    r"""One minus the absolute cosine of the angle between every two rows.
+
+    $$ d(x, y) = 1 - \frac{\lvert x \cdot y \rvert}{\lVert x \rVert \lVert y \rVert} $$
+
+    As `correlation_distance` of rows that are not centred; a row of zeros takes the place of a
+    constant one. scipy's "cosine" is the signed one.
+
+    Args:
+        points: `(n, b)`, one row per neuron, feature or example.
+        signed: whether opposite rows are far apart instead of equal.
+
+    Returns:
+        The distances, in [0, 1] or signed in [0, 2], float32 or float64.
+
+    Raises:
+        ValueError: if `points` has not two axes, or one of them is empty.
+
+    Example:
+        >>> cosine_distance(jnp.array([[1.0, 0.0], [-3.0, 0.0]]), signed=True)
+        Array([[0., 2.],
+               [2., 0.]], dtype=float32)
+    """
+    return _one_minus_products(normalise(points), signed)
+
+
+@functools.partial(jax.jit, static_argnames="signed")
+def _one_minus_products(unit, signed):
+    gap = one_minus if signed else one_minus_absolute
+    return _with_zero_diagonal(gap(symmetric_product(unit)))
 
 
 def pearson_distance(points: ArrayLike) -> Float[Array, "n n"]:
@@ -137,7 +203,7 @@ def pearson_distance(points: ArrayLike) -> Float[Array, "n n"]:
 def _pearson_distance(points):
     gap = one_minus_absolute(symmetric_product(standardise(points)))
     # 1 - c^2 = (1 - |c|)(1 + |c|) does not cancel where |c| is close to 1.
-    return _with_zero_diagonal(_root(gap * (2 - gap)))
+    return _with_zero_diagonal(root(gap * (2 - gap)))
 
 
 def euclidean_distance(points: ArrayLike) -> Float[Array, "n n"]:
@@ -167,50 +233,63 @@ def euclidean_distance(points: ArrayLike) -> Float[Array, "n n"]:
 
 @jax.jit
 def _euclidean_distance(points):
-    points = _at_least_single(points)
+    points = at_least_single(points)
 
     # The differences of all pairs, n * n * b numbers, are never kept for the backward pass.
     @jax.checkpoint
     def row(point):
-        return _root(jnp.square(points - point[None]).sum(1))
+        return root(jnp.square(points - point[None]).sum(1))
 
     return lax.map(row, points)
 
 
 def one_minus_absolute(correlations: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """`1 - |corr|` in [0, 1]; 0 with gradient 0 where |corr| is 1 to the rounding of a product."""
-    gap = 1 - jnp.abs(correlations)
+    return one_minus(jnp.abs(correlations))
+
+
+def one_minus(correlations: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """`1 - corr` in [0, 2]; 0 with gradient 0 where corr is 1 to the rounding of a product."""
+    gap = 1 - correlations
     return jnp.where(gap < ZERO * jnp.finfo(gap.dtype).eps, 0, gap)
 
 
-def symmetric_product(unit: Float[Array, "n b"]) -> Float[Array, "n n"]:
-    """The products of all rows, symmetric to the last bit."""
-    return lax.platform_dependent(unit, cpu=_gram_in_blocks, default=_gram)
+def symmetric_product(
+    rows: Float[Array, "n k"], facing: Float[Array, "n k"] | None = None
+) -> Float[Array, "n n"]:
+    """The product of every row with every row that it faces, symmetric to the last bit.
+
+    By default a row faces the rows themselves. Others must make a symmetric matrix, to rounding.
+    """
+    facing = rows if facing is None else facing
+    return lax.platform_dependent(rows, facing, cpu=_product_in_blocks, default=_product)
 
 
-def _gram(unit: Float[Array, "n b"]) -> Float[Array, "n n"]:
+def _product(rows, facing):
     # TF32, the default for float32 on recent GPUs, would give wrong edges.
-    product = jnp.matmul(unit, unit.T, precision=lax.Precision.HIGHEST)
+    product = jnp.matmul(rows, facing.T, precision=lax.Precision.HIGHEST)
     # Products need not be symmetric to the last bit.
     return (product + product.T) / 2
 
 
-def _gram_in_blocks(unit: Float[Array, "n b"]) -> Float[Array, "n n"]:
+def _product_in_blocks(rows, facing):
     """The same from the products on and above the diagonal.
 
     It is half the work of the product, and blocks are transposed within the cache of a CPU.
     """
-    n = unit.shape[0]
+    n = rows.shape[0]
     side = max(_BLOCK, -(-n // _MOST_BLOCKS))
     ends = [*range(0, n, side), n]
     blocks = list(itertools.pairwise(ends))
-    upper = [jnp.matmul(unit[i:j], unit[i:].T, precision=lax.Precision.HIGHEST) for i, j in blocks]
-    rows = []
+    upper = [
+        jnp.matmul(rows[i:j], facing[i:].T, precision=lax.Precision.HIGHEST) for i, j in blocks
+    ]
+    whole = []
     for row, (i, j) in enumerate(blocks):
         mirrored = [upper[k][:, i - first : j - first].T for k, first in enumerate(ends[:row])]
         own = upper[row][:, : j - i]
-        rows.append(jnp.concatenate([*mirrored, (own + own.T) / 2, upper[row][:, j - i :]], 1))
-    return jnp.concatenate(rows)
+        whole.append(jnp.concatenate([*mirrored, (own + own.T) / 2, upper[row][:, j - i :]], 1))
+    return jnp.concatenate(whole)
 
 
 def _with_zero_diagonal(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
@@ -218,11 +297,11 @@ def _with_zero_diagonal(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
     return jnp.where(diagonal & ~jnp.isnan(matrix), 0, matrix)
 
 
-def _at_least_single(points: Float[Array, "n b"]) -> Float[Array, "n b"]:
+def at_least_single(points: Float[Array, "n b"]) -> Float[Array, "n b"]:
     return points.astype(jnp.promote_types(points.dtype, jnp.float32))
 
 
-def _power_near(size: Float[Array, "n 1"]) -> Float[Array, "n 1"]:
+def power_near(size: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """About the size of a row: divided by it, what follows does not depend on the scale."""
     limits = jnp.finfo(size.dtype)
     # Within these limits the reciprocal is a normal number; a power of two rounds nothing.
@@ -230,7 +309,7 @@ def _power_near(size: Float[Array, "n 1"]) -> Float[Array, "n 1"]:
     return lax.reduce_precision(size, limits.nexp, 0)
 
 
-def _root(squares: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+def root(squares: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """The square root, with gradient 0 at 0."""
     root = jnp.sqrt(jnp.where(squares == 0, 1, squares))
     return jnp.where(squares == 0, 0, root)

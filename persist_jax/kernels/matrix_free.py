@@ -1,4 +1,4 @@
-"""The minimum spanning tree of points (n, b) under `1 - |corr|`, without an n x n matrix.
+"""The minimum spanning tree of points (n, b), without an n x n matrix.
 
 Boruvka's algorithm, whose rounds look at few pairs of points again. The points are cut into at most
 1024 groups of consecutive ones. `table[row, group]` is a lower bound on the distance from a row to
@@ -21,9 +21,9 @@ from the start, because the others join it.
 The tree is exact, with edges compared by (distance, lower, higher point). It is the dense
 algorithms' tree wherever rounding makes no ties, because a correlation may differ in its last bits
 between two products; the deaths agree to rounding always. Whatever the rounding, the result is a
-spanning tree. A constant point has distance 1 to every other. So has, here, one with a NaN or
-infinite entry: the tree is valid and its deaths, read from the points, are NaN. The number of
-rounds, about log4(n), and of looks depends on the data.
+spanning tree, also of points with a NaN or infinite entry: its deaths, read from the points, are
+NaN. "Distance" is here the gap of a `Geometry`, of which distances are increasing functions. The
+number of rounds, about log4(n), and of looks depends on the data.
 """
 
 from typing import NamedTuple
@@ -36,7 +36,8 @@ from jaxtyping import Bool, Float, Int
 
 from persist_jax.kernels import gpu
 from persist_jax.kernels.devices import on_mesh_of, same_on_all, varying_as, with_lanes
-from persist_jax.kernels.distances import is_constant, one_minus_absolute
+from persist_jax.kernels.distances import is_constant
+from persist_jax.kernels.geometry import CORRELATION, Geometry
 
 # (tile, chunk): rows and columns of a product in a pass, and rows that look at one group together.
 # On a CPU a tile stays in the cache, and but in the first rounds few rows look at the same group.
@@ -81,12 +82,13 @@ class _Bounds(NamedTuple):
 
 
 class _Tiling(NamedTuple):
-    """Which rows this device searches, and how the work is cut.
+    """How points are compared, which rows this device searches, and how the work is cut.
 
     `tile` rows and columns of the correlation are formed at once in a pass; `size` vertices are a
     group; `chunk` rows are looked at together.
     """
 
+    geometry: Geometry
     n: int
     tile: int
     size: int
@@ -124,24 +126,28 @@ class Forest(NamedTuple):
 
 
 def matrix_free_edges(
-    unit: Float[Array, "n b"], tile: int | None = None, axis_name: str | None = None
+    unit: Float[Array, "n b"],
+    tile: int | None = None,
+    axis_name: str | None = None,
+    geometry: Geometry = CORRELATION,
 ) -> Int[Array, "n-1 2"]:
     """The edges `(i, j)`, `i < j`, of the minimum spanning tree, ascending by (distance, i, j).
 
     Under `vmap` the trees are found one after another.
 
     Args:
-        unit: one standardised row per point. Inside a mapped axis every device holds all of them.
+        unit: the geometry's row of every point. Inside a mapped axis every device holds all.
         tile: rows and columns of the correlation that are formed at once; by default a size that
             suits the platform. It does not change the tree, rounding excepted.
         axis_name: the mapped axis whose devices share the search, each for its part of the rows.
             All of them return the same tree.
+        geometry: how points are compared.
     """
     if unit.shape[0] == 1:
         return jnp.zeros((0, 2), jnp.int32)
 
     def tree(unit):
-        edges = same_on_all(grow(unit, tile, axis_name).edges, unit, axis_name)
+        edges = same_on_all(grow(unit, tile, axis_name, geometry).edges, unit, axis_name)
         return edges_in_order(edges, unit.shape[0])
 
     # A batched `while_loop` would go on until the slowest tree is done, and copy its table.
@@ -155,11 +161,14 @@ def edges_in_order(edges: _Edges, n: int) -> Int[Array, "edges 2"]:
 
 
 def grow(
-    unit: Float[Array, "n b"], tile: int | None = None, axis_name: str | None = None
+    unit: Float[Array, "n b"],
+    tile: int | None = None,
+    axis_name: str | None = None,
+    geometry: Geometry = CORRELATION,
 ) -> Forest:
-    """Run Boruvka's algorithm on standardised points until one component is left."""
+    """Run Boruvka's algorithm on the rows of points until one component is left."""
     unit = jnp.where(jnp.isfinite(unit), unit, 0)
-    tiling, m = _tiling(unit.shape[0], tile, axis_name)
+    tiling, m = _tiling(geometry, unit.shape[0], tile, axis_name)
     unit = jnp.pad(unit, ((0, m - tiling.n), (0, 0)))
 
     def body(forest):
@@ -170,7 +179,9 @@ def grow(
     return lax.while_loop(lambda forest: forest.components > 1, body, start)
 
 
-def _tiling(n: int, tile: int | None, axis_name: str | None) -> tuple[_Tiling, int]:
+def _tiling(
+    geometry: Geometry, n: int, tile: int | None, axis_name: str | None
+) -> tuple[_Tiling, int]:
     """How this device's share is cut, and the number of vertices with those that only pad."""
     devices = 1 if axis_name is None else lax.axis_size(axis_name)
     usual_tile, chunk = _CPU_CUT if jax.default_backend() == "cpu" else _ACCELERATOR_CUT
@@ -180,14 +191,14 @@ def _tiling(n: int, tile: int | None, axis_name: str | None) -> tuple[_Tiling, i
     tile = -(-min(tile or usual_tile, -(-n // devices)) // size) * size
     rows = -(-n // (tile * devices)) * tile
     first = 0 if axis_name is None else lax.axis_index(axis_name) * rows
-    return _Tiling(n, tile, size, min(chunk, rows), rows, first), rows * devices
+    return _Tiling(geometry, n, tile, size, min(chunk, rows), rows, first), rows * devices
 
 
 def _start(unit: Float[Array, "m b"], tiling: _Tiling) -> Forest:
     m, rows = unit.shape[0], tiling.rows
     vertex = jnp.arange(m, dtype=jnp.int32)
     none = jnp.full((m,), jnp.inf, unit.dtype)
-    constant = is_constant(unit) & (vertex > 0) & (vertex < tiling.n)
+    constant = _waits_for_none(unit, vertex, tiling) & (vertex < tiling.n)
     return Forest(
         labels=vertex,
         components=jnp.int32(tiling.n),
@@ -197,7 +208,7 @@ def _start(unit: Float[Array, "m b"], tiling: _Tiling) -> Forest:
             least=jnp.zeros((rows,), unit.dtype),
             group=jnp.zeros((rows,), jnp.int32),
         ),
-        # Why vertex 0, and why that is enough, is said in `_renewed`.
+        # Why vertex 0, and why that is enough, is said in `_waits_for_none`.
         candidates=_Candidates(jnp.where(constant, 1, none), jnp.where(constant, 0, m)),
         stopped=jnp.bool_(False),
         due=jnp.bool_(True),
@@ -305,22 +316,38 @@ def _renewed(
         return _table_by_tiles(table, unit, labels, due, tiling)
 
     def least():
-        # All edges of a constant row weigh 1, so the first in order leads to vertex 0. Once it is
-        # taken, vertex 0 offers a better edge than the row ever could: the row needs no search.
         rows = lax.dynamic_slice_in_dim(unit, tiling.first, tiling.rows)
-        constant = is_constant(rows) & (tiling.first + jnp.arange(tiling.rows) > 0)
+        vertex = tiling.first + jnp.arange(tiling.rows)
         least, group = _first_minimum(table)
-        return jnp.where(constant, jnp.inf, least), group
+        return jnp.where(_waits_for_none(rows, vertex, tiling), jnp.inf, least), group
 
-    if gpu.has_search_kernels_for(unit, tiling.size):
+    if _on_own_kernels(unit, tiling):
         table = lax.platform_dependent(bounds.table, cuda=on_gpu, default=by_tiles)
     else:
         table = by_tiles(bounds.table)
     return _Bounds(table, *lax.cond(due, least, lambda: (bounds.least, bounds.group)))
 
 
+def _waits_for_none(
+    rows: Float[Array, "rows b"], vertex: Int[Array, " rows"], tiling: _Tiling
+) -> Bool[Array, " rows"]:
+    """Which rows need no search: those that only pad, and those that no edge is longer than.
+
+    All edges of a constant row weigh 1, so the first in order leads to vertex 0. Once it is taken,
+    vertex 0 offers an edge as good as the row ever could, where 1 is the largest distance.
+    """
+    if not tiling.geometry.absolute:
+        return vertex >= tiling.n
+    return is_constant(rows) & (vertex > 0)
+
+
+def _on_own_kernels(unit: Float[Array, "m b"], tiling: _Tiling) -> bool:
+    """Whether the kernels for NVIDIA GPUs, which know `1 - |u . v|` alone, may run."""
+    return tiling.geometry.absolute and gpu.has_search_kernels_for(unit, tiling.size)
+
+
 def _table_by_tiles(table, unit, labels, due, tiling):
-    """The distances from every row to the nearest vertex of every group, if they are due."""
+    """Bounds on the distances from every row to every group, if they are due."""
     m, tile, size = unit.shape[0], tiling.tile, tiling.size
     tiles, width = m // tile, tile // size
     whole = tiling.rows == m
@@ -331,7 +358,7 @@ def _table_by_tiles(table, unit, labels, due, tiling):
         i, j = pairs[0, k] * tile, pairs[1, k] * tile
         left, right = (lax.dynamic_slice_in_dim(unit, x, tile) for x in (tiling.first + i, j))
         label, other = (lax.dynamic_slice_in_dim(labels, x, tile) for x in (tiling.first + i, j))
-        gap = one_minus_absolute(jnp.matmul(left, right.T, precision=lax.Precision.HIGHEST))
+        gap = tiling.geometry.lower_bounds(left, right)
         gap = jnp.where(label[:, None] == other[None], jnp.inf, gap)
         nearest = gap.reshape(tile, width, size).min(2)
         table = lax.dynamic_update_slice(table, nearest, (i, j // size))
@@ -454,7 +481,7 @@ def _look_at_groups(
         return _look_in_turn(unit, labels, bounds, candidates, active, tiling)
 
     known = unit, labels, bounds, candidates, active
-    if gpu.has_search_kernels_for(unit, tiling.size):
+    if _on_own_kernels(unit, tiling):
         return lax.platform_dependent(*known, cuda=together, default=in_turn)
     return in_turn(*known)
 
@@ -589,12 +616,10 @@ def _nearest_in_group(unit, labels, vertex, group, tiling):
     target = jnp.reshape(group, (-1, 1)) * tiling.size + place
     if group.ndim:
         blocks = unit.reshape(-1, tiling.size, unit.shape[1])[group]
-        product = jnp.einsum("rsb,rb->rs", blocks, unit[vertex], precision=lax.Precision.HIGHEST)
     else:
-        block = lax.dynamic_slice_in_dim(unit, group * tiling.size, tiling.size)
-        product = jnp.matmul(unit[vertex], block.T, precision=lax.Precision.HIGHEST)
+        blocks = lax.dynamic_slice_in_dim(unit, group * tiling.size, tiling.size)
     leaving = (labels[target] != labels[vertex][:, None]) & (target < tiling.n)
-    gap = jnp.where(leaving, one_minus_absolute(product), jnp.inf)
+    gap = jnp.where(leaving, tiling.geometry.gaps_to_blocks(unit[vertex], blocks), jnp.inf)
     distance, first = _first_minimum(gap)
     rest = jnp.where(place == first[:, None], jnp.inf, gap).min(1)
     return distance, group * tiling.size + first, rest

@@ -20,6 +20,7 @@ from persist_jax.kernels import gpu
 from persist_jax.kernels.arguments import as_distances, check_algorithm
 from persist_jax.kernels.devices import left_to_the_compiler, varying_as, with_lanes
 from persist_jax.kernels.distances import one_minus_absolute, symmetric_product
+from persist_jax.kernels.geometry import Geometry
 
 Algorithm = Literal["auto", "prim", "boruvka"]
 # Prim writes an edge as a number below n * n, in 32 bits; of more points Boruvka makes the tree.
@@ -83,18 +84,27 @@ def edges_of_matrix(
     return jnp.where(comparable, edges, star(n)), comparable
 
 
-def edges_of_units(
-    unit: Float[Array, "n b"], algorithm: Algorithm
+def edges_of_rows(
+    rows: Float[Array, "n k"], algorithm: Algorithm, geometry: Geometry
 ) -> tuple[Int32[Array, "n-1 2"], Float[Array, "n-1"]]:
-    """The edges under `1 - |u_i . u_j|`, in no particular order, and the product at each.
+    """The edges of a geometry's rows, in no particular order, and the product of the two at each.
 
-    The products are differentiable, the choice of the edges is not. Where a product is NaN the
+    The products are differentiable, the choice of the edges is not. Where a row is not finite the
     edges mean nothing.
 
     Args:
-        unit: two or more standardised rows.
+        rows: of two or more points.
         algorithm: one of `Algorithm`.
+        geometry: how points are compared.
     """
+    if geometry.absolute:
+        return _edges_of_units(rows, algorithm)
+    edges, _ = edges_of_matrix(geometry.matrix(lax.stop_gradient(rows)), algorithm)
+    return edges, products_at(rows, edges)
+
+
+def _edges_of_units(unit, algorithm):
+    """The edges under `1 - |u_i . u_j|`, for which no matrix of distances has to be formed."""
     algorithm = "boruvka" if unit.shape[0] > MOST_POINTS else algorithm
     find = _by_platform(algorithm, _prim_of_units, _boruvka_of_units, gpu.edges_of_units)
     edges = find(lax.stop_gradient(unit))

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from types import EllipsisType
+from typing import Literal
 
 import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from persist_jax.kernels import correlation_tree, standardise
+from persist_jax.kernels import Geometry, cloud_tree
 from persist_jax.kernels.deaths import PointsAlgorithm
 from persist_jax.kernels.distances import is_constant
 from persist_jax.redundancy.found import LayerCount, Pair, Redundancy
@@ -32,6 +33,8 @@ def redundancy(
     whole: Layer | EllipsisType | None = ...,
     neurons: Neurons = "positions",
     layers: Layer | Sequence[Layer] | None = None,
+    distance: Literal["correlation", "cosine"] = "correlation",
+    signed: bool = False,
     algorithm: PointsAlgorithm = "auto",
 ) -> Redundancy:
     r"""Constant neurons, the strongest pairs, and clusters of correlated neurons of a network.
@@ -49,8 +52,11 @@ def redundancy(
         top: how many of the strongest pairs; fewer if fewer are correlated at all.
         fraction: the kept share of every layer; see `sample_neurons`.
         whole: which layer is kept whole all the same; see `make_term`.
-        neurons: what a neuron is, "positions" or "channels"; see `sample_neurons`.
+        neurons: what a neuron is, "positions", "channels" or "tokens"; see `sample_neurons`.
         layers: names or positions of the layers to look at; all by default.
+        distance: "correlation", or "cosine", whose rows are not centred: for the atoms of a
+            dictionary, say, with `[atoms.T]` as the activations.
+        signed: whether two neurons are alike only with the same sign.
         algorithm: of the tree; see `correlation_deaths`.
 
     Returns:
@@ -75,7 +81,8 @@ def redundancy(
     Reference:
         Single linkage and the minimum spanning tree: Gower and Ross, Applied Statistics 18 (1969).
     """
-    _check(activations, threshold, top)
+    _check(activations, threshold, top, distance)
+    geometry = Geometry(distance, signed)
     check_sampling(fraction, neurons)
     sampled = sample_layers(
         activations, fraction, said_whole(whole, fraction), neurons, layers=layers
@@ -88,10 +95,11 @@ def redundancy(
     points = points_of(list(sampled.values()))
     if not rows:
         raise ValueError(f"fraction: {fraction} of the layers leaves no neuron")
-    unit = standardise(points)
+    unit = geometry.rows(points)
     _finite(unit, rows)
     constant = np.asarray(is_constant(unit))
-    tree = jax.tree.map(np.asarray, correlation_tree(points, algorithm=algorithm))
+    tree = cloud_tree(points, distance=distance, signed=signed, algorithm=algorithm)
+    tree = jax.tree.map(np.asarray, tree)
     close = tree.deaths <= 1 - threshold + 8 * np.finfo(np.float32).eps
     groups = _clusters(len(rows), tree.edges[close])
     inside = np.zeros(len(rows), bool)
@@ -99,26 +107,29 @@ def redundancy(
     ends = np.cumsum([0, *(layer.values.shape[1] for layer in sampled.values())])
     return Redundancy(
         threshold=threshold,
+        geometry=geometry,
         examples=points.shape[1],
         layers=tuple(
             LayerCount(name, int(b - a), int(constant[a:b].sum()), int(inside[a:b].sum()))
             for name, a, b in zip(sampled, ends, ends[1:], strict=False)
         ),
         constant=tuple(rows[row] for row in np.flatnonzero(constant)),
-        pairs=_pairs(unit, rows, top),
+        pairs=_pairs(unit, rows, top, signed),
         clusters=tuple(tuple(rows[row] for row in group) for group in groups),
         neurons=rows,
         tree=tree,
     )
 
 
-def _check(activations: PyTree, threshold: float, top: int) -> None:
+def _check(activations: PyTree, threshold: float, top: int, distance: str) -> None:
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(activations)):
         raise ValueError("activations: redundancy returns Python values; call it outside of jit")
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold: {threshold} is not in (0, 1]")
     if top < 0:
         raise ValueError(f"top: {top} is below 0")
+    if distance not in ("correlation", "cosine"):
+        raise ValueError(f"distance: {distance!r} is not one of correlation, cosine")
 
 
 def _finite(unit: jax.Array, rows: Sequence[Neuron]) -> None:
@@ -143,12 +154,15 @@ def _clusters(n: int, edges: np.ndarray) -> list[np.ndarray]:
     return sorted((g for g in groups if len(g) > 1), key=lambda group: (-len(group), group[0]))
 
 
-def _pairs(unit: jax.Array, rows: Sequence[Neuron], top: int) -> tuple[Pair, ...]:
+def _pairs(
+    unit: jax.Array, rows: Sequence[Neuron], top: int, signed: bool
+) -> tuple[Pair, ...]:
     n = len(rows)
     count = min(top, n * (n - 1) // 2)
     if not count:
         return ()
-    columns = (np.asarray(column).tolist() for column in strongest_pairs(unit, count))
+    strongest = strongest_pairs(unit, count, signed=signed)
+    columns = (np.asarray(column).tolist() for column in strongest)
     return tuple(
         Pair(rows[i], rows[j], min(size, 1.0))
         for size, i, j in zip(*columns, strict=True)

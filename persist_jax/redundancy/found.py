@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from persist_jax._plumbing.extras import needed_by
-from persist_jax.kernels import Tree
+from persist_jax.kernels import Geometry, Tree
 from persist_jax.terms.sampling import Neuron
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ _SHOWN = 10  # lines of a list, and neurons of a cluster
 
 
 class Pair(NamedTuple):
-    """Two neurons and their |corr|."""
+    """Two neurons and their |corr|, or what else says how alike they are."""
 
     first: Neuron
     second: Neuron
@@ -38,13 +38,14 @@ class Redundancy:
 
     Attributes:
         threshold: the least |corr| of the clusters.
+        geometry: how neurons were compared: by "correlation" or "cosine", and whether `signed`.
         examples: size of the batch.
         layers: counts per layer.
         constant: neurons that have one value on the whole batch.
         pairs: the strongest pairs of neurons, strongest first.
         clusters: neurons joined by correlations of at least the threshold, largest cluster first.
         neurons: the neuron of every point of `tree`.
-        tree: the minimum spanning tree under `1 - |corr|`, on the host.
+        tree: the minimum spanning tree under one minus that, on the host.
 
     Example:
         >>> from persist_jax.redundancy import redundancy
@@ -54,6 +55,7 @@ class Redundancy:
     """
 
     threshold: float
+    geometry: Geometry
     examples: int
     layers: tuple[LayerCount, ...]
     constant: tuple[Neuron, ...]
@@ -68,8 +70,14 @@ class Redundancy:
         return len(self.neurons)
 
     @property
+    def likeness(self) -> str:
+        """What says how alike two neurons are: "|corr|", "corr", "|cos|" or "cos"."""
+        word = "corr" if self.geometry.distance == "correlation" else "cos"
+        return word if self.geometry.signed else f"|{word}|"
+
+    @property
     def deaths(self) -> np.ndarray:
-        """`1 - |corr|` of the edges of the tree, ascending."""
+        """The distance along each edge of the tree, `1 - |corr|` by default, ascending."""
         return self.tree.deaths
 
     @property
@@ -120,7 +128,7 @@ class Redundancy:
         words = ("least", "quarter", "median", "three quarters", "largest")
         values = zip(words, self.quantiles.values(), strict=False)
         shown = ", ".join(f"{word} {value:.3g}" for word, value in values)
-        return f"deaths, 1 - |corr|: {shown or 'none'}"
+        return f"deaths, 1 - {self.likeness}: {shown or 'none'}"
 
     def _lists(self) -> list[str]:
         pairs = [
@@ -131,9 +139,9 @@ class Redundancy:
             f"{len(cluster):6}  {_some([name(neuron) for neuron in cluster], ', ')}"
             for cluster in self.clusters
         ]
-        at = f"clusters at |corr| >= {self.threshold:g}"
+        at = f"clusters at {self.likeness} >= {self.threshold:g}"
         return [
-            f"|corr|  strongest pairs\n{_some(pairs, chr(10)) or 'none'}",
+            f"{self.likeness.ljust(6)}  strongest pairs\n{_some(pairs, chr(10)) or 'none'}",
             f"  size  {at}\n{_some(clusters, chr(10)) or '  none'}",
         ]
 

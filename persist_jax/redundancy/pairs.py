@@ -21,17 +21,20 @@ class Strongest(NamedTuple):
     higher: Int32[Array, " k"]
 
 
-@functools.partial(jax.jit, static_argnames=("count", "tile"))
-def strongest_pairs(unit: Float[Array, "n b"], count: int, tile: int = _TILE) -> Strongest:
+@functools.partial(jax.jit, static_argnames=("count", "tile", "signed"))
+def strongest_pairs(
+    unit: Float[Array, "n b"], count: int, tile: int = _TILE, signed: bool = False
+) -> Strongest:
     r"""The `count` pairs with the largest $|u_i \cdot u_j|$ among all `n (n - 1) / 2`.
 
     One product of `n^2 b` operations in tiles, of which only those are sorted that hold a pair
     stronger than the weakest one kept. Memory is O(n b).
 
     Args:
-        unit: standardised points.
-        count: how many pairs; those that do not exist have size -1.
+        unit: rows of norm 1.
+        count: how many pairs; those that do not exist have size -2.
         tile: rows and columns of the correlation that are formed at once.
+        signed: whether the largest products count instead of the largest sizes.
     """
     n = unit.shape[0]
     tile = min(tile, n)
@@ -44,9 +47,10 @@ def strongest_pairs(unit: Float[Array, "n b"], count: int, tile: int = _TILE) ->
     def add_tile(k, best):
         i, j = corners[:, k]
         left, right = (lax.dynamic_slice_in_dim(unit, start, tile) for start in (i, j))
-        size = jnp.abs(jnp.matmul(left, right.T, precision=lax.Precision.HIGHEST))
+        size = jnp.matmul(left, right.T, precision=lax.Precision.HIGHEST)
+        size = size if signed else jnp.abs(size)
         counts = ((i + place)[:, None] < (j + place)[None]) & ((j + place)[None] < n)
-        size = jnp.where(counts, size, -1)
+        size = jnp.where(counts, size, -2)
 
         def merged():
             values, flat = lax.top_k(size.ravel(), most)
@@ -57,7 +61,7 @@ def strongest_pairs(unit: Float[Array, "n b"], count: int, tile: int = _TILE) ->
         return lax.cond(size.max() >= best.size[-1], merged, lambda: best)
 
     none = jnp.full(count, n, jnp.int32)
-    start = Strongest(jnp.full(count, -1, unit.dtype), none, none)
+    start = Strongest(jnp.full(count, -2, unit.dtype), none, none)
     return lax.fori_loop(0, corners.shape[1], add_tile, start)
 
 

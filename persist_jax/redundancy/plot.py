@@ -104,7 +104,7 @@ def _draw_tree(axes: "Axes", found: "Redundancy", leaves: list[int], merges: np.
     from scipy.cluster.hierarchy import dendrogram
 
     axes.set_title(f"the {len(leaves)} neurons that join first", loc="left")
-    axes.set_xlabel("1 - |corr|")
+    axes.set_xlabel(f"1 - {found.likeness}")
     if not len(merges):
         axes.text(0.5, 0.5, "no two neurons are correlated", ha="center", color=_MUTED)
         axes.set_axis_off()
@@ -154,10 +154,11 @@ def _colours(merges: np.ndarray, cut: float) -> dict[int, str]:
 
 def _draw_deaths(axes: "Axes", found: "Redundancy") -> None:
     axes.set_title(f"deaths of all {found.n} neurons", loc="left")
-    axes.set_xlabel("1 - |corr|")
-    axes.set_xlim(0, 1)
+    axes.set_xlabel(f"1 - {found.likeness}")
+    largest = 2 if found.geometry.signed else 1
+    axes.set_xlim(0, largest)
     dead = len(found.constant)
-    counts, _, _ = axes.hist(found.deaths, bins=40, range=(0, 1), color=_COLOURS[0])
+    counts, _, _ = axes.hist(found.deaths, bins=40, range=(0, largest), color=_COLOURS[0])
     axes.yaxis.get_major_locator().set_params(integer=True)
     _mark(axes, found, va="top", ha="left", shift=(3, -1))
     if dead:
@@ -172,7 +173,7 @@ def _mark(
 ) -> None:
     axes.axvline(1 - found.threshold, color=_MUTED, lw=0.9, ls=(0, (4, 2)))
     axes.annotate(
-        f"|corr| = {found.threshold:g}", (1 - found.threshold, 1), shift,
+        f"{found.likeness} = {found.threshold:g}", (1 - found.threshold, 1), shift,
         xycoords=("data", "axes fraction"), textcoords="offset points",
         ha=ha, va=va, size=7, color=_MUTED,
     )  # fmt: skip

@@ -1,6 +1,7 @@
 """From a network's activations to the point cloud whose persistence is taken."""
 
 import math
+import warnings
 from collections.abc import Sequence
 from types import EllipsisType
 from typing import Any, Literal, NamedTuple, get_args, overload
@@ -8,12 +9,15 @@ from typing import Any, Literal, NamedTuple, get_args, overload
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int32, PyTree
+from jaxtyping import Array, ArrayLike, Bool, Float, Int32, PyTree
 
 from persist_jax.kernels.devices import replicated
 from persist_jax.terms.activations import Layer, as_layers, by_name, checked, positions
 
-Neurons = Literal["positions", "channels"]
+Neurons = Literal["positions", "channels", "tokens"]
+
+# From so many neurons on, more are likely to be an accident than to be wanted.
+_MANY = 1_000_000
 
 
 class Neuron(NamedTuple):
@@ -84,6 +88,7 @@ def sample_neurons(
     whole: Layer | None = -1,
     neurons: Neurons = "positions",
     axis_name: str | None = None,
+    mask: ArrayLike | None = None,
     return_labels: Literal[False] = False,
 ) -> Array: ...
 
@@ -96,6 +101,7 @@ def sample_neurons(
     whole: Layer | None = -1,
     neurons: Neurons = "positions",
     axis_name: str | None = None,
+    mask: ArrayLike | None = None,
     return_labels: Literal[True],
 ) -> tuple[Array, Labels]: ...
 
@@ -107,6 +113,7 @@ def sample_neurons(
     whole: Layer | None = -1,
     neurons: Neurons = "positions",
     axis_name: str | None = None,
+    mask: ArrayLike | None = None,
     return_labels: bool = False,
 ) -> Float[Array, "n whole_batch"] | tuple[Float[Array, "n whole_batch"], Labels]:
     r"""The most active neurons of every layer, each as its vector of activations over the batch.
@@ -126,10 +133,14 @@ def sample_neurons(
             choice, whose last layer is the output of the network; `None` samples all alike.
         neurons: what a neuron is in an array `(b, ..., c)` with axes between the first and the
             last. "positions": every entry, as in the paper; "channels": every channel, as its mean
-            over the positions.
+            over the positions; "tokens": every channel, with each position of each example, as a
+            transformer's token is, an example of its own.
         axis_name: name of a mapped axis over which the batch is shared out. The result then has
             the columns of the whole batch, in the order of the devices, and is the same on each of
             them.
+        mask: which examples count, boolean `(b,)`; of "tokens" which positions, `(b, ...)` as the
+            layers without their channels. On the others a neuron is given the mean of its
+            activations on those that count: so they change no correlation, whatever they hold.
         return_labels: whether to say also which neuron every row is.
 
     Returns:
@@ -138,7 +149,10 @@ def sample_neurons(
 
     Raises:
         ValueError: one line, if the activations are not layers `(b, ...)` of one batch, `fraction`
-            is outside [0, 1], or `neurons` is unknown.
+            is outside [0, 1], `neurons` is unknown, or `mask` has another shape.
+
+    Warns:
+        UserWarning: if "positions" make a million neurons of feature maps or of tokens.
 
     Example:
         >>> hidden = jnp.array([[0.0, 2.0, -5.0, 1.0], [0.0, 2.0, 5.0, 1.0]])
@@ -150,7 +164,8 @@ def sample_neurons(
         Ballester et al., Decorrelating neurons using persistence, arXiv:2308.04870.
     """
     check_sampling(fraction, neurons)
-    layers = list(sample_layers(activations, fraction, whole, neurons, axis_name).values())
+    sampled = sample_layers(activations, fraction, whole, neurons, axis_name, mask=mask)
+    layers = list(sampled.values())
     points = points_of(layers, axis_name)
     return (points, _labels(layers)) if return_labels else points
 
@@ -162,17 +177,22 @@ def sample_layers(
     neurons: Neurons,
     axis_name: str | None = None,
     layers: Layer | Sequence[Layer] | None = None,
+    mask: ArrayLike | None = None,
 ) -> dict[Any, Sampled]:
     """The kept neurons of the wanted layers, of all by default; see `sample_neurons`."""
     given = by_name(activations)
     names = list(given)
     wanted = names if layers is None else [names[k] for k in positions(names, layers)]
     kept_whole = None if whole is None else names[positions(names, whole, "whole")[0]]
+    arrays = checked({name: given[name] for name in wanted})
+    if neurons == "positions":
+        _warn_of_many(arrays)
+    rows = {name: _flat(layer, neurons) for name, layer in arrays.items()}
+    _check_tokens(rows)
+    counted = _flat_mask(mask, arrays, neurons)
     return {
-        name: _most_active(
-            _flat(layer, neurons), 1 if name == kept_whole else fraction, axis_name
-        )
-        for name, layer in checked({name: given[name] for name in wanted}).items()
+        name: _most_active(layer, counted, 1 if name == kept_whole else fraction, axis_name)
+        for name, layer in rows.items()
     }
 
 
@@ -210,22 +230,78 @@ def _labels(layers: list[Sampled]) -> Labels:
     return Labels(jnp.asarray(position), jnp.concatenate([layer.places for layer in layers]))
 
 
-def _flat(layer: Float[Array, "b ..."], neurons: Neurons) -> Float[Array, "b m"]:
+def _flat(layer: Float[Array, "b ..."], neurons: Neurons) -> Float[Array, "examples m"]:
     if neurons == "channels" and layer.ndim > 2:
         layer = layer.mean(axis=range(1, layer.ndim - 1))
     # The layers of an explicit mesh may be shared in different ways; a tree needs all points.
-    return replicated(layer).reshape(layer.shape[0], -1)
+    layer = replicated(layer)
+    if neurons == "tokens":
+        return layer.reshape(-1, layer.shape[-1])
+    return layer.reshape(layer.shape[0], -1)
+
+
+def _warn_of_many(layers: dict[Any, Float[Array, "b ..."]]) -> None:
+    sizes = {name: math.prod(layer.shape[1:]) for name, layer in layers.items()}
+    if sum(sizes.values()) < _MANY:
+        return
+    largest = max(sizes, key=sizes.__getitem__)
+    shape = layers[largest].shape[1:]
+    if len(shape) > 1:
+        warnings.warn(
+            f"activations: {sum(sizes.values())} neurons, because neurons='positions' makes one of "
+            f"every entry of layers such as {largest!r}, (b, {', '.join(map(str, shape))}); "
+            f"'tokens' and 'channels' make {shape[-1]} of it",
+            stacklevel=2,
+        )
+
+
+def _check_tokens(rows: dict[Any, Float[Array, "examples m"]]) -> None:
+    (first, layer), *others = rows.items()
+    for name, other in others:
+        if len(other) != len(layer):
+            raise ValueError(
+                f"activations: layer {first!r} has {len(layer)} tokens, layer {name!r} has "
+                f"{len(other)}; choose layers with the same ones, by `layers`"
+            )
+
+
+def _flat_mask(
+    mask: ArrayLike | None, layers: dict[Any, Float[Array, "b ..."]], neurons: Neurons
+) -> Bool[Array, " examples"] | None:
+    """Which rows of the flat layers count."""
+    if mask is None:
+        return None
+    mask, shape = jnp.asarray(mask), next(iter(layers.values())).shape
+    wanted = shape[:-1] if neurons == "tokens" else shape[:1]
+    if mask.shape != wanted or mask.dtype != bool:
+        what = "token" if neurons == "tokens" else "example"
+        raise ValueError(
+            f"mask must be boolean of shape {wanted}, one entry for every {what}, "
+            f"got {mask.dtype} of shape {mask.shape}"
+        )
+    return replicated(mask).reshape(-1)
 
 
 def _most_active(
-    layer: Float[Array, "b m"], fraction: float | int, axis_name: str | None
+    layer: Float[Array, "b m"],
+    counted: Bool[Array, " b"] | None,
+    fraction: float | int,
+    axis_name: str | None,
 ) -> Sampled:
+    def over_devices(reduce, values):
+        return values if axis_name is None else reduce(values, axis_name)
+
+    if counted is not None:
+        layer = layer.astype(jnp.promote_types(layer.dtype, jnp.float32))
+        layer = jnp.where(counted[:, None], layer, 0)
     # The binary product may fall just short of a whole number: 0.29 * 100 is 28.999999999999996.
-    kept = math.floor(round(fraction * layer.shape[1], 9))
-    if kept in (0, layer.shape[1]):
-        return Sampled(layer[:, :kept], None)
-    activity = jnp.mean(jnp.abs(jax.lax.stop_gradient(layer)), axis=0)
-    if axis_name is not None:
-        activity = jax.lax.pmean(activity, axis_name)
-    _, indices = jax.lax.top_k(activity, kept)
-    return Sampled(layer[:, indices], indices)
+    kept, indices = math.floor(round(fraction * layer.shape[1], 9)), None
+    if kept not in (0, layer.shape[1]):
+        activity = jnp.mean(jnp.abs(jax.lax.stop_gradient(layer)), axis=0)
+        _, indices = jax.lax.top_k(over_devices(jax.lax.pmean, activity), kept)
+    values = layer[:, :kept] if indices is None else layer[:, indices]
+    if counted is not None:
+        total, count = over_devices(jax.lax.psum, (values.sum(0), counted.sum()))
+        mean = total / jnp.maximum(count, 1).astype(values.dtype)
+        values = jnp.where(counted[:, None], values, mean)
+    return Sampled(values, indices)

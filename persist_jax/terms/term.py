@@ -2,20 +2,15 @@
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import EllipsisType
 from typing import Any, Literal, get_args
 
 import jax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from persist_jax.kernels import (
-    correlation_deaths,
-    euclidean_distance,
-    pearson_distance,
-    zeroth_deaths,
-)
+from persist_jax.kernels import Distance, Geometry, cloud_deaths
 from persist_jax.terms.activations import Layer, listed
 from persist_jax.terms.regularisers import REGULARISERS, Subject
 from persist_jax.terms.sampling import (
@@ -26,12 +21,7 @@ from persist_jax.terms.sampling import (
     sample_layers,
 )
 
-Distance = Literal["correlation", "pearson", "euclidean"]
-
-_MATRICES: dict[str, Callable[[Array], Array]] = {
-    "pearson": pearson_distance,
-    "euclidean": euclidean_distance,
-}
+Over = Literal["neurons", "samples"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +38,9 @@ class Term:
         layers: which enter; all where it is `None`.
         layer_weights: a factor for each of them, where each is a cloud of its own.
         neurons: what a neuron is.
-        distance: between neurons.
+        over: what the points of the cloud are.
+        distance: between two points.
+        signed: whether opposite points are the farthest apart.
         axis_name: of the mapped axis over which the batch is shared out.
 
     Example:
@@ -65,7 +57,9 @@ class Term:
     layers: tuple[Layer, ...] | None = None
     layer_weights: tuple[float, ...] | None = None
     neurons: Neurons = "positions"
+    over: Over = "neurons"
     distance: Distance = "correlation"
+    signed: bool = False
     axis_name: str | None = None
 
     @property
@@ -73,8 +67,16 @@ class Term:
         """What it is a function of: "nothing", the "deaths", the "points", or the "params"."""
         return REGULARISERS[self.name].properties.of
 
-    def __call__(self, activations: PyTree, params: PyTree = None) -> Float[Array, ""]:
-        """The term of these activations, or, for a term of parameters, of `params`."""
+    def __call__(
+        self, activations: PyTree, params: PyTree = None, *, mask: ArrayLike | None = None
+    ) -> Float[Array, ""]:
+        """The term of these activations, or, for a term of parameters, of `params`.
+
+        Args:
+            activations: see `make_term`.
+            params: the network's, for a term of parameters.
+            mask: which examples count, or which tokens; see `sample_neurons`.
+        """
         value = functools.partial(REGULARISERS[self.name].function, **dict(self.parameters))
         if self.of == "nothing":
             return value()
@@ -85,7 +87,7 @@ class Term:
                     "of its activations: term(activations, params)"
                 )
             return value(params)
-        layers = self._sampled(activations)
+        layers = self._sampled(activations, mask)
         if self.layer_weights is None:
             return value(self._subject(list(layers.values())))
         if len(layers) != len(self.layer_weights):
@@ -96,35 +98,55 @@ class Term:
         values = (value(self._subject([layer])) for layer in layers.values())
         return sum(w * value for w, value in zip(self.layer_weights, values, strict=True))
 
-    def points(self, activations: PyTree) -> Float[Array, "n b"]:
-        """The cloud that the term sees: the sampled neurons of all its layers."""
-        return points_of(list(self._sampled(activations).values()), self.axis_name)
+    def points(
+        self, activations: PyTree, *, mask: ArrayLike | None = None
+    ) -> Float[Array, "n b"]:
+        """The cloud that the term sees: the sampled neurons of all its layers, or the examples."""
+        return self._cloud(list(self._sampled(activations, mask).values()))
 
-    def deaths(self, activations: PyTree) -> Float[Array, " edges"]:
+    def deaths(
+        self, activations: PyTree, *, mask: ArrayLike | None = None
+    ) -> Float[Array, " edges"]:
         """The deaths of this cloud, ascending."""
-        return self._deaths(self.points(activations), ordered=True)
+        return self._deaths(self.points(activations, mask=mask), ordered=True)
 
-    def _sampled(self, activations):
+    def _sampled(self, activations, mask):
+        if mask is not None and self.over == "samples":
+            raise ValueError(
+                "mask: given, but with over='samples' an example that does not count would be a "
+                "point of the cloud; leave it out of the activations"
+            )
         return sample_layers(
-            activations, self.fraction, self.whole, self.neurons, self.axis_name, self.layers
+            activations, self.fraction, self.whole, self.neurons, self.axis_name, self.layers, mask
         )
+
+    def _cloud(self, layers):
+        points = points_of(layers, self.axis_name)
+        return points.T if self.over == "samples" else points
 
     def _subject(self, layers):
         """What the registered term is a function of: the points of these layers or their deaths."""
-        points = points_of(layers, self.axis_name)
-        if points.shape[1] == 1 and self.distance != "euclidean":
+        points = self._cloud(layers)
+        if points.shape[1] == 1 and self.distance in ("correlation", "pearson"):
+            column, row, all_ = ("example", "neuron", "batch")
+            if self.over == "samples":
+                column, row, all_ = ("neuron", "example", "layer")
             raise ValueError(
-                f"activations: {self.name} of one example, on which every neuron is constant; "
-                "a term needs the activations of a whole batch"
+                f"activations: {self.name} of one {column}, on which every {row} is constant; "
+                f"a term needs the activations of a whole {all_}"
             )
         if self.of == "points":
             return points
         return self._deaths(points, REGULARISERS[self.name].properties.ordered)
 
     def _deaths(self, points, ordered):
-        if self.distance == "correlation":
-            return correlation_deaths(points, axis_name=self.axis_name, ordered=ordered)
-        return zeroth_deaths(_MATRICES[self.distance](points))
+        return cloud_deaths(
+            points,
+            distance=self.distance,
+            signed=self.signed,
+            axis_name=self.axis_name,
+            ordered=ordered,
+        )
 
 
 def make_term(
@@ -135,7 +157,9 @@ def make_term(
     layers: Layer | Sequence[Layer] | None = None,
     layer_weights: Mapping[str, float | int] | Sequence[float | int] | None = None,
     neurons: Neurons = "positions",
+    over: Over = "neurons",
     distance: Distance = "correlation",
+    signed: bool | None = None,
     axis_name: str | None = None,
     **parameters: Any,
 ) -> Term:
@@ -155,9 +179,13 @@ def make_term(
         layers: of the layers that enter, the name or position of one or a list of them; all by
             default. The others may be anything.
         layer_weights: by layer, which also chooses them; or in the order of the layers.
-        neurons: what a neuron is, "positions" or "channels"; see `sample_neurons`.
-        distance: "correlation" for $1 - |c|$, "pearson" for $\sqrt{1 - c^2}$, or "euclidean"; the
-            last two form the `n x n` matrix.
+        neurons: what a neuron is, "positions", "channels" or "tokens"; see `sample_neurons`.
+        over: what the points of the cloud are: "neurons", each with its activations on the batch,
+            or "samples", each example with its activations in the layer. `t1` of samples spreads
+            embeddings out; its mean is the term of T-REGS to a factor $(n - 1) / n$ for n examples.
+        distance: "correlation", "cosine", "pearson" or "euclidean"; see `cloud_deaths`.
+        signed: whether opposite points are the farthest apart instead of equal. By default samples
+            are compared with their sign where the distance has one, neurons without.
         axis_name: name of a mapped axis over which the batch is shared out. The term is then that
             of the whole batch on every device, and the gradient of the loss is averaged over the
             axis, as `jax.lax.pmean` does.
@@ -184,15 +212,21 @@ def make_term(
         ValueError: t2.alpha: 2.0 must be at most 1
 
     Reference:
-        Ballester et al., Decorrelating neurons using persistence, arXiv:2308.04870.
+        Ballester et al., Decorrelating neurons using persistence, arXiv:2308.04870; over samples:
+        Mordacq et al., T-REGS, arXiv:2510.23484.
     """
     entry = REGULARISERS[name]
     check_sampling(fraction, neurons)
     whole = said_whole(whole, fraction)
-    if distance not in get_args(Distance):
-        raise ValueError(f"distance: {distance!r} is not one of {', '.join(get_args(Distance))}")
-    if entry.properties.of in ("points", "params") and distance != "correlation":
-        raise ValueError(f"distance: {distance!r}, but {name} is no term of the deaths")
+    if over not in get_args(Over):
+        raise ValueError(f"over: {over!r} is not one of {', '.join(get_args(Over))}")
+    of_deaths = entry.properties.of == "deaths"
+    if entry.properties.of in ("points", "params") and (signed or distance != "correlation"):
+        wrong = "signed: True" if signed else f"distance: {distance!r}"
+        raise ValueError(f"{wrong}, but {name} is no term of the deaths")
+    if signed is None:
+        signed = of_deaths and over == "samples" and distance in ("correlation", "cosine")
+    Geometry(distance, signed)
     chosen, weights = _weighted(layers, layer_weights)
     if "reduce" in entry.defaults():
         parameters = {"reduce": "mean", **parameters}
@@ -204,7 +238,7 @@ def make_term(
             )
     bound = tuple(entry.parameters(parameters, name).items())
     return Term(
-        name, bound, fraction, whole, chosen, weights, neurons, distance, axis_name
+        name, bound, fraction, whole, chosen, weights, neurons, over, distance, signed, axis_name
     )
 
 

@@ -227,7 +227,7 @@ def test_auto_needs_no_matrix_that_is_too_large(monkeypatch, traced_anew):
     points = jnp.asarray(neurons(np.random.default_rng(0), 60, 8))
     monkeypatch.setattr(deaths_module, "LARGEST_MATRIX", 60 * 60 * 4 - 1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(deaths_module, "edges_of_units", None)
+        patch.setattr(deaths_module, "edges_of_rows", None)
         deaths = correlation_deaths(points)
     np.testing.assert_allclose(deaths, correlation_deaths(points, algorithm="prim"), atol=ROUNDING)
     monkeypatch.undo()
@@ -243,7 +243,7 @@ def test_the_largest_dense_sizes(monkeypatch, traced_anew):
         assert jax.eval_shape(lambda x: function(x, algorithm=algorithm), shape).shape == (9,)
 
     with monkeypatch.context() as patch:
-        patch.setattr(deaths_module, "edges_of_units", None)
+        patch.setattr(deaths_module, "edges_of_rows", None)
         for limit in (10 * 10 * 4, 10 * 10 * 4 - 1):
             patch.setattr(deaths_module, "LARGEST_MATRIX", limit)
             with nullcontext() if limit < 400 else pytest.raises(TypeError):

@@ -241,7 +241,7 @@ def test_an_epoch_is_cut_into_batches_and_a_rest():
         ({"epochs": 2.5}, "train.epochs: 2.5 is not a whole number"),
         ({"patience": -1}, "train.patience: -1 must be at least 0"),
         ({"min_delta": float("inf")}, "train.min_delta: inf is not finite"),
-        ({"neurons": "pixels"}, "train.neurons: 'pixels' is not one of positions, channels"),
+        ({"neurons": "pixels"}, "train.neurons: 'pixels' is not one of positions, channels, to"),
         ({"lr": 1}, "train.lr: unknown field; did you mean train.optimiser.learning_rate?"),
         (
             {"optimiser": {"name": "adagrad", "learning_rate": 0.1}},
