@@ -2,10 +2,11 @@
 
     python -m benchmarks.matrix_free [--n 16384 65536] [--cloud relu ...] [--output DIR]
 
-prints a Markdown table and writes `matrix_free.json`. A full product is every correlation once,
-tile by tile, `2 n^2 b` operations, timed in turns with the deaths in the same process; from 65 536
-points on it is not made whole, but taken at the rate of one of 8192. Every row has a process of
-its own, so that the memory is that of this row alone.
+prints a Markdown table and writes `matrix_free.json`: what each tree took and how many groups each
+row looked at, on average, and what `check_tree` says of 64 random rows against all others. A full
+product is every correlation once, tile by tile, `2 n^2 b` operations, timed in turns with the tree
+in the same process; from 65 536 points on it is not made whole, but taken at the rate of one of
+8192. Every row has a process of its own, so that the memory is that of this row alone.
 """
 
 import argparse
@@ -22,7 +23,8 @@ import numpy as np
 from jax import lax
 
 from benchmarks.measure import interleaved_medians, own_peak_megabytes
-from persist_jax.kernels import correlation_deaths, standardise
+from persist_jax.check import check_tree
+from persist_jax.kernels import correlation_tree, standardise
 from persist_jax.kernels.matrix_free import grow
 
 BATCH = 256
@@ -92,10 +94,13 @@ def full_product(points, tile=1024):
 
 
 @jax.jit
-def deaths_and_gradient(points):
-    return jax.value_and_grad(
-        lambda points: -correlation_deaths(points, algorithm="matrix_free").sum()
-    )(points)
+def tree_and_gradient(points):
+    def value(points):
+        tree = correlation_tree(points, algorithm="matrix_free")
+        return -tree.deaths.sum(), tree
+
+    (_, tree), gradient = jax.value_and_grad(value, has_aux=True)(points)
+    return tree, gradient
 
 
 def measure(cloud: str, n: int) -> dict:
@@ -104,24 +109,25 @@ def measure(cloud: str, n: int) -> dict:
     n = points.shape[0]
     row = {"n": n, "cloud": cloud}
     if n < _LARGE:
-        jax.block_until_ready(deaths_and_gradient(points))
+        tree, _ = jax.block_until_ready(tree_and_gradient(points))
         row["resident_mb"] = own_peak_megabytes()
         times = interleaved_medians(
-            {"own": lambda: deaths_and_gradient(points), "product": lambda: full_product(points)},
+            {"own": lambda: tree_and_gradient(points), "product": lambda: full_product(points)},
             most=5,
         )
         forest = jax.jit(lambda points: grow(standardise(points)))(points)
         row |= {"passes": int(forest.passes), "looks_per_row": int(forest.looked) / n}
     else:
-        run = deaths_and_gradient.lower(points).compile()
+        run = tree_and_gradient.lower(points).compile()
         start = time.perf_counter()
-        jax.block_until_ready(run(points))
+        tree, _ = jax.block_until_ready(run(points))
         times = {"own": time.perf_counter() - start}
         row["resident_mb"] = own_peak_megabytes()
         part = points[:_PART]
         times |= interleaved_medians({"product": lambda: full_product(part)}, most=5)
         times["product"] *= (n / _PART) ** 2
-    return row | {"seconds": times["own"], "products": times["own"] / times["product"]}
+    row |= {"seconds": times["own"], "products": times["own"] / times["product"]}
+    return row | {"check": str(check_tree(np.asarray(points), tree, rows=min(64, n)))}
 
 
 def main() -> None:
@@ -134,7 +140,8 @@ def main() -> None:
     if arguments.here:
         print(json.dumps(measure(arguments.cloud[0], arguments.n[0])))
         return
-    print("| n | points | s | products | resident, MB |\n|---:|---|---:|---:|---:|")
+    print("| n | points | s | products | looks a row | resident, MB | `check_tree` |")
+    print("|---:|---|---:|---:|---:|---:|---|")
     rows = []
     for n in arguments.n:
         for cloud in arguments.cloud:
@@ -142,7 +149,9 @@ def main() -> None:
             command += ["--n", str(n), "--cloud", cloud]
             row = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
             rows.append(row)
-            cells = f"{row['seconds']:.2f} | {row['products']:.2f} | {row['resident_mb']:.0f}"
+            looks = f"{row['looks_per_row']:.1f}" if "looks_per_row" in row else ""
+            cells = f"{row['seconds']:.2f} | {row['products']:.2f} | {looks} "
+            cells += f"| {row['resident_mb']:.0f} | {row['check']}"
             print(f"| {row['n']} | {cloud} | {cells} |", flush=True)
     arguments.output.mkdir(parents=True, exist_ok=True)
     (arguments.output / "matrix_free.json").write_text(json.dumps(rows, indent=1) + "\n")

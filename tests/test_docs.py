@@ -1,14 +1,18 @@
 """The code of the pages in docs/ runs, in one namespace per page, and does what they say."""
 
 import contextlib
+import functools
 import io
 import re
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
-from docs import whole_and_sample
+from docs import self_supervised, whole_and_sample
 from docs.whole_and_sample import Snapshot
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -33,7 +37,7 @@ def test_every_page_is_run():
     elsewhere = ["sharding"]  # tests/kernels/test_sharding.py
     elsewhere += ["faults"]  # below
     elsewhere += ["scaling"]  # tests/launch/test_executors.py
-    elsewhere += ["whole_and_sample"]  # below
+    elsewhere += ["whole_and_sample", "self_supervised"]  # below
     elsewhere += ["finding"]  # tests/results/test_finding.py
     assert sorted(names + elsewhere) == sorted(path.stem for path in DOCS.glob("*.md"))
 
@@ -111,6 +115,29 @@ def test_a_batch_in_parts_is_another_term(tmp_path, monkeypatch):
     for row, cosine in zip(rows, cosines, strict=True):
         (shown,) = re.findall(rf"^\| {row.split('|')[1].strip()} \| ([\d.]+) \|$", text, re.M)
         assert float(shown) == pytest.approx(cosine, abs=0.05)
+
+
+@pytest.mark.slow
+def test_a_small_transformer_is_decorrelated_over_its_tokens(tmp_path, monkeypatch):
+    page, printed = _run("transformers", tmp_path, monkeypatch)
+    without, with_term = (float(mean) for mean in re.findall(r"mean death ([\d.]+) of", printed))
+    assert with_term > without + 0.05
+    # Blocks that are computed anew in the backward pass give the gradient of those that are not.
+    net, x, mask = page["net"], page["x"][:400], page["mask"][:400]
+    gradient = nnx.grad(lambda net: page["term"](net(x, mask)[1], mask=mask))(net)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), page["whole"], gradient
+    )
+
+
+@pytest.mark.parametrize("name", self_supervised.TERMS)
+def test_terms_over_samples_train_an_encoder_without_labels(name):
+    x = jnp.asarray(np.random.default_rng(0).random((200, 8, 8)), jnp.float32)
+    train = functools.partial(self_supervised.train, self_supervised.TERMS[name], x, 1)
+    params = jax.jit(train)(jnp.float32(1), jnp.int32(0))
+    before = self_supervised.encoder(jax.random.split(jax.random.key(0))[0])
+    for new, old in zip(jax.tree.leaves(params), jax.tree.leaves(before), strict=True):
+        assert np.isfinite(new).all() and (new != old).any()
 
 
 def test_the_table_of_whole_and_sample_counts_deaths():
