@@ -29,15 +29,15 @@ of_neurons = pj.make_term("t1")
 
 
 def views(key: jax.Array, x: jax.Array) -> jax.Array:
-    """Each image moved by up to a pixel each way, with noise and a square of 3 x 3 blanked."""
+    """Each image moved by up to a pixel each way, with noise and a square of 2 x 2 blanked."""
 
     def view(key, image):
         keys = jax.random.split(key, 3)
         shift = jax.random.randint(keys[0], (2,), 0, 3)
         image = jax.lax.dynamic_slice(jnp.pad(image, 1), shift, (8, 8))
-        image = image + 0.2 * jax.random.normal(keys[1], image.shape)
-        corner = jax.random.randint(keys[2], (2,), 0, 6)
-        return jax.lax.dynamic_update_slice(image, jnp.zeros((3, 3)), corner)
+        image = image + 0.1 * jax.random.normal(keys[1], image.shape)
+        corner = jax.random.randint(keys[2], (2,), 0, 7)
+        return jax.lax.dynamic_update_slice(image, jnp.zeros((2, 2)), corner)
 
     return jax.vmap(view)(jax.random.split(key, len(x)), x).reshape(len(x), -1)
 
@@ -76,7 +76,7 @@ def tree_of_neurons(z: jax.Array) -> jax.Array:
 
 def variance_covariance(z: jax.Array) -> jax.Array:
     """VICReg: every coordinate varies, and no two do together."""
-    z = z - z.mean(0)
+    z = z - z.mean(0, keepdims=True)
     deviation = jnp.sqrt(jnp.square(z).mean(0) + 1e-4)
     covariance = z.T @ z / (len(z) - 1)
     off = jnp.square(covariance).sum() - jnp.square(jnp.diag(covariance)).sum()
