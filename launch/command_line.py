@@ -105,20 +105,16 @@ def _in_words(error: Exception) -> str | None:
     if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in said:
         quoted = re.search(r'"(/[^"]*)"', said)
         place = place or (quoted and quoted[1])
-        return (
-            f"{f'{place}: ' if place else ''}no space left on the disk; make room, and the same "
-            "command goes on from what is on disk"
-        )
+        words = "no space left on the disk; make room, and the same command goes on from what is on"
+        return f"{f'{place}: ' if place else ''}{words} disk"
     if isinstance(error, OSError) and error.strerror and place:
         return f"{place}: {error.strerror}"
     # A device's lack of memory is a RuntimeError of JAX.
     if said.startswith("out of memory: "):
         return said
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in said:
-        return (
-            f"out of memory{': ' if said else ''}{said[:300]}; lower config.max_lanes, "
-            "config.train.batch_size or config.train.sampling"
-        )
+        todo = "lower config.max_lanes, config.train.batch_size or config.train.sampling"
+        return f"out of memory{': ' if said else ''}{said[:300]}; {todo}"
     return None if isinstance(error, RuntimeError) else said
 
 
@@ -137,10 +133,6 @@ def _parse(argv: Sequence[str], command: str) -> list[str]:
 
 def parse_flags(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:
     """Set the flags that a command line gives, and note the fields of the configuration.
-
-    Args:
-        argv: the command and its arguments.
-        values: the flags.
 
     Returns:
         The command.

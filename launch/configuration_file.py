@@ -8,7 +8,6 @@ import traceback
 from collections.abc import Sequence
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from absl import flags
@@ -20,10 +19,7 @@ _SHIPPED = Path(__file__).parents[1] / "configs"
 
 
 class ConfigurationError(Exception):
-    """What is wrong with a configuration file, in one line.
-
-    Not a ValueError, of which absl makes another one.
-    """
+    """What is wrong with a configuration file, in one line; absl changes those of a ValueError."""
 
 
 class _Parser(flags.ArgumentParser):
@@ -52,8 +48,7 @@ def define_config(words: str, values: flags.FlagValues = flags.FLAGS) -> flags.F
 def read_given(values: flags.FlagValues = flags.FLAGS):
     """`read_configuration` of the flag --config and of the fields that are set over its file.
 
-    Raises:
-        ValueError: every field that does not hold, with the place where it was set.
+    Every field that does not hold is said with the place where it was set.
     """
     from persist_jax._plumbing.validation import Mistakes, lines_of
     from persist_jax.sweep.reading import read_configuration
@@ -73,13 +68,10 @@ def read_given(values: flags.FlagValues = flags.FLAGS):
 
 
 def set_field(config: ConfigDict, name: str, texts: Sequence[str]) -> None:
-    """Set a field to the value that a command line gives.
+    """Set a field to the value that a command line gives, and make the sections that it lacks.
 
-    Args:
-        config: the configuration; sections that it lacks are made.
-        name: the field's dotted name.
-        texts: the texts of one or several flags: a number, `True`, `None`, a list as `1,2`, or
-            other text. The last one counts; a list of the file takes the entries of all.
+    Each text is of one flag: a number, `True`, `None`, a list as `1,2`, or other text. The last one
+    counts; a list of the file takes the entries of all.
     """
     *sections, field = name.split(".")
     with config.unlocked(), config.ignore_type():
@@ -139,7 +131,7 @@ def load_config(path: str, *given: str) -> ConfigDict:
             if not path.isidentifier() or not shipped.is_file():
                 raise ConfigurationError(_not_there(path))
             path = str(shipped)
-        fields = _function(_module(path), path, given)(*given)
+        fields = _function(path, given)(*given)
         if not isinstance(fields, ConfigDict | dict):
             kind = type(fields).__name__
             raise ConfigurationError(
@@ -164,28 +156,22 @@ def _not_there(path: str) -> str:
     return f"--config: {path!r}: no such file; {todo}"
 
 
-def _module(path: str) -> ModuleType:
+def _function(path: str, given: tuple[str, ...]) -> Any:
+    """The function `get_config` of a file, which must take what is given."""
     name = "config_config"  # as ml_collections calls it
     spec = importlib.util.spec_from_loader(name, SourceFileLoader(name, path))
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module
-
-
-def _function(module: ModuleType, path: str, given: tuple[str, ...]) -> Any:
     function = vars(module).get("get_config")
     if not callable(function):
-        raise ConfigurationError(
-            f"{path}: has no function get_config, which returns the configuration"
-        )
+        words = "has no function get_config, which returns the configuration"
+        raise ConfigurationError(f"{path}: {words}")
     try:
         inspect.signature(function).bind(*given)
     except TypeError:
         wrong = f"does not take {given[0]!r}; leave it out" if given else "needs an argument"
-        raise ConfigurationError(
-            f"{path}: get_config {wrong}: --config={path}{'' if given else ':ARGUMENT'}"
-        ) from None
+        todo = f"--config={path}{'' if given else ':ARGUMENT'}"
+        raise ConfigurationError(f"{path}: get_config {wrong}: {todo}") from None
     return function
 
 

@@ -1,4 +1,4 @@
-"""The flags --executor, --workers, and those of one executor, whose name theirs begin with."""
+"""Flags that say where the command runs: each belongs to one executor, or to --distributed."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,42 +7,43 @@ from absl import flags
 
 flags.disclaim_key_flags()  # the flags are those of the command which asks for them
 
+_TEXT, _COUNT, _NUMBER = flags.DEFINE_string, flags.DEFINE_integer, flags.DEFINE_float
+_OWN = (
+    (_TEXT, "slurm_partition", "Partition of the cluster."),
+    (_TEXT, "slurm_account", "Whom the time is counted to."),
+    (_TEXT, "slurm_qos", "Quality of service."),
+    (_COUNT, "slurm_timeout_min", "Minutes until a job saves and is queued again; 240."),
+    (_COUNT, "slurm_cpus_per_task", "Cores of a job."),
+    (_COUNT, "slurm_gpus_per_node", "GPUs of a job."),
+    (_NUMBER, "slurm_mem_gb", "Memory of a job."),
+    (_TEXT, "slurm_jobs", "Folder for what tasks print; DIR/jobs."),
+    (_TEXT, "slurm_cluster", "`local`: on this machine, to try it out."),
+    (_TEXT, "ray_address", "Of the cluster; RAY_ADDRESS, else here."),
+    (_NUMBER, "ray_num_cpus", "Cores of a task; 1."),
+    (_NUMBER, "ray_num_gpus", "GPUs of a task, or a part of one; 0."),
+    (_NUMBER, "ray_memory_gb", "Memory of a task."),
+    (_COUNT, "ray_max_retries", "Starts of a task whose node died; 3."),
+)
+_TOGETHER = (
+    (_TEXT, "coordinator_address", "Host:port of process 0."),
+    (_COUNT, "num_processes", "How many there are."),
+    (_COUNT, "process_id", "Which one this is."),
+)
+
 
 def define_executor() -> Callable[[], tuple[str, dict[str, Any]]]:
-    """Define the flags.
-
-    Returns:
-        What gives, once they are parsed, the executor's name and the parameters that were set.
-    """
+    """Define --executor and its flags; gives, once parsed, its name and what was set."""
     executor = flags.DEFINE_enum(
         "executor",
         "local",
         ["local", "processes", "slurm", "ray"],
         "Where the command runs: here, or in workers that share its groups; see docs/scaling.md.",
     )
-    workers = flags.DEFINE_integer("workers", None, "How many workers; not of --executor=local.")
-    own = [
-        flags.DEFINE_string("slurm_partition", None, "Partition of the cluster."),
-        flags.DEFINE_string("slurm_account", None, "Whom the time is counted to."),
-        flags.DEFINE_string("slurm_qos", None, "Quality of service."),
-        flags.DEFINE_integer(
-            "slurm_timeout_min", None, "Minutes until a job saves and is queued again; 240."
-        ),
-        flags.DEFINE_integer("slurm_cpus_per_task", None, "Cores of a job."),
-        flags.DEFINE_integer("slurm_gpus_per_node", None, "GPUs of a job."),
-        flags.DEFINE_float("slurm_mem_gb", None, "Memory of a job."),
-        flags.DEFINE_string("slurm_jobs", None, "Folder for what tasks print; DIR/jobs."),
-        flags.DEFINE_string("slurm_cluster", None, "`local`: on this machine, to try it out."),
-        flags.DEFINE_string("ray_address", None, "Of the cluster; RAY_ADDRESS, else here."),
-        flags.DEFINE_float("ray_num_cpus", None, "Cores of a task; 1."),
-        flags.DEFINE_float("ray_num_gpus", None, "GPUs of a task, or a part of one; 0."),
-        flags.DEFINE_float("ray_memory_gb", None, "Memory of a task."),
-        flags.DEFINE_integer("ray_max_retries", None, "Starts of a task whose node died; 3."),
-    ]
+    workers = _COUNT("workers", None, "How many workers; not of --executor=local.")
+    own = [define(name, None, words) for define, name, words in _OWN]
 
     def chosen() -> tuple[str, dict[str, Any]]:
-        name = executor.value
-        given = [flag for flag in own if flag.value is not None]
+        name, given = executor.value, [flag for flag in own if flag.value is not None]
         for flag in given:
             if not flag.name.startswith(f"{name}_"):
                 of = flag.name.partition("_")[0]
@@ -53,3 +54,19 @@ def define_executor() -> Callable[[], tuple[str, dict[str, Any]]]:
         return name, parameters | ({} if workers.value is None else {"workers": workers.value})
 
     return chosen
+
+
+def define_distributed() -> Callable[[], dict[str, Any] | None]:
+    """Define --distributed and its flags; gives what was set, `None` for a process alone."""
+    distributed = flags.DEFINE_bool(
+        "distributed", False, "One of several processes that train each run; docs/scaling.md."
+    )
+    own = [define(name, None, words) for define, name, words in _TOGETHER]
+
+    def wanted() -> dict[str, Any] | None:
+        given = {flag.name: flag.value for flag in own if flag.value is not None}
+        if given and not distributed.value:
+            raise ValueError(f"--{next(iter(given))}: belongs to --distributed")
+        return given if distributed.value else None
+
+    return wanted

@@ -8,13 +8,6 @@ from contextlib import contextmanager
 def needed_by(what: str, extra: str) -> Iterator[None]:
     """Say which extra of `setup.py` brings a package that is imported here and not installed.
 
-    Args:
-        what: what cannot be used without it.
-        extra: the extra.
-
-    Raises:
-        ImportError: one line, where a package is not installed.
-
     Example:
         >>> with needed_by("the moon", "experiment"):
         ...     import green_cheese

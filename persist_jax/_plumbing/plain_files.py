@@ -1,8 +1,13 @@
-"""Files that somebody else wrote, looked at before they are read: kind, size, nesting, numbers."""
+"""Files that somebody else may have written, looked at before they are read: kind, size, nesting.
+
+Those that this package wrote are told from damaged ones by their size and CRC-32.
+"""
 
 import json
 import stat
+import zlib
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +19,7 @@ _DIGITS = 20
 
 
 def check_regular(path: Path, largest: int | None = None, *, may_be_empty: bool = True) -> None:
-    """Refuse what is not a regular file, before it is opened: a pipe would be waited for.
-
-    Args:
-        path: the file.
-        largest: how many bytes it may have; None: any number.
-        may_be_empty: whether it may have none.
-
-    Raises:
-        ValueError: one line that names the file.
+    """Refuse what is not a regular file of at most so many bytes; a pipe would be waited for.
 
     Example:
         >>> check_regular(Path("nowhere/config.json"))
@@ -121,3 +118,37 @@ def read_arrays(path: Path, largest: int | None = None) -> np.ndarray | dict[str
     except Exception as error:
         reason = " ".join(f"{error}".split())[:200]
         raise ValueError(f"{path}: damaged ({type(error).__name__}: {reason})") from None
+
+
+def stamp(path: Path) -> list[int]:
+    """Size in bytes and CRC-32 of a file."""
+    size, checksum = 0, 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 24):
+            checksum = zlib.crc32(block, checksum)
+            size += len(block)
+    return [size, checksum]
+
+
+def stamps(folder: Path) -> dict[str, list[int]]:
+    """The stamp of every file below a folder, by its path from there."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.relative_to(folder).as_posix(): stamp(path) for path in files}
+
+
+def first_damaged(folder: Path, written: Mapping[str, Sequence[int]]) -> str | None:
+    """The first file below a folder that is not as its stamp says; None if all are.
+
+    Damaged is also a path that leads out of the folder, and what is not a regular file: neither is
+    opened, and a file of another size is not read.
+    """
+    for name, expected in written.items():
+        path = folder / name
+        try:
+            check_regular(path)
+            outside = Path(name).is_absolute() or ".." in Path(name).parts
+            if outside or path.stat().st_size != expected[0] or stamp(path) != list(expected):
+                return name
+        except (OSError, ValueError):
+            return name
+    return None

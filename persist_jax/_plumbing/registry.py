@@ -2,13 +2,13 @@
 
 import inspect
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from pydantic import create_model
 
-from persist_jax._plumbing.validation import Fields, Given, did_you_mean, shortened
+from persist_jax._plumbing.validation import Fields, Given, not_one_of, shortened
 
 Properties = TypeVar("Properties")
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -60,7 +60,7 @@ class Entry(Generic[Properties]):
         }
 
 
-class Registry(Mapping[str, Entry[Properties]]):
+class Registry(dict[str, Entry[Properties]], Generic[Properties]):
     """Entries of one kind by name, in the order in which they were registered.
 
     Args:
@@ -80,9 +80,9 @@ class Registry(Mapping[str, Entry[Properties]]):
     """
 
     def __init__(self, what: str, properties: Callable[..., Properties] = dict):
+        super().__init__()
         self._what = what
         self._properties = properties
-        self._entries: dict[str, Entry[Properties]] = {}
 
     def register(
         self, name: str, *, parameters: Mapping[str, Any] | None = None, **properties: Any
@@ -103,37 +103,27 @@ class Registry(Mapping[str, Entry[Properties]]):
             raise ValueError(f"{self._what}: {name!r} is not a name of letters, digits and _")
 
         def add(function: Function) -> Function:
-            for parameter in Entry(name, function, None, parameters).defaults():
+            entry = Entry(name, function, self._properties(**properties), parameters)
+            for parameter in entry.defaults():
                 # A checked parameter is an attribute of a `Fields`.
                 if parameter.startswith("_") or hasattr(Fields, parameter):
                     raise ValueError(f"{self._what}: {name!r} cannot have a {parameter!r}")
-            before = self._entries.get(name)
-            if before is not None and _origin(before.function) != _origin(function):
-                raise ValueError(f"{self._what}: {name!r} is taken by {_origin(before.function)}")
-            self._entries[name] = Entry(
-                name, function, self._properties(**properties), parameters
-            )
+            before = _origin(self[name].function) if name in self else _origin(function)
+            if before != _origin(function):
+                raise ValueError(f"{self._what}: {name!r} is taken by {before}")
+            self[name] = entry
             return function
 
         return add
 
-    def __getitem__(self, name: str) -> Entry[Properties]:
-        return self.find(name, self._what)
+    def __missing__(self, name: str) -> Entry[Properties]:
+        raise ValueError(not_one_of(self._what, name, self))
 
     def find(self, name: Any, field: str) -> Entry[Properties]:
-        """The entry of that name.
-
-        Args:
-            name: what a configuration gives.
-            field: the field that gives it, for the error.
-
-        Raises:
-            ValueError: one line that names the field, its value and the choices.
-        """
-        if not isinstance(name, str) or name not in self._entries:
-            choices, meant = ", ".join(self), did_you_mean(str(name), self)
-            raise ValueError(f"{field}: {shortened(repr(name))} is not one of {choices}{meant}")
-        return self._entries[name]
+        """The entry of that name; the error names the field of the configuration that gives it."""
+        if not isinstance(name, str) or name not in self:
+            raise ValueError(not_one_of(field, name, self))
+        return self[name]
 
     def choose(
         self, section: Any, where: str, chooser: str = "kind", shared: Mapping[str, Any] = {}
@@ -149,15 +139,6 @@ class Registry(Mapping[str, Entry[Properties]]):
         entry = self.find(section[chooser], f"{where}.{chooser}")
         given = {name: value for name, value in section.items() if name != chooser}
         return entry, entry.parameters(given, where, shared)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._entries
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
-
-    def __len__(self) -> int:
-        return len(self._entries)
 
 
 def _origin(function: Callable) -> str:

@@ -30,9 +30,8 @@ _WORDS = {
     "list_type": "is not a list",
     "dict_type": "is not a section of fields",
     "model_type": "is not an object",
+    "dataclass_type": "is not an object",
     "literal_error": "is not one of {expected}",
-    "string_pattern_mismatch": "is not a name",
-    "string_too_long": "is longer than {max_length} characters",
     "too_long": "may have at most {max_length}, has {actual_length}",
     "too_short": "needs at least {min_length}, has {actual_length}",
     "value_error": "{error}",
@@ -46,10 +45,9 @@ class Mistakes(list[str]):
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
-        if not isinstance(error, ValueError):
-            return False
-        self.extend(lines_of(error))
-        return True
+        if isinstance(error, ValueError):
+            self.extend(lines_of(error))
+        return isinstance(error, ValueError)
 
     def error(self) -> ValueError:
         """All of them, with a line each in its `lines`."""
@@ -71,19 +69,16 @@ def lines_of(error: Exception) -> list[str]:
 
 
 class MayChange:
-    """Marks a field, `Annotated[int, MayChange]`, that does not decide the result of a run.
-
-    The command that goes on with a sweep may change it.
-    """
+    """Marks a field, `Annotated[int, MayChange]`, that does not decide the result of a run."""
 
 
-def _with_lists_for_tuples(schema: Any) -> Any:
-    """A schema of pydantic that takes lists where it asks for tuples."""
-    if isinstance(schema, dict) and schema.get("type") == "tuple":
+def _not_strict(schema: Any) -> Any:
+    """A schema of pydantic that takes lists for tuples, and sections for dataclasses."""
+    if isinstance(schema, dict) and schema.get("type") in ("tuple", "dataclass"):
         schema["strict"] = False
     if isinstance(schema, dict | list | tuple):
         for part in schema.values() if isinstance(schema, dict) else schema:
-            _with_lists_for_tuples(part)
+            _not_strict(part)
     return schema
 
 
@@ -105,7 +100,7 @@ image.widht: unknown field; did you mean image.width?
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
-        return _with_lists_for_tuples(handler(source))
+        return _not_strict(handler(source))
 
     @classmethod
     def read(cls: type[Read], fields: Any, where: str = "") -> Read:
@@ -150,11 +145,6 @@ class Given(Fields):
 def plain(value: Any, where: str = "", depth: int = 0) -> Any:
     """Nested dicts, lists, text and numbers, as JSON has them and a device can take them.
 
-    Args:
-        value: mappings by text, lists and tuples of such values, and single ones.
-        where: the field, for errors.
-        depth: how many others it is in.
-
     Raises:
         ValueError: every entry that is none of these, is nested too deep, is too long a text, is
             not finite, or is too large or small a number.
@@ -174,18 +164,15 @@ def plain(value: Any, where: str = "", depth: int = 0) -> Any:
         return _number(value, where)
     named = hasattr(value, "keys")  # a mapping, as dict() sees it
     if not named and not isinstance(value, list | tuple):
-        kind = type(value).__name__
-        raise ValueError(
-            f"{_colon(where)}{_shown(value)} is a {kind}, not text, a number, true, false, a list "
-            "or fields"
-        )
+        kinds = "not text, a number, true, false, a list or fields"
+        raise _wrong(where, f"{_shown(value)} is a {type(value).__name__}, {kinds}")
     if depth == _MOST_DEEP:
-        raise ValueError(f"{_colon(where)}nested more than {_MOST_DEEP} deep")
+        raise _wrong(where, f"nested more than {_MOST_DEEP} deep")
     result, mistakes = {}, Mistakes()
     for name in value if named else range(len(value)):
         with mistakes:
             if named and not isinstance(name, str):
-                raise ValueError(f"{_colon(where)}{_shown(name)} is not text, as a field's name is")
+                raise _wrong(where, f"{_shown(name)} is not text, as a field's name is")
             key = _text(name, where) if named else name
             result[key] = plain(value[name], dotted((name,), where), depth + 1)
     mistakes.check()
@@ -194,28 +181,21 @@ def plain(value: Any, where: str = "", depth: int = 0) -> Any:
 
 def _text(text: str, where: str) -> str:
     if len(text) > _MOST_TEXT:
-        raise ValueError(
-            f"{_colon(where)}{_shown(text)} is text of {len(text)} characters, more than "
-            f"{_MOST_TEXT}"
-        )
+        size = f"{len(text)} characters, more than {_MOST_TEXT}"
+        raise _wrong(where, f"{_shown(text)} is text of {size}")
     if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise ValueError(f"{_colon(where)}{_shown(text)} has a letter that no file can hold")
+        raise _wrong(where, f"{_shown(text)} has a letter that no file can hold")
     return text
 
 
 def _number(number: numbers.Real, where: str) -> int | float:
-    size = abs(number)
     if isinstance(number, float) and not math.isfinite(number):
-        raise ValueError(f"{_colon(where)}{number!r} is not finite")
-    if size > FLOAT32_MAX:
-        raise ValueError(
-            f"{_colon(where)}{_shown(number)} is beyond float32, whose largest number is "
-            f"{FLOAT32_MAX:g}"
-        )
-    if 0 < size < FLOAT32_MIN:
-        raise ValueError(
-            f"{_colon(where)}{number!r} is 0 in float32, whose least number is {FLOAT32_MIN:g}"
-        )
+        raise _wrong(where, f"{number!r} is not finite")
+    if abs(number) > FLOAT32_MAX:
+        largest = f"whose largest number is {FLOAT32_MAX:g}"
+        raise _wrong(where, f"{_shown(number)} is beyond float32, {largest}")
+    if 0 < abs(number) < FLOAT32_MIN:
+        raise _wrong(where, f"{number!r} is 0 in float32, whose least number is {FLOAT32_MIN:g}")
     # As Python's own, not NumPy's.
     return int(number) if isinstance(number, numbers.Integral) else float(number)
 
@@ -233,16 +213,31 @@ def _lines(model: type[BaseModel], error: ValidationError, where: str) -> list[s
 
 
 def _line(model: type[BaseModel], problem: Mapping[str, Any], where: str) -> str:
-    path = dotted(problem["loc"], where)
     if problem["type"] == "extra_forbidden":
         *section, name = problem["loc"]
         return unknown_field(name, field_names(_section(model, section)), dotted(section, where))
-    context = {key: _plain(value) for key, value in problem.get("ctx", {}).items()}
+    context = {key: _unquoted(value) for key, value in problem.get("ctx", {}).items()}
     words = _WORDS.get(problem["type"], problem["msg"][:1].lower() + problem["msg"][1:])
     words = words.format(**context)[:500]
     if problem["type"] not in ("missing", "value_error"):
         words = f"{_shown(problem['input'])} {words}"
-    return f"{_colon(path)}{words}"
+    return str(_wrong(dotted(problem["loc"], where), words))
+
+
+def _unquoted(value: Any) -> Any:
+    """Choices without the quotes that pydantic puts around them."""
+    if isinstance(value, str):
+        return value.replace(" or ", ", ").replace("'", "")
+    return f"{value:g}" if isinstance(value, float) else value
+
+
+def _section(model: type[BaseModel], location: Iterable[int | str]) -> type[BaseModel] | None:
+    for name in location:
+        field = model.model_fields.get(str(name))
+        if field is None or not isinstance(field.annotation, type):
+            return None
+        model = field.annotation
+    return model if issubclass(model, BaseModel) else None
 
 
 def dotted(location: Iterable[int | str], where: str = "") -> str:
@@ -252,14 +247,13 @@ def dotted(location: Iterable[int | str], where: str = "") -> str:
         >>> dotted(("seeds", 1), "config")
         'config.seeds[1]'
     """
-    path = where
     for part in location:
         if isinstance(part, int):
-            path += f"[{part}]"
+            where += f"[{part}]"
         else:
             name = shortened(part if part.isprintable() else repr(part))
-            path += f".{name}" if path else name
-    return path
+            where += f".{name}" if where else name
+    return where
 
 
 def flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -284,15 +278,6 @@ def field_names(model: type[BaseModel] | None) -> list[str]:
     return list(dict.fromkeys([*fields, *flatten(below)]))
 
 
-def _section(model: type[BaseModel], location: Iterable[int | str]) -> type[BaseModel] | None:
-    for name in location:
-        field = model.model_fields.get(str(name))
-        if field is None or not isinstance(field.annotation, type):
-            return None
-        model = field.annotation
-    return model if issubclass(model, BaseModel) else None
-
-
 def unknown_field(name: str, known: Iterable[str], where: str = "") -> str:
     """The line on a field that does not exist, with the one that was meant or those that do."""
     known = list(known)
@@ -303,10 +288,12 @@ def unknown_field(name: str, known: Iterable[str], where: str = "") -> str:
     return f"{path}: unknown field; known are {', '.join(known) or 'none'}"
 
 
-def did_you_mean(name: str, choices: Iterable[str]) -> str:
-    """The end of an error on a wrong name: the choice that was meant, if there is one."""
-    meant = nearest(name, choices)
-    return f"; did you mean {meant}?" if meant else ""
+def not_one_of(field: str, name: Any, choices: Iterable[str]) -> str:
+    """The line on a name that is not among the choices, with the one that was meant."""
+    choices = list(choices)
+    line, meant = shortened(repr(name)), nearest(str(name), choices)
+    line = f"{field}: {line} is not one of {', '.join(choices)}"
+    return f"{line}; did you mean {meant}?" if meant else line
 
 
 def nearest(name: str, choices: Iterable[str]) -> str | None:
@@ -327,13 +314,6 @@ def nearest(name: str, choices: Iterable[str]) -> str | None:
     return by_leaf[close[0]] if close else None
 
 
-def _plain(value: Any) -> Any:
-    """Choices without the quotes that pydantic puts around them."""
-    if isinstance(value, str):
-        return value.replace(" or ", ", ").replace("'", "")
-    return f"{value:g}" if isinstance(value, float) else value
-
-
 def shortened(text: str, length: int = 120) -> str:
     """The beginning of a long text."""
     return text if len(text) <= length else f"{text[:length]}..."
@@ -346,5 +326,5 @@ def _shown(value: Any) -> str:
     return shortened(repr(value))
 
 
-def _colon(where: str) -> str:
-    return f"{where}: " if where else ""
+def _wrong(where: str, words: str) -> ValueError:
+    return ValueError(f"{where}: {words}" if where else words)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from persist_jax._plumbing import checksums, plain_files
+from persist_jax._plumbing import plain_files
 
 _RECORD = "entry.json"
 
@@ -79,7 +79,7 @@ class Conversion:
         folder = self.folder(cache)
         try:
             record = plain_files.read_json(folder / _RECORD)
-            damaged = checksums.first_damaged(folder, record["files"])
+            damaged = plain_files.first_damaged(folder, record["files"])
             return record["key"] == self.full_key and damaged is None
         except (ValueError, LookupError, TypeError, AttributeError):
             return False
@@ -138,7 +138,7 @@ def _convert(conversion: Conversion, folder: Path) -> None:
     unfinished.mkdir()
     try:
         _run(conversion, unfinished)
-        record = {"key": conversion.full_key, "files": checksums.stamps(unfinished)}
+        record = {"key": conversion.full_key, "files": plain_files.stamps(unfinished)}
         (unfinished / _RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
         unfinished.rename(folder)
     finally:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from persist_jax.store import Record
-from persist_jax.store.origin import Origin
+from persist_jax.store.record import Origin
 
 
 class Made(NamedTuple):

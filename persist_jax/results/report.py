@@ -36,11 +36,20 @@ from persist_jax.results.tables import (
     percentages,
     statistics_json,
 )
-from persist_jax.results.verdict import COMPLETED, VERDICTS, judged, verdict
+from persist_jax.results.verdict import COMPLETED, VERDICTS, judged, notice, verdict
 from persist_jax.results.weights import plot_weights
-from persist_jax.store import ReportOptions, SweepFolder, read_sweeps, report_folder
-from persist_jax.store.commands import read_commands
+from persist_jax.store import (
+    ReportOptions,
+    SweepFolder,
+    read_results,
+    read_sweeps,
+    report_folder,
+)
 from persist_jax.store.files import replace_file
+from persist_jax.store.locks import locked_folder
+from persist_jax.store.notes import read_commands
+from persist_jax.store.record import RESULT_FILE
+from persist_jax.store.run import runs_folder
 
 # Of the report's files those that the page shows.
 EMBEDDED = (
@@ -82,6 +91,21 @@ def write_report(
         replace_file(folder / name, content)
     page = _page(sweeps, shown, comparisons, files, folder, histories)
     return replace_file(folder / "index.html", page.encode())
+
+
+def refresh_report(workdir: Path, options: ReportOptions, since: float) -> list[str]:
+    """Write a sweep's report, unless another process did so since the last result and `since`.
+
+    Returns:
+        Lines for a person: where it is, and which runs did not end well.
+    """
+    path = report_folder(workdir) / "index.html"
+    with locked_folder(workdir):
+        newest = max(file.stat().st_mtime for file in runs_folder(workdir).rglob(RESULT_FILE))
+        if not path.exists() or path.stat().st_mtime < max(newest, since):
+            path = write_report([workdir], options=options)
+    line = notice(read_results(workdir))
+    return [f"Report: {path}", *([line] if line else [])]
 
 
 def _default_folder(sweeps: Sequence[SweepFolder]) -> Path:

@@ -8,7 +8,6 @@ import re
 import shutil
 import sys
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
@@ -20,14 +19,13 @@ import numpy as np
 import orbax.checkpoint
 from jaxtyping import PyTree
 
-from persist_jax._plumbing.checksums import first_damaged, stamps
+from persist_jax._plumbing.plain_files import first_damaged, stamps
 from persist_jax._plumbing.validation import Fields
-from persist_jax.store.files import read_json, replace_json
+from persist_jax.store.files import discard_unfinished, read_json, replace_json, unfinished
 from persist_jax.store.run import CHECKPOINT_FOLDER
 
 _STAMPS = "checksums.json"
 _FIELDS = "fields.json"
-_UNFINISHED = r"\.{}\.[0-9a-f]{{32}}(\.orbax-checkpoint-tmp.*)?"
 
 
 class _Stamps(Fields):
@@ -66,28 +64,33 @@ def save(folder: Path, tree: PyTree, fields: Mapping[str, Any] | None = None) ->
     """
     folder = folder.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
-    discard_unfinished(folder)
-    unfinished = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    discard_unfinished(folder.parent, re.escape(folder.name))
+    temporary = unfinished(folder)
     arguments = orbax.checkpoint.args.StandardSave(_plain(tree))
     with _one_error():
         try:
-            _checkpointer().save(unfinished, args=arguments)
+            _checkpointer().save(temporary, args=arguments)
         except Exception as error:  # TensorStore has no classes for what a disk may refuse
             found = re.search(r"os_error_code='(\d+)'|Errno (\d+)", str(error))
             number = int(found[1] or found[2]) if found else errno.EIO
             raise OSError(number, os.strerror(number), str(folder)) from None
     if fields is not None:
-        replace_json(unfinished / _FIELDS, dict(fields))
-    replace_json(unfinished / _STAMPS, {"files": stamps(unfinished)})
+        replace_json(temporary / _FIELDS, dict(fields))
+    replace_json(temporary / _STAMPS, {"files": stamps(temporary)})
     discard(folder)
-    unfinished.rename(folder)
+    temporary.rename(folder)
 
 
-def check(folder: Path) -> None:
-    """Refuse a checkpoint whose files are not those that were written.
+def read_fields(folder: Path) -> Any:
+    """The plain values of a checkpoint."""
+    return read_json(folder / _FIELDS)
+
+
+def load(folder: Path, like: PyTree) -> PyTree:
+    """The arrays of a checkpoint, on the host, with the structure, shapes and dtypes of `like`.
 
     Raises:
-        ValueError: one line that names the missing or damaged file.
+        ValueError: one line that names the folder, or the file that is missing or damaged.
     """
     if not folder.is_dir():
         raise ValueError(f"{folder}: missing")
@@ -97,28 +100,6 @@ def check(folder: Path) -> None:
         raise ValueError(f"{folder / _STAMPS}: {error}") from None
     if (file := first_damaged(folder, written)) is not None:
         raise ValueError(f"{folder / file}: damaged or missing")
-
-
-def read_fields(folder: Path) -> Any:
-    """The plain values of a checkpoint.
-
-    Raises:
-        ValueError: one line that names the file that cannot be read.
-    """
-    return read_json(folder / _FIELDS)
-
-
-def load(folder: Path, like: PyTree) -> PyTree:
-    """The arrays of a checkpoint, on the host.
-
-    Args:
-        folder: the checkpoint's own folder.
-        like: the structure, shapes and dtypes to restore.
-
-    Raises:
-        ValueError: one line that names the folder or file that does not hold.
-    """
-    check(folder)
     arguments = orbax.checkpoint.args.StandardRestore(_plain(like))
     try:
         plain = _checkpointer().restore(folder.resolve(), args=arguments)
@@ -130,34 +111,23 @@ def load(folder: Path, like: PyTree) -> PyTree:
 
 def copy(folder: Path, to: Path) -> None:
     """Write a checkpoint once more, completely or not at all."""
-    unfinished = to.with_name(f".{to.name}.{uuid.uuid4().hex}")
-    shutil.copytree(folder, unfinished)
+    temporary = unfinished(to)
+    shutil.copytree(folder, temporary)
     discard(to)
-    unfinished.rename(to)
+    temporary.rename(to)
 
 
 def discard(folder: Path) -> None:
     """Delete a checkpoint, of which no part is found under its name from then on."""
     if folder.is_dir():
-        shutil.rmtree(folder.rename(folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")))
+        shutil.rmtree(folder.rename(unfinished(folder)))
 
 
 def discard_numbered(folder: Path) -> None:
     """Delete every numbered checkpoint in a folder, and what killed processes left of some."""
     for number in numbered(folder):
         discard(folder / str(number))
-    unfinished = re.compile(_UNFINISHED.format("[0-9]+"))
-    for path in folder.iterdir():
-        if unfinished.fullmatch(path.name):
-            shutil.rmtree(path)
-
-
-def discard_unfinished(folder: Path) -> None:
-    """Delete what killed processes left of a checkpoint that they wrote or deleted."""
-    name = re.compile(_UNFINISHED.format(re.escape(folder.name)))
-    for path in folder.parent.iterdir() if folder.parent.is_dir() else ():
-        if name.fullmatch(path.name):
-            shutil.rmtree(path)
+    discard_unfinished(folder, "[0-9]+")
 
 
 def _checkpointer() -> orbax.checkpoint.Checkpointer:
@@ -166,10 +136,8 @@ def _checkpointer() -> orbax.checkpoint.Checkpointer:
     alone = orbax.checkpoint.options.MultiprocessingOptions(
         primary_host=here, active_processes={here}, barrier_sync_key_prefix=f"process{here}"
     )
-    return orbax.checkpoint.Checkpointer(
-        orbax.checkpoint.StandardCheckpointHandler(multiprocessing_options=alone),
-        multiprocessing_options=alone,
-    )
+    handler = orbax.checkpoint.StandardCheckpointHandler(multiprocessing_options=alone)
+    return orbax.checkpoint.Checkpointer(handler, multiprocessing_options=alone)
 
 
 @contextmanager
@@ -178,10 +146,10 @@ def _one_error() -> Iterator[None]:
 
     Every thread that writes a part of a checkpoint prints a traceback of its own.
     """
-    said, level = io.StringIO(), logging.root.manager.disable
+    printed, level = io.StringIO(), logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with redirect_stderr(said):
+        with redirect_stderr(printed):
             try:
                 yield
             except Exception:
@@ -189,7 +157,7 @@ def _one_error() -> Iterator[None]:
                 raise
     finally:
         logging.disable(level)
-    sys.stderr.write(said.getvalue())
+    sys.stderr.write(printed.getvalue())
 
 
 def _plain(tree: PyTree) -> PyTree:

@@ -12,11 +12,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from persist_jax._plumbing.validation import (
-    Fields,
     Given,
     MayChange,
     Mistakes,
-    dotted,
     flatten,
     shortened,
 )
@@ -25,8 +23,6 @@ from persist_jax.store.files import read_json, replace_json
 from persist_jax.store.run import Run, is_folder_name, runs_folder
 
 CONFIG_FILE = "config.json"
-# By section, the class of its fields, where another room declares them and adds them here.
-DECLARED: dict[str, type[Fields]] = {}
 
 
 def _listed(value: Any) -> Any:
@@ -144,6 +140,11 @@ class Configuration(Given):
             return (0.0,)
         return self.weights_of.get(regulariser, self.weights)
 
+    def lanes_of(self, regulariser: str) -> int:
+        """The runs of the largest group of a regulariser that the grid can form."""
+        runs = len(self.weights_for(regulariser)) * len(self.seeds)
+        return min(runs, self.max_lanes or runs)
+
 
 def grid(config: Configuration) -> list[Run]:
     """Every run of a configuration: each regulariser with each weight, `none` once."""
@@ -156,10 +157,11 @@ def grid(config: Configuration) -> list[Run]:
     ]
 
 
+
 def settle(
     config: Configuration,
     workdir: str | os.PathLike[str],
-    places: Collection[str],
+    free: Collection[str],
     defaults: Mapping[str, Any] | None = None,
 ) -> None:
     """Write `config.json`, unless the folder holds runs of another configuration.
@@ -170,21 +172,21 @@ def settle(
     Args:
         config: the configuration, with its checksums.
         workdir: the sweep's folder.
-        places: dotted names of fields that only say where something lies.
+        free: dotted names of fields of its sections that do not decide the result of a run.
         defaults: by dotted name, the value of a parameter that the folder's file does not name: the
             file is older than the parameter, and its runs had the default.
 
     Raises:
         ValueError: naming every field that differs and both values.
     """
-    fields = check_settled(config, workdir, places, defaults)
+    fields = check_settled(config, workdir, free, defaults)
     replace_json(Path(workdir) / CONFIG_FILE, fields, checksum=False)
 
 
 def check_settled(
     config: Configuration,
     workdir: str | os.PathLike[str],
-    places: Collection[str],
+    free: Collection[str],
     defaults: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The fields that `settle` would write; refuses what it refuses."""
@@ -194,37 +196,34 @@ def check_settled(
     path = Path(workdir) / CONFIG_FILE
     if not path.exists():
         raise ValueError(f"{path}: missing, but {workdir} holds runs; choose another --workdir")
+    # Compared as on disk: a field that the file leaves out may have had another default.
     before = _read_fields(path)
     if "models" not in before:
         raise ValueError(
             f"{path}: written by a version before 0.2, which this one reports but cannot go on "
             "with; choose another --workdir"
         )
-    # Compared as on disk: a field that the file leaves out may have had another default.
     read_config(workdir)
-    networks = {path.parent.name for path in trained}
-    regularisers = {path.name for path in trained}
+    names = {path.parent.name for path in trained}, {path.name for path in trained}
     # A network or regulariser that was trained stays on record when it is no longer named.
     now = config.plain()
-    kept = _of_runs(before, networks, regularisers)
-    now |= {section: entries | now[section] for section, entries in kept.items()}
+    now |= {section: old | now[section] for section, old in _of_runs(before, *names).items()}
     now["dataset_checksum"] = config.dataset_checksum or before.get("dataset_checksum")
-    ours, theirs = (_fixed(fields, places, networks, regularisers) for fields in (now, before))
+    ours, theirs = (_fixed(fields, free, *names) for fields in (now, before))
     theirs = {name: value for name, value in (defaults or {}).items() if name in ours} | theirs
     differ = [n for n in sorted(ours.keys() | theirs.keys()) if ours.get(n) != theirs.get(n)]
     # A field says more than the checksum that differs with it.
-    named = [name for name in differ if "checksum" not in name] or differ
     Mistakes(
         f"{name}: {shortened(repr(ours.get(name)))}, but {workdir} holds runs with "
         f"{shortened(repr(theirs.get(name)))}; choose another --workdir"
-        for name in named
+        for name in [name for name in differ if "checksum" not in name] or differ
     ).check()
     return now
 
 
-def fixed_checksum(config: Configuration, places: Collection[str], network: str, term: str) -> str:
+def fixed_checksum(config: Configuration, free: Collection[str], network: str, term: str) -> str:
     """A checksum of the fields that decide the result of a network's runs under a regulariser."""
-    text = json.dumps(_fixed(config.plain(), places, {network}, {term}), sort_keys=True)
+    text = json.dumps(_fixed(config.plain(), free, {network}, {term}), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -262,20 +261,16 @@ def _of_runs(
 
 def _fixed(
     fields: Mapping[str, Any],
-    places: Collection[str],
+    free: Collection[str],
     networks: Collection[str],
     regularisers: Collection[str],
 ) -> dict[str, Any]:
     """The fields that decide the results of these runs, by dotted name."""
-    fields = {**fields, **_of_runs(fields, networks, regularisers)}
-    free = {*places} | {
-        dotted((name,), section)
-        for section, schema in ({"": Configuration} | DECLARED).items()
-        for name, field in schema.model_fields.items()
-        if MayChange in field.metadata
-    }
+    fields = flatten({**fields, **_of_runs(fields, networks, regularisers)})
+    free = set(free)
+    free |= {n for n, field in Configuration.model_fields.items() if MayChange in field.metadata}
     return {
         name: value
-        for name, value in flatten(fields).items()
+        for name, value in fields.items()
         if value != {} and not any(name == field or name.startswith(f"{field}.") for field in free)
     }

@@ -11,15 +11,9 @@ EPOCHS_FILE = "epochs.jsonl"
 class EpochLines:
     """`epochs.jsonl` of one run: an object per epoch, whose number is its field `epoch`.
 
-    Only ever looked at: what a run goes on from, and what its report shows, is elsewhere.
-
     Args:
         folder: the run's folder, made when it is not there.
-        epoch: the epoch at which training goes on; lines of later ones are of no run and go, as
-            does a line that was cut off.
-
-    Raises:
-        OSError: the file cannot be read or written.
+        epoch: the epoch at which training goes on; later lines and one that was cut off go.
     """
 
     def __init__(self, folder: str | os.PathLike[str], epoch: int):
@@ -36,9 +30,6 @@ class EpochLines:
 
         Args:
             row: numbers by name, `epoch` first; None for those that are not finite.
-
-        Raises:
-            OSError: it was not written, or not wholly.
         """
         self._waiting += (json.dumps(row, allow_nan=False) + "\n").encode()
         with open(self._path, "ab") as file:
@@ -57,10 +48,9 @@ def _size_until(lines: list[bytes], epoch: int) -> int:
     size = 0
     for line in lines:
         try:
-            whole = line.endswith(b"\n") and json.loads(line)["epoch"] <= epoch
+            if not line.endswith(b"\n") or json.loads(line)["epoch"] > epoch:
+                break
         except (ValueError, KeyError, TypeError):
-            whole = False
-        if not whole:
             break
         size += len(line)
     return size

@@ -23,9 +23,6 @@ class EventFile:
         workdir: the sweep's folder.
         folder: the run's folder in it.
         epoch: the epoch at which training goes on.
-
-    Raises:
-        OSError: the file cannot be written.
     """
 
     def __init__(self, workdir: Path, folder: Path, epoch: int):
@@ -48,6 +45,6 @@ class EventFile:
         """Close the file."""
         self._writer.close()
 
-    def _write(self, step: int, **what: SessionLog | Summary) -> None:
-        self._writer.write_event(Event(wall_time=time.time(), step=step, **what))
+    def _write(self, step: int, **content: SessionLog | Summary) -> None:
+        self._writer.write_event(Event(wall_time=time.time(), step=step, **content))
         self._writer.flush()

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import uuid
 import zlib
 from pathlib import Path
@@ -12,7 +13,19 @@ from persist_jax._plumbing import plain_files
 
 # The field of a JSON file that holds the checksum of the others.
 CHECKSUM = "crc32"
-_UNFINISHED = r"\.{}\.[0-9a-f]{{32}}"
+
+
+def unfinished(path: Path) -> Path:
+    """Where to write what is renamed to `path` once it is complete."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+
+
+def discard_unfinished(folder: Path, name: str) -> None:
+    """Delete what killed processes wrote or deleted under names that match a pattern."""
+    pattern = re.compile(rf"\.{name}\.[0-9a-f]{{32}}(\.orbax-checkpoint-tmp.*)?")
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if pattern.fullmatch(path.name):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def replace_file(path: Path, content: bytes) -> Path:
@@ -21,7 +34,7 @@ def replace_file(path: Path, content: bytes) -> Path:
     Raises:
         OSError: it cannot be written; the error names the file.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    temporary = unfinished(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -38,21 +51,10 @@ def replace_file(path: Path, content: bytes) -> Path:
     return path
 
 
-def discard_unfinished(path: Path) -> None:
-    """Delete what killed processes were about to put at a path."""
-    name = re.compile(_UNFINISHED.format(re.escape(path.name)))
-    for file in path.parent.iterdir() if path.parent.is_dir() else ():
-        if name.fullmatch(file.name):
-            file.unlink(missing_ok=True)
-
-
 def replace_json(path: Path, fields: dict[str, Any], *, checksum: bool = True) -> Path:
     """Put named plain values at `path` as JSON, in one step.
 
-    Args:
-        path: of the file.
-        fields: the values.
-        checksum: whether to add one, which a person who changes the file has to delete.
+    A checksum is one more field, which a person who changes the file has to delete.
     """
     fields = fields | ({CHECKSUM: _checksum(fields)} if checksum else {})
     return replace_file(path, (json.dumps(fields, indent=1, allow_nan=False) + "\n").encode())

@@ -6,6 +6,7 @@
     groups/<name>/failed       why it failed; the next command tries it again
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -21,8 +22,7 @@ from persist_jax.parameters import Count
 from persist_jax.store import checkpoints
 from persist_jax.store.files import discard_unfinished, read_json, replace_file, replace_json
 from persist_jax.store.locks import lock_files
-from persist_jax.store.origin import Origin
-from persist_jax.store.record import Accuracy, has_result
+from persist_jax.store.record import Accuracy, Origin, has_result
 from persist_jax.store.run import CONTINUED, Run
 
 GROUPS_FOLDER = "groups"
@@ -30,6 +30,7 @@ _GROUP_FILE, _LOCK, _FAILED = "group.json", "lock", "failed"
 _KEPT = 2  # checkpoints
 
 Arrays = dict[str, np.ndarray]
+Leaves = Sequence[np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -85,19 +86,15 @@ class Group:
         return [run for run in self.runs if not has_result(self.folder(run, workdir))]
 
 
-class _Member(Fields):
+class _Run(Fields):
     network: str
     regulariser: str
     weight: float
     seed: int
 
-    @property
-    def run(self) -> Run:
-        return Run(self.network, self.regulariser, self.weight, self.seed)
-
 
 class _Group(Fields):
-    runs: Annotated[tuple[_Member, ...], Field(min_length=1)]
+    runs: Annotated[tuple[_Run, ...], Field(min_length=1)]
     continued_at: Count | None
 
 
@@ -108,11 +105,7 @@ def write_group(group: Group, workdir: Path) -> None:
 
 
 def read_groups(workdir: Path) -> list[Group]:
-    """Every group of a sweep.
-
-    Raises:
-        ValueError: one line that names the file that cannot be read, and what to do.
-    """
+    """Every group of a sweep; the error names the file that cannot be read, and what to do."""
     files = sorted((workdir / GROUPS_FOLDER).glob(f"*/{_GROUP_FILE}"))
     return [group for group in map(_read_group, files) if group]
 
@@ -125,14 +118,17 @@ def reread_group(group: Group, workdir: Path) -> Group | None:
 def _read_group(path: Path) -> Group | None:
     try:
         fields = _Group.read(read_json(path))
-        return Group(tuple(member.run for member in fields.runs), fields.continued_at)
+        return Group(_runs(fields.runs), fields.continued_at)
     except ValueError as error:
         if not path.exists():  # another process has deleted it since it was found
             return None
         words = str(error).removeprefix(f"{path}: ")
-        raise ValueError(
-            f"{path}: {words}; delete {path.parent} to begin its runs anew"
-        ) from None
+        todo = f"delete {path.parent} to begin its runs anew"
+        raise ValueError(f"{path}: {words}; {todo}") from None
+
+
+def _runs(fields: Sequence[_Run]) -> tuple[Run, ...]:
+    return tuple(Run(**dict(run)) for run in fields)
 
 
 def has_begun(group: Group, workdir: Path) -> bool:
@@ -145,7 +141,7 @@ def discard_group(group: Group, workdir: Path) -> None:
     folder = group.path(workdir)
     checkpoints.discard_numbered(folder)
     for name in (_FAILED, _GROUP_FILE):  # the last one last: killed before, it is found again
-        discard_unfinished(folder / name)
+        discard_unfinished(folder, re.escape(name))
         (folder / name).unlink(missing_ok=True)
     discard_lock(group, workdir)
 
@@ -175,10 +171,10 @@ def forget_failure(group: Group, workdir: Path) -> None:
 
 
 class _State(Fields):
-    """The plain part of a checkpoint: runs are indices into `runs`."""
+    """The plain part of a checkpoint: runs are places in `runs`."""
 
     epoch: Count
-    runs: tuple[_Member, ...]
+    runs: tuple[_Run, ...]
     slots: tuple[Count | None, ...]
     training: tuple[Count, ...]
     earlier: dict[str, Count]
@@ -198,10 +194,22 @@ class _State(Fields):
             raise ValueError(f"initial: {len(self.initial)} accuracies of {len(self.runs)} runs")
         return self
 
+    def places(self, group: Group) -> dict[int, int]:
+        """By place here, the place in a group, which may have been split since."""
+        own = {run: place for place, run in enumerate(group.runs)}
+        return {i: own[run] for i, run in enumerate(_runs(self.runs)) if run in own}
+
+    def slots_of(self, group: Group) -> list[int | None]:
+        """Which run each lane trains; one lane a run where the group has been split since."""
+        places = self.places(group)
+        if all(slot is None or slot in places for slot in self.slots):
+            return [None if slot is None else places[slot] for slot in self.slots]
+        return [places[i] for i in self.training if i in places]
+
 
 @dataclass(frozen=True)
 class GroupState:
-    """Everything that a group goes on from.
+    """Everything that a group goes on from; a run is its place in `Group.runs`.
 
     Attributes:
         epoch: epochs trained.
@@ -211,23 +219,23 @@ class GroupState:
         earlier: by run, an epoch before the best one so far, and the arrays of that epoch.
         last: by run, the epoch of the last regular checkpoint and its arrays, where this one is
             irregular.
-        initial: accuracy of each run before training, in the order of the group's runs.
+        initial: by run, accuracy before training.
         origins: where and with what the group was trained, in order.
     """
 
     epoch: int
-    slots: Sequence[Run | None]
-    states: Mapping[Run, Sequence[np.ndarray]]
-    histories: Mapping[Run, Arrays]
-    earlier: Mapping[Run, tuple[int, Sequence[np.ndarray]]]
-    last: Mapping[Run, tuple[int, Sequence[np.ndarray]]]
-    initial: Mapping[Run, Accuracy]
+    slots: Sequence[int | None]
+    states: Mapping[int, Leaves]
+    histories: Mapping[int, Arrays]
+    earlier: Mapping[int, tuple[int, Leaves]]
+    last: Mapping[int, tuple[int, Leaves]]
+    initial: Mapping[int, Accuracy]
     origins: Sequence[Origin]
 
 
 def save_group(group: Group, workdir: Path, state: GroupState) -> None:
     """Write a checkpoint of a group, completely or not at all, and keep the one before it."""
-    folder, index = group.path(workdir), {run: i for i, run in enumerate(group.runs)}
+    folder = group.path(workdir)
     arrays = _stacked("states", state.states)
     for kind, kept in (("earlier", state.earlier), ("last", state.last)):
         arrays |= _stacked(kind, {run: leaves for run, (_, leaves) in kept.items()})
@@ -238,11 +246,11 @@ def save_group(group: Group, workdir: Path, state: GroupState) -> None:
     fields = {
         "epoch": state.epoch,
         "runs": [asdict(run) for run in group.runs],
-        "slots": [None if run is None else index[run] for run in state.slots],
-        "training": [index[run] for run in state.states],
-        "earlier": {str(index[run]): epoch for run, (epoch, _) in state.earlier.items()},
-        "last": {str(index[run]): epoch for run, (epoch, _) in state.last.items()},
-        "initial": [state.initial[run].plain() for run in group.runs],
+        "slots": list(state.slots),
+        "training": list(state.states),
+        "earlier": {str(run): epoch for run, (epoch, _) in state.earlier.items()},
+        "last": {str(run): epoch for run, (epoch, _) in state.last.items()},
+        "initial": [state.initial[run].plain() for run in range(len(group.runs))],
         "origins": [origin.plain() for origin in state.origins],
         "arrays": {name: (array.shape, array.dtype.name) for name, array in arrays.items()},
     }
@@ -279,11 +287,9 @@ def read_state(group: Group, workdir: Path) -> tuple[GroupState | None, str]:
 def read_plan(group: Group, workdir: Path) -> tuple[int, int]:
     """Epochs behind a group and lanes of its next one, as far as a damaged checkpoint allows."""
     for epoch in reversed(checkpoints.numbered(group.path(workdir))):
-        try:
+        with suppress(ValueError):
             fields = checkpoints.read_fields(group.path(workdir) / str(epoch))
-            return epoch, len(_slots(group, _State.read(fields)))
-        except ValueError:
-            continue
+            return epoch, len(_State.read(fields).slots_of(group))
     return group.continued_at or 0, len(group.runs)
 
 
@@ -296,45 +302,34 @@ def _read_state(group: Group, workdir: Path, folder: Path) -> GroupState:
         }
     except (ValueError, TypeError) as error:
         raise ValueError(f"{folder}: {' '.join(str(error).split())}") from None
-    arrays, runs = checkpoints.load(folder, like), [member.run for member in plain.runs]
-    own = [(at, runs[i]) for at, i in enumerate(plain.training) if runs[i] in group.runs]
+    arrays, places = checkpoints.load(folder, like), plain.places(group)
+    own = {places[i]: at for at, i in enumerate(plain.training) if i in places}
     for run in group.unfinished(workdir):
-        if run not in [other for _, other in own]:
+        if group.runs.index(run) not in own:
             raise ValueError(f"{folder}: {run.label} has no result and no state")
-    history = {
-        name.removeprefix("history "): array
-        for name, array in arrays.items()
-        if name.startswith("history ")
-    }
-    trained = plain.epoch - (group.continued_at or 0)
-    if len(history["seconds"][0]) != trained:
-        rows = len(history["seconds"][0])
+    prefix = "history "
+    history = {n.removeprefix(prefix): rows for n, rows in arrays.items() if n.startswith(prefix)}
+    trained, rows = plain.epoch - (group.continued_at or 0), len(history["seconds"][0])
+    if rows != trained:
         raise ValueError(f"{folder}: histories of {rows} epochs, trained were {trained}")
+
+    def kept(kind: str, epochs: Mapping[str, int]) -> dict[int, tuple[int, Leaves]]:
+        return {
+            places[int(i)]: (epoch, _unstacked(kind, arrays, at))
+            for at, (i, epoch) in enumerate(epochs.items())
+            if int(i) in places
+        }
+
     return GroupState(
         epoch=plain.epoch,
-        slots=_slots(group, plain),
-        states={run: _unstacked("states", arrays, at) for at, run in own},
-        histories={run: {name: array[at] for name, array in history.items()} for at, run in own},
-        **{
-            kind: {
-                runs[int(i)]: (epoch, _unstacked(kind, arrays, at))
-                for at, (i, epoch) in enumerate(epochs.items())
-                if runs[int(i)] in group.runs
-            }
-            for kind, epochs in (("earlier", plain.earlier), ("last", plain.last))
-        },
-        initial=dict(zip(runs, plain.initial, strict=True)),
+        slots=plain.slots_of(group),
+        states={run: _unstacked("states", arrays, at) for run, at in own.items()},
+        histories={run: {n: array[at] for n, array in history.items()} for run, at in own.items()},
+        earlier=kept("earlier", plain.earlier),
+        last=kept("last", plain.last),
+        initial={places[i]: plain.initial[i] for i in places},
         origins=plain.origins,
     )
-
-
-def _slots(group: Group, plain: _State) -> list[Run | None]:
-    """Which run each lane trains; one lane a run where the group has been split since."""
-    runs = [member.run for member in plain.runs]
-    slots = [None if slot is None else runs[slot] for slot in plain.slots]
-    if set(slots) - {None} <= set(group.runs):
-        return slots
-    return [runs[i] for i in plain.training if runs[i] in group.runs]
 
 
 def split_group(group: Group, workdir: Path) -> int:
@@ -365,7 +360,7 @@ def split_group(group: Group, workdir: Path) -> int:
     return middle
 
 
-def _stacked(kind: str, leaves: Mapping[Run, Sequence[np.ndarray]]) -> Arrays:
+def _stacked(kind: str, leaves: Mapping[int, Leaves]) -> Arrays:
     """Arrays of several runs as one of each, by kind and number."""
     columns = zip(*leaves.values(), strict=True)
     return {f"{kind} {i:04d}": np.stack(column) for i, column in enumerate(columns)}

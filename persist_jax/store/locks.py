@@ -3,10 +3,11 @@
 import datetime
 import errno
 import os
+import re
 import socket
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -14,6 +15,7 @@ from filelock import FileLock, Timeout
 from persist_jax.store.files import discard_unfinished, read_json, replace_json
 
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}
+_PATIENCE = 600.0  # seconds to wait for a process that forms groups or writes the report
 
 
 class Locked(OSError):
@@ -36,15 +38,11 @@ class Lock:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         self._mark = {"host": socket.gethostname(), "pid": os.getpid(), "since": now}
         self._mark["token"] = uuid.uuid4().hex
-        discard_unfinished(_holder(path))
+        discard_unfinished(path.parent, re.escape(_holder(path).name))
         replace_json(_holder(path), self._mark)
 
     def check(self) -> None:
-        """Make sure that this process still holds the lock.
-
-        Raises:
-            LockLost: one line.
-        """
+        """Raise `LockLost` unless this process still holds the lock."""
         try:
             if self._path.exists() and read_json(_holder(self._path)) == self._mark:
                 return
@@ -63,10 +61,10 @@ class Lock:
 
 @contextmanager
 def locked(path: Path, timeout: float = 0.0) -> Iterator[Lock]:
-    """Be the only process that holds the lock of a file.
+    """Be the only process that holds the lock of a file, which is made if it is not there.
 
     Args:
-        path: the file to lock, which is made when it is not there.
+        path: the file to lock.
         timeout: seconds to wait for another process.
 
     Raises:
@@ -94,6 +92,11 @@ def locked(path: Path, timeout: float = 0.0) -> Iterator[Lock]:
         held.release()
     finally:
         lock.release()
+
+
+def locked_folder(workdir: Path) -> AbstractContextManager[Lock]:
+    """Be the only process that settles the configuration, forms groups or writes the report."""
+    return locked(workdir / "lock", _PATIENCE)
 
 
 def lock_files(path: Path) -> tuple[Path, Path]:

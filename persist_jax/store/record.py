@@ -12,7 +12,6 @@ from pydantic import Field, field_validator, model_validator
 from persist_jax._plumbing.validation import Fields
 from persist_jax.parameters import Count, NotNegative, Share, Size
 from persist_jax.store.files import read_json, replace_json
-from persist_jax.store.origin import Origin
 from persist_jax.store.run import CONTINUED, Run, runs_folder
 
 RESULT_FILE = "result.json"
@@ -38,14 +37,14 @@ class RedundantCounts(Fields):
     """How much of a network is redundant, on one batch.
 
     Attributes:
-        neurons: how many were looked at: those that were sampled.
+        neurons: how many were sampled.
         constant: how many of them have one value on the whole batch.
         clusters: how many groups are joined by correlations of at least the threshold.
         clustered: how many neurons are in one.
-        deaths: least, quartiles and largest of `1 - |corr|` on the minimum spanning tree; of a
-            single neuron there are none.
-        mean_correlation: mean |corr| over the pairs for which it is not 0, and so over none of the
-            constant neurons; null in files of before 0.2.
+        deaths: least, quartiles and largest of `1 - |corr|` on the minimum spanning tree; empty for
+            a single neuron.
+        mean_correlation: mean |corr| over the pairs for which it is not 0; null in files of before
+            0.2.
     """
 
     neurons: Size
@@ -87,15 +86,48 @@ class Redundancies(Fields):
 
 
 class Chance(Fields):
-    """What a network reaches on the validation examples without looking at them.
-
-    Attributes:
-        share: accuracy of the best constant guess: the share of the most common class.
-        examples: how many examples there are.
-    """
+    """Accuracy of the best constant guess on the validation examples, and how many there are."""
 
     share: Share
     examples: Size
+
+
+class Origin(Fields):
+    """Where and with what a stretch of a run was trained: its last bits may depend on it.
+
+    Attributes:
+        device: kind of the devices, as "cpu (AMD EPYC)" or "NVIDIA H100".
+        devices: how many trained, in all processes.
+        processes: how many they belonged to.
+        cores: how many this process might use.
+        matmul_precision: of the networks' products; see `persist_jax.models.at_precision`.
+        versions: of Python and of the packages that compute, by name.
+        revision: the git revision of the code, with "-dirty" if it was changed; null where the
+            code is not a repository.
+        configuration: checksum of the fields that the runs depend on.
+    """
+
+    device: str
+    devices: Size
+    processes: Size = 1
+    cores: Size
+    matmul_precision: str = "default"
+    versions: dict[str, str]
+    revision: str | None
+    configuration: str
+
+    def differences(self, other: "Origin") -> list[str]:
+        """What is not as in another one, in words.
+
+        Example:
+            >>> one = Origin(device="cpu", devices=1, cores=2, versions={"jax": "0.10.2"},
+            ...              revision=None, configuration="9f")
+            >>> one.replace(devices=2).differences(one)
+            ['devices 2, before 1']
+        """
+        ours, theirs = ((fields := o.plain()).pop("versions") | fields for o in (self, other))
+        names = [name for name in ours | theirs if ours.get(name) != theirs.get(name)]
+        return [f"{name} {ours.get(name)}, before {theirs.get(name)}" for name in names]
 
 
 class Record(Fields):
@@ -153,8 +185,7 @@ class Record(Fields):
     def plain(self) -> dict[str, Any]:
         """The fields as JSON has them; without those that are not known."""
         fields = super().plain()
-        unknown = {name for name in _SINCE_0_2 if not fields[name]}
-        return {name: value for name, value in fields.items() if name not in unknown}
+        return {n: value for n, value in fields.items() if value or n not in _SINCE_0_2}
 
     @property
     def run(self) -> Run:
@@ -207,9 +238,6 @@ def has_result(folder: str | os.PathLike[str]) -> bool:
 def read_results(workdir: str | os.PathLike[str]) -> list[Record]:
     """Read every run of a sweep that has ended.
 
-    Args:
-        workdir: the sweep's folder.
-
     Returns:
         The records, sorted by run; a continued run follows the one it continues.
 
@@ -232,8 +260,5 @@ def _plain(value: Any) -> Any:
         return {name: _plain(entry) for name, entry in value.items()}
     if isinstance(value, tuple | list):
         return [_plain(entry) for entry in value]
-    if isinstance(value, np.integer):
-        return int(value)
-    if isinstance(value, float | np.floating):
-        return float(value) if math.isfinite(value) else None
-    return value
+    value = value.item() if isinstance(value, np.generic) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

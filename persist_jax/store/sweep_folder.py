@@ -7,14 +7,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from persist_jax.store.commands import COMMANDS_FILE
 from persist_jax.store.configuration import CONFIG_FILE, ReportOptions
-from persist_jax.store.costs import COSTS_FILE
 from persist_jax.store.files import read_json
 from persist_jax.store.groups import GROUPS_FOLDER
 from persist_jax.store.locks import lock_files
+from persist_jax.store.notes import COMMANDS_FILE, COSTS_FILE
 from persist_jax.store.record import Record, read_results
 from persist_jax.store.run import TENSORBOARD_FOLDER
+
+PROFILE_FOLDER = "profile"  # profiles of its training
+JOBS_FOLDER = "jobs"  # where a cluster's tasks print
 
 
 @dataclass(frozen=True)
@@ -63,36 +65,17 @@ class SweepFolder:
         return [str(name) for name in names] if isinstance(names, list) else []
 
 
-def lock_path(workdir: Path) -> Path:
-    """The file that a process locks while it settles the configuration or writes the report."""
-    return workdir / "lock"
-
-
-def jobs_folder(workdir: Path) -> Path:
-    """Where a cluster's tasks print."""
-    return workdir / "jobs"
-
-
 def report_folder(workdir: Path) -> Path:
     """Where a sweep's own report goes."""
     return workdir / "report"
 
 
-def profile_folder(workdir: Path) -> Path:
-    """Where profiles of its training go."""
-    return workdir / "profile"
-
-
 def refuse_links(workdir: Path) -> None:
-    """Refuse links among the files of a sweep: what is written there would land elsewhere.
-
-    Raises:
-        ValueError: one line that names the link.
-    """
-    own = [CONFIG_FILE, COMMANDS_FILE, COSTS_FILE, "runs", GROUPS_FOLDER, TENSORBOARD_FOLDER]
-    paths = [workdir / name for name in own]
-    paths += [report_folder(workdir), profile_folder(workdir), jobs_folder(workdir)]
-    for path in (*paths, *lock_files(lock_path(workdir))):
+    """Refuse links among the files of a sweep: what is written there would land elsewhere."""
+    paths = [workdir / "runs", workdir / GROUPS_FOLDER, workdir / TENSORBOARD_FOLDER]
+    paths += [workdir / name for name in (CONFIG_FILE, COMMANDS_FILE, COSTS_FILE)]
+    paths += [report_folder(workdir), workdir / PROFILE_FOLDER, workdir / JOBS_FOLDER]
+    for path in (*paths, *lock_files(workdir / "lock")):
         below = [Path(folder, name) for folder, *names in os.walk(path) for name in sum(names, [])]
         for place in (path, *below):
             if place.is_symlink():

@@ -25,5 +25,5 @@ def _row(record: Record) -> dict[str, object]:
     row |= {f"initial_{part}": getattr(record.accuracy.initial, part) for part in _PARTS}
     found = record.redundancy.trained if record.redundancy else None
     for name in ("constant", "clusters", "clustered", "mean_correlation"):
-        row[name] = getattr(found, name) if found else None
+        row[name] = getattr(found, name, None)
     return row | {"folder": str(record.folder)}

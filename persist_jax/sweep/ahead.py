@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from persist_jax.store.groups import Group
+from persist_jax.store.groups import Group, read_plan
 from persist_jax.sweep.experiment import Experiment
-from persist_jax.sweep.group import compile_group, compile_rest
-from persist_jax.sweep.host_devices import compilers
+from persist_jax.sweep.machine import compilers
 
 
 class Ahead:
@@ -40,3 +39,27 @@ class Ahead:
             for group in new:
                 future = self._pool.submit(task, self._experiment, group, self._workdir)
                 self._tasks.setdefault(group, []).append(future)
+
+
+def compile_group(experiment: Experiment, group: Group, workdir: Path) -> None:
+    """Compile what the next epoch of a group takes, for a `train_group` in the same process."""
+    programs = experiment.programs(group.network, group.regulariser)
+    epoch, slots = read_plan(group, workdir)
+    lanes = programs.layout.lanes_for(slots)
+    programs.compile(lanes, epoch)
+    programs.evaluation.compile_draw()
+    programs.evaluation.compile(lanes)
+
+
+def compile_rest(experiment: Experiment, group: Group, workdir: Path) -> None:
+    """Compile the smaller programs of a group's last epochs, where it is known which they are.
+
+    Lanes that advance together have few of them. Where lanes go one after another, on cores, most
+    of the many sizes would be compiled for nothing.
+    """
+    programs = experiment.programs(group.network, group.regulariser)
+    epoch, slots = read_plan(group, workdir)
+    if programs.layout.lane_strategy == "vmap":
+        for fewer in programs.layout.later(programs.layout.lanes_for(slots)):
+            programs.compile(fewer, epoch)
+            programs.evaluation.compile(fewer)

@@ -21,20 +21,12 @@ class Diagnosis:
 
     Always on the same batch, the first validation examples, with neurons sampled as the runs
     sample them: the batch of `persist_jax.training.epoch.count_constant`.
-
-    Args:
-        model: the network.
-        options: its hyperparameters.
-        dataset: the examples.
     """
 
     def __init__(self, model: Model, options: Options, dataset: Dataset):
-        self._x = dataset.validation.x[: options.batch_size]
-        labels = dataset.validation.y
-        self._chance = {
-            "share": float(np.bincount(labels).max() / len(labels)),
-            "examples": len(labels),
-        }
+        self._x, labels = dataset.validation.x[: options.batch_size], dataset.validation.y
+        share = float(np.bincount(labels).max() / len(labels))
+        self._chance = {"share": share, "examples": len(labels)}
         # One program, which never gives more than the sampled neurons away.
         self._neurons = jax.jit(
             lambda variables, x: options.term().points(model.apply(variables, x, train=False)[1]).T
@@ -68,11 +60,7 @@ class Diagnosis:
             initial: the counts before training, if they are known.
             trained: the best weights.
         """
-        redundancy = {
-            "threshold": THRESHOLD,
-            "examples": len(self._x),
-            "initial": initial,
-            "trained": self.of(trained),
-        }
+        redundancy = {"threshold": THRESHOLD, "examples": len(self._x)}
+        redundancy |= {"initial": initial, "trained": self.of(trained)}
         points = jax.eval_shape(self._neurons, trained, self._x).shape[1]
         return {"points": points, "chance": self._chance, "redundancy": redundancy}

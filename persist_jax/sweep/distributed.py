@@ -8,6 +8,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from persist_jax.store.configuration import Configuration
+
 # Seconds until a process that is silent counts as dead, and all others end.
 HEARTBEAT = 30
 _LONGEST = 1024  # bytes of a group's name
@@ -68,16 +70,30 @@ def name_of_first(name: str) -> str:
     return found.tobytes().rstrip(b"\0").decode()
 
 
-def any_says(yes: bool) -> bool:
-    """Whether any process says yes; every process has to ask."""
-    return bool(largest(int(yes)))
-
-
 def largest(number: int) -> int:
     """The largest of all processes' numbers; every process has to ask."""
     return number if is_alone() else int(multihost_utils.process_allgather(np.int32(number)).max())
 
 
+def any_says(yes: bool) -> bool:
+    """Whether any process says yes; every process has to ask."""
+    return bool(largest(int(yes)))
+
+
 def leave() -> None:
     """Wait for all processes, then disconnect, so that none reports another one as dead."""
     jax.distributed.shutdown()
+
+
+def check_together(config: Configuration, executor: str) -> None:
+    """Refuse what processes cannot train together, in a line that names the flag or the field."""
+    if executor != "local":
+        raise ValueError(
+            f"--executor: {executor!r} trains groups apart, the processes of --distributed every "
+            "group together; choose one of the two"
+        )
+    if config.parallel != "batch":
+        raise ValueError(
+            f"parallel: {config.parallel!r} must be 'batch' with --distributed, where all devices "
+            "share each batch; groups on several machines are --executor's"
+        )

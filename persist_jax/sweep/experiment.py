@@ -11,10 +11,10 @@ from persist_jax.data.dataset import Dataset
 from persist_jax.data.registry import DATASETS, load_dataset
 from persist_jax.models.model import Model
 from persist_jax.models.precision import at_precision
-from persist_jax.models.registry import MODELS, build_model
+from persist_jax.models.registry import build_model
 from persist_jax.store.configuration import Configuration
 from persist_jax.sweep.diagnosis import Diagnosis
-from persist_jax.sweep.host_devices import compilers, cores_that_fit
+from persist_jax.sweep.machine import compilers, cores_that_fit
 from persist_jax.sweep.reading import model_section, options_of
 from persist_jax.training.layout import Layout, make_layout
 from persist_jax.training.options import Options
@@ -47,24 +47,18 @@ class Experiment:
 
     def layout(self, network: str) -> Layout:
         """How the runs of a network lie on this machine's devices."""
-        config, model, options = self.config, self.models[network], self.options(network)
+        config, of = self.config, (self.models[network], self.dataset, self.options(network))
+        how = {"parallel": config.parallel, "lane_strategy": config.lane_strategy}
         devices = config.devices
         if devices is None and config.parallel == "lanes":
-            devices = cores_that_fit(device_bytes(model, self.dataset, options))
-        return layout_of(
-            model,
-            self.dataset,
-            options,
-            parallel=config.parallel,
-            lane_strategy=config.lane_strategy,
-            devices=devices,
-        )
+            devices = cores_that_fit(device_bytes(*of))
+        return layout_of(*of, **how, devices=devices)
 
     def programs(self, network: str, regulariser: str) -> Programs:
         """What trains a network under a regulariser; another thread may ask for it too.
 
-        Compiled as they are, the programs of some networks are kept: of the one that is trained,
-        and of those for whose groups programs are compiled meanwhile.
+        Compiled programs are kept of the network that is trained, and of those for whose groups
+        programs are compiled meanwhile.
         """
         with self._lock:
             own = self._programs.setdefault(network, {})
@@ -82,17 +76,12 @@ class Experiment:
             return own[regulariser]
 
     def _evaluation(self, network: str) -> Evaluation:
-        layout = self.layout(network)
+        layout, size = self.layout(network), self.options(network).batch_size
         # Networks are trained on the same devices as a rule: the data is put there once.
         if layout.devices not in self._on_devices:
             self._on_devices.clear()
             self._on_devices[layout.devices] = layout.replicate(Data.of(self.dataset))
-        return Evaluation(
-            self.models[network],
-            self.options(network).batch_size,
-            layout,
-            self._on_devices[layout.devices],
-        )
+        return Evaluation(self.models[network], size, layout, self._on_devices[layout.devices])
 
     def diagnosis(self, network: str) -> Diagnosis:
         """What counts redundant neurons of a network; that of the last network is kept."""
@@ -132,20 +121,13 @@ def load_experiment(config: Configuration) -> Experiment:
         model = build_model(section, dataset.input_shape, dataset.num_classes, where)
         checksums[name] = _checksum(model, dataset, where)
         models[name] = at_precision(model, options.matmul_precision)
-    found = config.replace(dataset_checksum=dataset.checksum, checksums=checksums)
-    _compare(config, found)
-    return Experiment(found, dataset, models)
-
-
-def places(config: Configuration) -> set[str]:
-    """Dotted names of the fields that only say where something lies."""
-    entry, _ = DATASETS.choose(config.dataset, "dataset")
-    found = {f"dataset.{name}" for name in entry.properties.places}
-    for name, section in config.models.items():
-        if section.get("kind") in MODELS:
-            kind = MODELS[section["kind"]]
-            found |= {f"models.{name}.{place}" for place in kind.properties.places}
-    return found
+    pairs = {"dataset": (config.dataset_checksum, dataset.checksum)}
+    pairs |= {f"models.{name}": (config.checksums.get(name), checksums[name]) for name in checksums}
+    for name, (before, found) in pairs.items():
+        if before not in (None, found):
+            raise ValueError(f"{name}: its checksum is {found}, but the sweep began with {before}")
+    config = config.replace(dataset_checksum=dataset.checksum, checksums=checksums)
+    return Experiment(config, dataset, models)
 
 
 def at_hand(config: Configuration) -> bool:
@@ -155,11 +137,7 @@ def at_hand(config: Configuration) -> bool:
 
 
 def check_devices(config: Configuration) -> None:
-    """Refuse what this machine's devices cannot do, before any data is there.
-
-    Raises:
-        ValueError: one line that names the field.
-    """
+    """Refuse what this machine's devices cannot do, before any data is there."""
     for network in config.networks:
         make_layout(
             parallel=config.parallel,
@@ -167,17 +145,6 @@ def check_devices(config: Configuration) -> None:
             devices=config.devices,
             batch_size=options_of(config, network).batch_size,
         )
-
-
-def _compare(began: Configuration, found: Configuration) -> None:
-    """Whoever goes on with a sweep must find what it began with."""
-    pairs = {"dataset": (began.dataset_checksum, found.dataset_checksum)} | {
-        f"models.{name}": (began.checksums.get(name), checksum)
-        for name, checksum in found.checksums.items()
-    }
-    for name, (before, now) in pairs.items():
-        if before not in (None, now):
-            raise ValueError(f"{name}: its checksum is {now}, but the sweep began with {before}")
 
 
 def _checksum(model: Model, dataset: Dataset, where: str) -> str:

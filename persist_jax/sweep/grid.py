@@ -1,4 +1,4 @@
-"""The grid of runs that a configuration describes, and the groups that train it."""
+"""The groups that train the grid of runs which a configuration describes."""
 
 from collections import defaultdict
 from pathlib import Path
@@ -17,17 +17,6 @@ from persist_jax.store.groups import (
 from persist_jax.store.locks import Locked, locked
 from persist_jax.store.record import has_result, read_result
 from persist_jax.store.run import CONTINUED, Run
-
-
-def lanes_of(config: Configuration, regulariser: str) -> int:
-    """The runs of the largest group of a regulariser that the grid can form."""
-    runs = len(config.weights_for(regulariser)) * len(config.seeds)
-    return min(runs, config.max_lanes or runs)
-
-
-def most_lanes(config: Configuration) -> int:
-    """The runs of the largest group that the grid of a configuration can form."""
-    return max(lanes_of(config, name) for name in config.regularisers)
 
 
 def form_groups(

@@ -2,6 +2,7 @@
 
 import functools
 import math
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import numpy as np
 
 from persist_jax.store import checkpoints
 from persist_jax.store.checkpoints import best_checkpoint, earlier_checkpoint
@@ -17,17 +17,15 @@ from persist_jax.store.files import discard_unfinished
 from persist_jax.store.groups import (
     Group,
     GroupState,
+    Leaves,
     discard_group,
-    read_plan,
     read_state,
     save_group,
 )
 from persist_jax.store.history import HISTORY_FILE, Rows, join_rows, write_history
 from persist_jax.store.locks import Lock
-from persist_jax.store.origin import Origin
-from persist_jax.store.record import RESULT_FILE, Accuracy, has_result, write_result
-from persist_jax.store.run import Run
-from persist_jax.store.sweep_folder import profile_folder
+from persist_jax.store.record import RESULT_FILE, Accuracy, Origin, has_result, write_result
+from persist_jax.store.sweep_folder import PROFILE_FOLDER
 from persist_jax.sweep.costs import Meter
 from persist_jax.sweep.distributed import any_says
 from persist_jax.sweep.experiment import Experiment
@@ -82,8 +80,7 @@ def train_group(
         ValueError: one line that names what cannot be read.
     """
     programs = experiment.programs(group.network, group.regulariser)
-    every = experiment.options(group.network).checkpoint_every
-    epochs = experiment.options(group.network).epochs
+    options = experiment.options(group.network)
     saved, problem = read_state(group, workdir)
     if problem and lock:
         print(problem, file=sys.stderr, flush=True)
@@ -100,7 +97,7 @@ def train_group(
     with (
         Meter(workdir, group.label) as meter,
         Watcher(workdir, folders, cohort.epoch, tensorboard=tensorboard) as watcher,
-        Profile(profile_folder(workdir), f"an epoch of {group.label}") as profiler,
+        Profile(workdir / PROFILE_FOLDER, f"an epoch of {group.label}") as profiler,
     ):
         for epoch in cohort.epochs():
             profiler.stop()
@@ -112,9 +109,9 @@ def train_group(
                 writer.finish(run, ended)
             losses = [row.validation_loss for row in epoch.rows.values()]
             loss = min(filter(math.isfinite, losses), default=math.nan)
-            report(Progress(epoch.number, epochs, len(cohort.training), loss))
+            report(Progress(epoch.number, options.epochs, len(cohort.training), loss))
             stop = any_says(must_stop()) and bool(cohort.training)
-            if cohort.training and (stop or epoch.number % every == 0):
+            if cohort.training and (stop or epoch.number % options.checkpoint_every == 0):
                 writer.save()
             if stop:
                 return False
@@ -135,33 +132,34 @@ def _cohort(
 ) -> Cohort:
     """The group's runs as lanes, from the checkpoint or before their first epoch."""
     weights = [run.weight for run in group.runs]
-    index = {run: i for i, run in enumerate(group.runs)}
     if saved is None:
-        states = {i: _first_state(experiment, group, run, workdir) for run, i in index.items()}
+        runs = range(len(group.runs))
+        states = {run: _first_state(experiment, programs, group, run, workdir) for run in runs}
         return Cohort(programs, weights, states, epoch=group.continued_at or 0)
     states = {
-        index[run]: _unflattened(leaves, programs.start(run.seed), group.path(workdir))
+        run: _unflattened(leaves, programs.start(group.runs[run].seed), group.path(workdir))
         for run, leaves in saved.states.items()
     }
-    slots = [None if run is None else index[run] for run in saved.slots]
-    return Cohort(programs, weights, states, slots=slots, epoch=saved.epoch)
+    return Cohort(programs, weights, states, slots=saved.slots, epoch=saved.epoch)
 
 
-def _first_state(experiment: Experiment, group: Group, run: Run, workdir: Path) -> LaneState:
+def _first_state(
+    experiment: Experiment, programs: Programs, group: Group, place: int, workdir: Path
+) -> LaneState:
     """The state before the first epoch: initial weights, or those of an epoch of the run."""
-    fresh = experiment.programs(group.network, group.regulariser).start(run.seed)
+    run = group.runs[place]
+    fresh = programs.start(run.seed)
     if not group.continued_at:
         return fresh
     like = experiment.programs(run.network, run.regulariser).start(run.seed)
-    folder = earlier_checkpoint(run.folder(workdir), group.continued_at)
-    state = checkpoints.load(folder, like)
+    state = checkpoints.load(earlier_checkpoint(run.folder(workdir), group.continued_at), like)
     best = Best(state.params, state.collections, fresh.best.loss, fresh.best.epoch)
     return fresh._replace(
         params=state.params, collections=state.collections, opt_state=state.opt_state, best=best
     )
 
 
-def _unflattened(leaves: list[np.ndarray], like: LaneState, folder: Path) -> LaneState:
+def _unflattened(leaves: Leaves, like: LaneState, folder: Path) -> LaneState:
     wanted, structure = jax.tree.flatten(like)
     if [(leaf.shape, leaf.dtype) for leaf in leaves] != [(x.shape, x.dtype) for x in wanted]:
         raise ValueError(f"{folder}: its arrays are not those of this network and optimiser")
@@ -182,28 +180,26 @@ class _Writer:
         accuracies: dict[int, dict[str, float]],
     ):
         self._group, self._workdir, self._lock, self._cohort = group, workdir, lock, cohort
-        self._continued = experiment.config.continued and group.continued_at is None
+        self._to_be_continued = experiment.config.continued and group.continued_at is None
         self._programs = experiment.programs(group.network, group.regulariser)
         self._diagnosis = experiment.diagnosis(group.network)
         # Runs of one seed start alike, whatever their weight.
         self._initial_counts = functools.cache(
             lambda seed: self._diagnosis.of(self._programs.start(seed).best.variables)
         )
-        self._rows: dict[Run, list[Rows]] = {group.runs[i]: [] for i in cohort.training}
-        self._earlier: dict[Run, tuple[int, list[np.ndarray]]] = {}
+        self._every = experiment.options(group.network).checkpoint_every
+        self._rows: dict[int, list[Rows]] = {run: [] for run in cohort.training}
+        self._initial = {run: Accuracy(**parts) for run, parts in accuracies.items()}
+        self._earlier: dict[int, tuple[int, Leaves]] = {}
         # The states of the last regular checkpoint: a run is continued from one of these, so that
         # it does not depend on when the sweep was stopped.
-        self._last: dict[Run, tuple[int, list[np.ndarray]]] = {}
-        self._every = experiment.options(group.network).checkpoint_every
-        if saved is None:
-            self._initial = {group.runs[i]: Accuracy(**parts) for i, parts in accuracies.items()}
-        else:
-            self._initial = dict(saved.initial)
+        self._last: dict[int, tuple[int, Leaves]] = {}
+        if saved is not None:
             self._rows = {run: [rows] for run, rows in saved.histories.items()}
-            self._earlier = dict(saved.earlier)
-            if self._continued and saved.epoch % self._every == 0:
-                self._last = {run: (saved.epoch, state) for run, state in saved.states.items()}
-            elif self._continued:
+            self._initial, self._earlier = dict(saved.initial), dict(saved.earlier)
+            if self._to_be_continued and saved.epoch % self._every == 0:
+                self._last = {run: (saved.epoch, leaves) for run, leaves in saved.states.items()}
+            elif self._to_be_continued:
                 self._last = dict(saved.last)
         origin = origin_of(experiment, group.network, group.regulariser)
         self._origins = _origins(saved.origins if saved else (), origin, group.label)
@@ -211,30 +207,30 @@ class _Writer:
     def append(self, rows: dict[int, Row]) -> None:
         """Keep what an epoch adds to the histories."""
         for run, row in rows.items():
-            self._rows[self._group.runs[run]].append(row.history)
+            self._rows[run].append(row.history)
 
-    def finish(self, number: int, ended: Ended) -> None:
+    def finish(self, place: int, ended: Ended) -> None:
         """Write the result of a run that has ended; one that is there already stays."""
-        run, state = self._group.runs[number], ended.state
-        folder, rows = self._group.folder(run, self._workdir), join_rows(self._rows.pop(run))
+        run, state, rows = self._group.runs[place], ended.state, join_rows(self._rows.pop(place))
+        folder = self._group.folder(run, self._workdir)
         if has_result(folder):
             return
         best = {"params": state.best.params, **state.best.collections}
         checkpoints.save(best_checkpoint(folder), best)
-        self._note_earlier(run, state)
-        if run in self._earlier:
-            epoch, leaves = self._earlier.pop(run)
+        self._note_earlier(place, state)
+        if place in self._earlier:
+            epoch, leaves = self._earlier.pop(place)
             earlier = jax.tree.structure(state).unflatten(leaves)
             checkpoints.save(earlier_checkpoint(folder, epoch), earlier)
         for name in (HISTORY_FILE, RESULT_FILE):
-            discard_unfinished(folder / name)
+            discard_unfinished(folder, re.escape(name))
         write_history(folder, rows)
         record = asdict(run) | outcome(state, self._cohort.epoch, self._programs.plan)
         # The weights that a continued run began with are not its initial ones.
         initial = self._initial_counts(run.seed) if self._group.continued_at is None else None
         record |= self._diagnosis.record(initial, state.best.variables)
         record |= {
-            "accuracy": {"initial": self._initial[run].plain(), "trained": ended.accuracy},
+            "accuracy": {"initial": self._initial[place].plain(), "trained": ended.accuracy},
             "seconds": float(rows["seconds"].sum()),
             "origins": [origin.plain() for origin in self._origins],
         }
@@ -243,32 +239,30 @@ class _Writer:
 
     def save(self) -> None:
         """Write a checkpoint of the group."""
-        runs, states = self._group.runs, self._cohort.states(self._cohort.training)
+        epoch, states = self._cohort.epoch, self._cohort.states(self._cohort.training)
         for run, state in states.items():
-            self._note_earlier(runs[run], state)
-        leaves = {runs[run]: jax.tree.leaves(state) for run, state in states.items()}
-        for run in leaves:
+            self._note_earlier(run, state)
             self._rows[run] = [join_rows(self._rows[run])]
-        if self._continued and self._cohort.epoch % self._every == 0:
-            self._last = {run: (self._cohort.epoch, state) for run, state in leaves.items()}
-        irregular = self._cohort.epoch % self._every != 0
+        leaves = {run: jax.tree.leaves(state) for run, state in states.items()}
+        regular = epoch % self._every == 0
+        if self._to_be_continued and regular:
+            self._last = {run: (epoch, state) for run, state in leaves.items()}
         state = GroupState(
-            epoch=self._cohort.epoch,
-            slots=[None if slot is None else runs[slot] for slot in self._cohort.slots],
+            epoch=epoch,
+            slots=self._cohort.slots,
             states=leaves,
             histories={run: self._rows[run][0] for run in leaves},
             earlier={run: self._earlier[run] for run in leaves if run in self._earlier},
-            last={run: self._last[run] for run in leaves if irregular and run in self._last},
+            last={run: self._last[run] for run in leaves if not regular and run in self._last},
             initial=self._initial,
             origins=self._origins,
         )
         save_group(self._group, self._workdir, state)
 
-    def _note_earlier(self, run: Run, state: LaneState) -> None:
+    def _note_earlier(self, run: int, state: LaneState) -> None:
         """Keep the state of the last regular checkpoint, if the best weights are younger."""
-        epoch, leaves = self._last.get(run, (0, []))
-        if self._continued and leaves and int(state.best.epoch) > epoch:
-            self._earlier[run] = epoch, leaves
+        if run in self._last and int(state.best.epoch) > self._last[run][0]:
+            self._earlier[run] = self._last[run]
 
 
 def _origins(before: tuple[Origin, ...], here: Origin, label: str) -> list[Origin]:
@@ -284,27 +278,3 @@ def _origins(before: tuple[Origin, ...], here: Origin, label: str) -> list[Origi
             flush=True,
         )
     return [*before, here]
-
-
-def compile_group(experiment: Experiment, group: Group, workdir: Path) -> None:
-    """Compile what the next epoch of a group takes, for a `train_group` in the same process."""
-    programs = experiment.programs(group.network, group.regulariser)
-    epoch, slots = read_plan(group, workdir)
-    lanes = programs.layout.lanes_for(slots)
-    programs.compile(lanes, epoch)
-    programs.evaluation.compile_draw()
-    programs.evaluation.compile(lanes)
-
-
-def compile_rest(experiment: Experiment, group: Group, workdir: Path) -> None:
-    """Compile the smaller programs of a group's last epochs, where it is known which they are.
-
-    Lanes that advance together have few of them. Where lanes go one after another, on cores, most
-    of the many sizes would be compiled for nothing.
-    """
-    programs = experiment.programs(group.network, group.regulariser)
-    epoch, slots = read_plan(group, workdir)
-    if programs.layout.lane_strategy == "vmap":
-        for fewer in programs.layout.later(programs.layout.lanes_for(slots)):
-            programs.compile(fewer, epoch)
-            programs.evaluation.compile(fewer)

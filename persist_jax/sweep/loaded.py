@@ -102,21 +102,16 @@ def read_run(
     experiment = load_experiment(config.replace(networks=[network]))
     model, dataset = experiment.models[network], experiment.dataset
     initial = initial_variables(model, dataset.input_shape, seed)
+    best = checkpoints.load(checkpoints.best_checkpoint(folder), pack_keys(dict(initial)))
     return LoadedRun(
         model=model,
-        trained=_trained(folder, initial),
+        trained=unpack_keys(jax.tree.map(jnp.asarray, best)),
         initial=initial,
         record=read_result(folder),
         history=read_history(folder),
         options=experiment.options(network),
         dataset=dataset,
     )
-
-
-def _trained(folder: Path, initial: Variables) -> Variables:
-    like = pack_keys(dict(initial))
-    found = checkpoints.load(checkpoints.best_checkpoint(folder), like)
-    return unpack_keys(jax.tree.map(jnp.asarray, found))
 
 
 def _why_not(run: Run, config: Configuration, workdir: Path) -> str:

@@ -10,9 +10,10 @@ import jax
 import joblib
 
 from persist_jax.store.configuration import fixed_checksum
-from persist_jax.store.origin import Origin
-from persist_jax.sweep.compilation_cache import processor
-from persist_jax.sweep.experiment import Experiment, places
+from persist_jax.store.record import Origin
+from persist_jax.sweep.experiment import Experiment
+from persist_jax.sweep.machine import processor
+from persist_jax.sweep.reading import free_fields
 
 _PACKAGES = ("flax", "jax", "jaxlib", "numpy", "optax", "persist_jax")
 _CODE = Path(__file__).parents[1]
@@ -21,27 +22,21 @@ _CODE = Path(__file__).parents[1]
 def origin_of(experiment: Experiment, network: str, regulariser: str) -> Origin:
     """Of what this process trains of an experiment."""
     devices = experiment.programs(network, regulariser).layout.devices
+    config = experiment.config
+    kind, chosen = devices[0].device_kind, experiment.options(network).matmul_precision
     return Origin(
-        device=_kind(devices[0]),
+        device=f"{kind} {processor()}" if devices[0].platform == "cpu" else kind,
         devices=len(devices),
         processes=jax.process_count(),
         cores=joblib.cpu_count(),
-        matmul_precision=_precision(experiment.options(network).matmul_precision),
+        # "default" leaves it to JAX's own setting.
+        matmul_precision=chosen
+        if chosen != "default"
+        else jax.config.jax_default_matmul_precision or chosen,
         versions={"python": platform.python_version()} | _versions(),
         revision=_revision(),
-        configuration=fixed_checksum(
-            experiment.config, places(experiment.config), network, regulariser
-        ),
+        configuration=fixed_checksum(config, free_fields(config), network, regulariser),
     )
-
-
-def _kind(device) -> str:
-    return f"{device.device_kind} {processor()}" if device.platform == "cpu" else device.device_kind
-
-
-def _precision(chosen: str) -> str:
-    """The chosen one, or that of JAX's own setting, to which "default" leaves it."""
-    return jax.config.jax_default_matmul_precision or chosen if chosen == "default" else chosen
 
 
 @functools.cache

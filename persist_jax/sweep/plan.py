@@ -3,18 +3,18 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from persist_jax.store.configuration import Configuration, grid
+from persist_jax.store.configuration import Configuration, check_settled, grid
 from persist_jax.store.record import has_result
-from persist_jax.sweep.experiment import Experiment
-from persist_jax.sweep.grid import lanes_of
-from persist_jax.sweep.host_devices import memory_of_a_device
+from persist_jax.sweep.experiment import Experiment, at_hand, check_devices, load_experiment
+from persist_jax.sweep.machine import memory_of_a_device
+from persist_jax.sweep.reading import defaults, free_fields
 from persist_jax.training.epoch import EpochPlan
 from persist_jax.training.layout import Layout
 from persist_jax.training.memory import footprint
 
 
 def describe(config: Configuration, workdir: Path) -> Iterator[str]:
-    """How much of a grid there is to do, in lines for a person; reads the folder only."""
+    """How much of a grid there is to do; reads the folder only."""
     runs = grid(config)
     done = {run for run in runs if has_result(run.folder(workdir))}
     yield f"{config.name}: {len(runs)} runs, {len(done)} finished, results in {workdir}"
@@ -23,23 +23,30 @@ def describe(config: Configuration, workdir: Path) -> Iterator[str]:
         yield f"  {network}: {sum(run not in done for run in own)} of {len(own)} runs to train"
 
 
-def describe_grid(config: Configuration) -> Iterator[str]:
-    """The seeds and weights of a grid and the size of its groups, in lines for a person."""
+def dry_run(config: Configuration, workdir: Path, executor: str) -> Iterator[str]:
+    """Everything that the sweep would refuse, and nothing that has to be fetched for it."""
     yield f"  seeds {', '.join(map(str, config.seeds))}"
     for name in config.regularisers:
         weights = ", ".join(f"{weight:g}" for weight in config.weights_for(name))
-        lanes = lanes_of(config, name)
+        lanes = config.lanes_of(name)
         plural = "s" if lanes > 1 else ""
         yield f"  {name}: weights {weights}; groups of at most {lanes} lane{plural}"
+    yield f"  executor {executor}"
+    here = executor == "local"
+    if here:
+        check_devices(config)
+    experiment = load_experiment(config) if at_hand(config) else None
+    settled = experiment.config if experiment else config
+    check_settled(settled, workdir, free_fields(config), defaults(config))
+    if experiment:
+        yield from describe_training(experiment, here=here)
+        yield from describe_memory(experiment, here=here)
+    else:
+        yield "  Sizes are known once the data is in the cache: the sweep puts it there."
 
 
 def describe_training(experiment: Experiment, *, here: bool = True) -> Iterator[str]:
-    """What the runs of an experiment are, in lines for a person.
-
-    Args:
-        experiment: the experiment.
-        here: whether this process trains them, whose devices are of interest then.
-    """
+    """What the runs of an experiment are; `here`: trained by this process, on its devices."""
     examples = len(experiment.dataset.train.y)
     for network in experiment.models:
         options = experiment.options(network)
@@ -54,12 +61,7 @@ def describe_training(experiment: Experiment, *, here: bool = True) -> Iterator[
 
 
 def describe_memory(experiment: Experiment, *, here: bool = True) -> Iterator[str]:
-    """How much memory a lane takes and how many lanes fit, a line per network.
-
-    Args:
-        experiment: the experiment.
-        here: whether this process trains, on whose devices the lanes have to fit.
-    """
+    """How much memory a lane takes and, `here`, how many lanes fit: a line per network."""
     for network, model in experiment.models.items():
         layout, options = experiment.layout(network), experiment.options(network)
         of = footprint(model, experiment.dataset, options, layout)

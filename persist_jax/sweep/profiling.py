@@ -6,11 +6,9 @@ import jax
 
 
 class Profile:
-    """A profile of what happens between `start` and `stop`; one that fails costs nothing else.
+    """A profile of what happens between `start` and `stop`, in a folder of its own below `folder`.
 
-    Args:
-        folder: where profiles go, each into a folder of its own below it.
-        label: what is profiled, in words.
+    A profile that fails costs nothing else.
     """
 
     def __init__(self, folder: Path, label: str):
@@ -27,9 +25,8 @@ class Profile:
         options = jax.profiler.ProfileOptions()
         # Calls of Python, most of them of the threads that compile, would bury the rest.
         options.python_tracer_level = 0
-        jax.profiler.start_trace(
-            self._folder, create_perfetto_trace=True, profiler_options=options
-        )
+        how = {"create_perfetto_trace": True, "profiler_options": options}
+        jax.profiler.start_trace(self._folder, **how)
         self._runs = True
 
     def stop(self) -> None:
@@ -39,13 +36,9 @@ class Profile:
         self._runs = False
         try:
             jax.profiler.stop_trace()
-            # Folders are named after the time.
-            file = max(self._folder.rglob("perfetto_trace.json.gz"))
+            file = max(self._folder.rglob("perfetto_trace.json.gz"))  # folders are named by time
+            words = f"Profile of {self._label}: open {file} at https://ui.perfetto.dev, "
+            words += f"or pip install xprof and run xprof --logdir={self._folder}"
         except (OSError, RuntimeError, ValueError) as error:
-            print(f"profile: {' '.join(str(error).split())}", flush=True)
-        else:
-            print(
-                f"Profile of {self._label}: open {file} at https://ui.perfetto.dev, "
-                f"or pip install xprof and run xprof --logdir={self._folder}",
-                flush=True,
-            )
+            words = f"profile: {' '.join(str(error).split())}"
+        print(words, flush=True)

@@ -17,15 +17,7 @@ LONGEST_SILENCE = 25.0  # seconds; a promise of 30 leaves time for a busy machin
 
 @contextmanager
 def show_progress(label: str, *, bar: bool = True) -> Iterator[Callable[[Progress], None]]:
-    """Show the progress of a group while it trains.
-
-    Args:
-        label: the group in words.
-        bar: whether a terminal gets a bar.
-
-    Yields:
-        What to call after every epoch.
-    """
+    """Show the progress of a group while it trains; gives what to call after every epoch."""
     if bar and sys.stderr.isatty():
         with tqdm(desc=label, unit="epoch") as shown:
             yield lambda progress: _advance(shown, progress)
@@ -38,10 +30,8 @@ def _advance(bar: tqdm, progress: Progress) -> None:
     if bar.total is None:
         bar.total, bar.initial = progress.epochs, progress.epoch - 1
         bar.n = bar.initial
-    bar.set_postfix_str(
-        f"{progress.training} training, validation loss {progress.validation_loss:.4f}",
-        refresh=False,
-    )
+    words = f"{progress.training} training, validation loss {progress.validation_loss:.4f}"
+    bar.set_postfix_str(words, refresh=False)
     bar.update()
 
 

@@ -10,10 +10,11 @@ from persist_jax._plumbing.extras import needed_by
 from persist_jax._plumbing.registry import Registry
 from persist_jax._plumbing.validation import (
     Given,
+    MayChange,
     Mistakes,
-    did_you_mean,
     dotted,
     field_names,
+    not_one_of,
     plain,
     shortened,
     unknown_field,
@@ -21,7 +22,7 @@ from persist_jax._plumbing.validation import (
 from persist_jax.data.registry import DATASETS
 from persist_jax.models.registry import MODELS
 from persist_jax.parameters import Part
-from persist_jax.store.configuration import DECLARED, Configuration, Names
+from persist_jax.store.configuration import Configuration, Names
 from persist_jax.terms import REGULARISERS
 from persist_jax.terms.sampling import Neurons
 from persist_jax.training.optimisers import OPTIMISERS, SCHEDULES
@@ -30,8 +31,6 @@ from persist_jax.training.options import Options
 with needed_by("persist_jax.sweep", "experiment"):
     from ml_collections import ConfigDict
     from ml_collections.config_dict import RequiredValueError
-
-DECLARED["train"] = Options
 
 # By section, the field that names an entry, its registry, and the fields that every entry has.
 _CHOICES: dict[str, tuple[str, Registry, set[str]]] = {
@@ -75,8 +74,15 @@ def read_configuration(
     Raises:
         ValueError: naming every field that does not hold, its value and the choices.
     """
-    given, mistakes = _without_leftovers(_given(fields), overridden), Mistakes()
-    embedded, brought = given.pop("embedded", None) or {}, {}
+    if not hasattr(fields, "keys"):
+        raise ValueError(f"{shortened(repr(fields))} is not a configuration of named fields")
+    try:
+        given = _without_leftovers(plain(fields), overridden)
+    except RequiredValueError:
+        raise ValueError(
+            "a placeholder that is required has no value; give it as --config.FIELD=VALUE"
+        ) from None
+    embedded, brought, mistakes = given.pop("embedded", None) or {}, {}, Mistakes()
     with mistakes:
         if isinstance(given.get("dataset"), dict):
             given, brought = _with_data(given, embedded, overridden)
@@ -85,15 +91,13 @@ def read_configuration(
         del given[name]
     with mistakes:
         config = Configuration.read(given)
-    sections = brought | _sections(given, "models")
-    models = {}
+    sections, models = brought | _sections(given, "models"), {}
     for name, section in sections.items():
         with mistakes:
             models[name] = _with_defaults(section, f"models.{name}")
     with mistakes:
-        networks, missing = _trained(
-            _names(given, "networks"), sections, brought, "networks" in overridden
-        )
+        named = "networks" in overridden
+        networks, missing = _trained(_names(given, "networks"), sections, brought, named)
     regularisers, terms = _names(given, "regularisers"), _sections(given, "terms")
     for name in {**dict.fromkeys(regularisers), **terms}:
         with mistakes:
@@ -119,17 +123,6 @@ def read_configuration(
 def every_field() -> list[str]:
     """Dotted names of the fields that every configuration has."""
     return [*field_names(Configuration), *(f"train.{name}" for name in field_names(Options))]
-
-
-def _given(fields: Any) -> dict[str, Any]:
-    if not hasattr(fields, "keys"):
-        raise ValueError(f"{shortened(repr(fields))} is not a configuration of named fields")
-    try:
-        return plain(fields)
-    except RequiredValueError:
-        raise ValueError(
-            "a placeholder that is required has no value; give it as --config.FIELD=VALUE"
-        ) from None
 
 
 def _without_leftovers(value: Any, overridden: Collection[str], where: str = "") -> Any:
@@ -201,11 +194,7 @@ def _trained(
     if missing and not models:
         raise ValueError("models: missing; it says what each of the networks is")
     if missing and (named or not brought or len(missing) == len(wanted)):
-        Mistakes(
-            f"networks: {shortened(repr(name))} is not one of {', '.join(models)}"
-            f"{did_you_mean(name, models)}"
-            for name in missing
-        ).check()
+        Mistakes(not_one_of("networks", name, models) for name in missing).check()
     return tuple(name for name in wanted if name in models), missing
 
 
@@ -214,6 +203,21 @@ def _with_defaults(section: dict[str, Any], where: str) -> dict[str, Any]:
     entry, parameters = MODELS.choose(section, where, shared={"sampling": (Sampling, Sampling())})
     own = {"sampling": section["sampling"]} if "sampling" in section else {}
     return {"kind": entry.name, **plain({n: parameters[n] for n in entry.defaults()}), **own}
+
+
+def free_fields(config: Configuration) -> set[str]:
+    """Dotted names of the fields of sections that do not decide the result of a run.
+
+    They say where something lies, or are marked `MayChange`.
+    """
+    marked = [name for name, f in Options.model_fields.items() if MayChange in f.metadata]
+    found = {f"train.{name}" for name in marked}
+    found |= {f"dataset.{name}" for name in DATASETS[config.dataset["kind"]].properties.places}
+    for name, section in config.models.items():
+        if section.get("kind") in MODELS:
+            places = MODELS[section["kind"]].properties.places
+            found |= {f"models.{name}.{place}" for place in places}
+    return found
 
 
 def defaults(config: Configuration) -> dict[str, Any]:

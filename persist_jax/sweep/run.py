@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -20,8 +21,7 @@ from persist_jax.store.groups import (
     reread_group,
     split_group,
 )
-from persist_jax.store.locks import Lock, Locked, LockLost, locked
-from persist_jax.store.sweep_folder import lock_path
+from persist_jax.store.locks import Lock, Locked, LockLost, locked, locked_folder
 from persist_jax.sweep.ahead import Ahead
 from persist_jax.sweep.distributed import any_says, is_alone, is_first, name_of_first
 from persist_jax.sweep.experiment import Experiment
@@ -30,7 +30,6 @@ from persist_jax.sweep.group import train_group
 from persist_jax.sweep.progress import show_progress
 
 _POLL = 1.0  # seconds between two looks at groups that other processes train
-SETTLING = 600.0  # seconds to wait for a process that settles the folder or writes the report
 # Errors that every other group would meet too: full disk, read-only disk, closed output.
 _OF_ALL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EPIPE}
 
@@ -66,32 +65,31 @@ def run_sweep(
         ChildProcessError: one line that names the groups that failed; the others have ended.
         OSError: a fault that every group would meet, as a full disk; nothing else is begun.
     """
-    how = {"tensorboard": tensorboard, "profile": profile, "bar": not worker}
-    for continued in (False, True) if experiment.config.continued else (False,):
+    config = experiment.config
+    how = {"must_stop": must_stop, "tensorboard": tensorboard, "profile": profile}
+    for continued in (False, True) if config.continued else (False,):
         # The command that starts workers has formed the groups of the grid.
         if is_first() and (continued or not worker):
-            with locked(lock_path(workdir), SETTLING):
-                form_groups(experiment.config, workdir, continued=continued, retry=not worker)
-        wait = wait and is_alone()  # the other processes would time out on a silent first one
-        claims = _Claims(experiment.config, workdir, continued, wait, must_stop)
-        ahead = nullcontext() if worker or not is_alone() else Ahead(experiment, workdir)
-        with ahead as threads:
-            if not _train_groups(experiment, workdir, claims, threads, must_stop, **how):
+            with locked_folder(workdir):
+                form_groups(config, workdir, continued=continued, retry=not worker)
+        # Of several processes that train together, the others would time out on a first that waits.
+        claims = _Claims(config, workdir, continued, wait and is_alone(), must_stop)
+        with nullcontext() if worker or not is_alone() else Ahead(experiment, workdir) as ahead:
+            if not _train_groups(experiment, workdir, claims, ahead, bar=not worker, how=how):
                 return False
     if is_first():
-        with locked(lock_path(workdir), SETTLING):  # delete what killed processes left of groups
-            form_groups(experiment.config, workdir, retry=False)
-    _check_complete(experiment.config, workdir)
+        with locked_folder(workdir):  # delete what killed processes left of groups
+            form_groups(config, workdir, retry=False)
+    if missing := missing_runs(config, workdir):
+        raise ValueError(
+            f"{workdir}: {len(missing)} runs have no result and no group, {missing[0]} the "
+            "first: files were deleted while the sweep ran; run the same command again"
+        )
     return True
 
 
 class _Claims:
-    """The groups that this process trains, each with its lock, as long as there is one.
-
-    Attributes:
-        failed: labels of groups that failed, here or elsewhere, by folder.
-        numbers: of all groups seen, by folder, in the order of the grid.
-    """
+    """The groups that this process trains, each with its lock, as long as there is one."""
 
     def __init__(
         self,
@@ -103,29 +101,37 @@ class _Claims:
     ):
         self._config, self._workdir, self._continued = config, workdir, continued
         self._wait, self._must_stop = wait, must_stop
-        self.failed: dict[Path, str] = {}
-        self.numbers: dict[Path, int] = {}
+        self._failed: dict[Path, str] = {}  # labels of groups that failed, here or elsewhere
+        self._numbers: dict[Path, int] = {}  # of all groups seen, in the order of the grid
 
     def open(self) -> list[Group]:
         """Groups with runs to train that have not failed."""
-        found = open_groups(self._config, self._workdir, continued=self._continued)
-        for group in found:
-            self.numbers.setdefault(group.path(self._workdir), len(self.numbers) + 1)
+        found = self._unfinished()
+        for path, group in found.items():
+            self._numbers.setdefault(path, len(self._numbers) + 1)
             if has_failed(group, self._workdir):
-                self.failed[group.path(self._workdir)] = group.label
-        return [group for group in found if group.path(self._workdir) not in self.failed]
+                self._failed[path] = group.label
+        return [group for path, group in found.items() if path not in self._failed]
 
-    def still_failed(self) -> bool:
-        """Whether groups failed that no other process has ended since."""
-        found = open_groups(self._config, self._workdir, continued=self._continued)
-        paths = {group.path(self._workdir) for group in found}
-        self.failed = {path: label for path, label in self.failed.items() if path in paths}
-        return bool(self.failed)
+    def label(self, group: Group) -> str:
+        """The group in words, with its number."""
+        number = self._numbers.get(group.path(self._workdir))
+        return f"[{number}/{len(self._numbers)}] {group.label}"
 
     def fails(self, group: Group, line: str) -> None:
         """Have no process of this sweep claim a group again."""
-        self.failed[group.path(self._workdir)] = group.label
+        self._failed[group.path(self._workdir)] = group.label
         note_failure(group, self._workdir, line)
+
+    def check(self) -> None:
+        """Refuse groups that failed and that no other process has ended since."""
+        found = self._unfinished()
+        failed = [label for path, label in self._failed.items() if path in found]
+        if failed:
+            raise ChildProcessError(
+                f"{len(failed)} of {len(self._numbers)} groups failed: "
+                f"{', '.join(dict.fromkeys(failed))}; run the same command again to retry them"
+            )
 
     @contextmanager
     def next(self) -> Iterator[tuple[Group | None, Lock | None]]:
@@ -140,8 +146,12 @@ class _Claims:
                 group = {g.path(self._workdir).name: g for g in read_groups(self._workdir)}[name]
             yield group, lock
 
+    def _unfinished(self) -> dict[Path, Group]:
+        found = open_groups(self._config, self._workdir, continued=self._continued)
+        return {group.path(self._workdir): group for group in found}
+
     def _claim(self, stack: ExitStack) -> tuple[Group | None, Lock | None]:
-        said = False
+        waiting = False
         while found := self.open():
             for group in found:
                 try:
@@ -158,10 +168,10 @@ class _Claims:
             else:
                 if not self._wait or self._must_stop():
                     break
-                if not said:
+                if not waiting:
                     count = f"{len(found)} group{'s' if len(found) > 1 else ''}"
                     print(f"Waiting for {count} that other processes train", flush=True)
-                    said = True
+                    waiting = True
                 time.sleep(_POLL)
         return None, None
 
@@ -171,71 +181,67 @@ def _train_groups(
     workdir: Path,
     claims: _Claims,
     ahead: Ahead | None,
-    must_stop: Callable[[], bool],
     *,
-    tensorboard: bool,
-    profile: bool,
     bar: bool,
+    how: dict[str, Any],
 ) -> bool:
+    """Train one group after another; whether all have ended."""
     while True:
         with claims.next() as (group, lock):
             if group is None:
                 break
             if ahead:
-                following = claims.open()
-                ahead.compile([group, *(other for other in following if other != group)])
-            number = claims.numbers.get(group.path(workdir))
-            label = f"[{number}/{len(claims.numbers)}] {group.label}"
+                others = [other for other in claims.open() if other != group]
+                ahead.compile([group, *others])
+            label, failure = claims.label(group), None
             try:
                 silent = nullcontext(lambda progress: None)
                 with show_progress(label, bar=bar) if lock else silent as report:
-                    how = {"report": report, "must_stop": must_stop}
-                    how |= {"tensorboard": tensorboard, "profile": profile}
-                    if not train_group(experiment, group, workdir, lock, **how):
+                    if not train_group(experiment, group, workdir, lock, report=report, **how):
                         return False
-                profile = False
-                continue
+                how["profile"] = False  # only one group's
             except LockLost as error:
                 if not is_alone():
                     raise
-                print(f"{label}: {error}", file=sys.stderr, flush=True)
-                continue
+                _say(f"{label}: {error}")
             except Exception as error:
                 # Of several processes, the others are in the middle of this group.
                 if not is_alone() or getattr(error, "errno", None) in _OF_ALL:
                     raise
                 # Without the arrays that its traceback would keep alive.
                 failure = error.with_traceback(None) if ran_out(error) else error
-            if ran_out(failure):
-                with locked(lock_path(workdir), SETTLING):
-                    lanes = split_group(group, workdir)
-                if lanes:
-                    words = f"out of memory; going on with {lanes} lanes"
-                    print(f"{group.label}: {words}", file=sys.stderr, flush=True)
-                    continue
-                failure = MemoryError(_too_large(experiment, group))
-                for other in claims.open():  # where one lane does not fit, no other one does
-                    if (other.network, other.regulariser) == (group.network, group.regulariser):
-                        claims.fails(other, str(failure))
-            line = _in_one_line(failure)
-            claims.fails(group, line)
-            print(f"{label}: {line}", file=sys.stderr, flush=True)
-    if claims.still_failed():
-        names = ", ".join(dict.fromkeys(claims.failed.values()))
-        raise ChildProcessError(
-            f"{len(claims.failed)} of {len(claims.numbers)} groups failed: {names}; run the same "
-            "command again to retry them"
-        )
+            if failure and not (ran_out(failure) and _split(group, workdir)):
+                _note(failure, experiment, group, claims)
+    claims.check()
     return not any_says(bool(is_first() and claims.open()))
 
 
-def _check_complete(config: Configuration, workdir: Path) -> None:
-    missing = missing_runs(config, workdir)
-    if missing:
-        raise ValueError(
-            f"{workdir}: {len(missing)} runs have no result and no group, {missing[0]} the "
-            "first: files were deleted while the sweep ran; run the same command again"
+def _split(group: Group, workdir: Path) -> bool:
+    """Make halves of a group that does not fit into memory; false for a single run."""
+    with locked_folder(workdir):
+        lanes = split_group(group, workdir)
+    if lanes:
+        _say(f"{group.label}: out of memory; going on with {lanes} lanes")
+    return bool(lanes)
+
+
+def _note(failure: Exception, experiment: Experiment, group: Group, claims: _Claims) -> None:
+    """Say why a group failed, and keep every process from trying it again."""
+    network, label = group.network, claims.label(group)
+    if ran_out(failure):
+        line = (
+            f"out of memory: {group.label}, one lane of n = {experiment.points(network)} points, "
+            f"train.batch_size {experiment.options(network).batch_size}, "
+            f"{experiment.layout(network).parallel}: lower train.batch_size, train.sampling "
+            "(correlations take n x n numbers) or devices"
         )
+        for other in claims.open():  # where one lane does not fit, no other one does
+            if (other.network, other.regulariser) == (network, group.regulariser):
+                claims.fails(other, line)
+    else:
+        line = _in_one_line(failure)
+    claims.fails(group, line)
+    _say(f"{label}: {line}")
 
 
 def ran_out(error: BaseException) -> bool:
@@ -243,16 +249,6 @@ def ran_out(error: BaseException) -> bool:
     words = ("RESOURCE_EXHAUSTED", "Out of memory", "out of memory")
     memory = isinstance(error, jax.errors.JaxRuntimeError) and any(w in str(error) for w in words)
     return isinstance(error, MemoryError) or memory
-
-
-def _too_large(experiment: Experiment, group: Group) -> str:
-    """What a single run of a group needs memory for, and what takes less, in one line."""
-    network, options = group.network, experiment.options(group.network)
-    return (
-        f"out of memory: {group.label}, one lane of n = {experiment.points(network)} points, "
-        f"train.batch_size {options.batch_size}, {experiment.layout(network).parallel}: lower "
-        "train.batch_size, train.sampling (correlations take n x n numbers) or devices"
-    )
 
 
 def _in_one_line(error: Exception) -> str:
@@ -264,3 +260,7 @@ def _in_one_line(error: Exception) -> str:
     if not of_input:
         traceback.print_exception(error, file=sys.stderr)
     return f"{type(error).__name__}: {words}"
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

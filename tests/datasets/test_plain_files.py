@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from persist_jax._plumbing import checksums
+from persist_jax._plumbing import plain_files
 from persist_jax._plumbing.plain_files import read_arrays
 
 
@@ -14,11 +14,11 @@ def test_files_as_written_are_undamaged(tmp_path):
     (tmp_path / "below").mkdir()
     (tmp_path / "a").write_bytes(b"1")
     (tmp_path / "below" / "b").write_bytes(b"")
-    written = checksums.stamps(tmp_path)
+    written = plain_files.stamps(tmp_path)
     assert written == {"a": [1, 2212294583], "below/b": [0, 0]}
-    assert checksums.first_damaged(tmp_path, written) is None
+    assert plain_files.first_damaged(tmp_path, written) is None
     (tmp_path / "a").write_bytes(b"2")
-    assert checksums.first_damaged(tmp_path, written) == "a"
+    assert plain_files.first_damaged(tmp_path, written) == "a"
 
 
 @pytest.mark.parametrize(
@@ -31,17 +31,17 @@ def test_only_regular_files_below_the_folder_are_read(tmp_path, monkeypatch, nam
     folder = tmp_path / "folder"
     (folder / "below").mkdir(parents=True)
     os.mkfifo(folder / "pipe")
-    right = checksums.stamp(secret)
+    right = plain_files.stamp(secret)
     name = name.format(here=tmp_path)
-    monkeypatch.setattr(checksums, "stamp", lambda path: pytest.fail(f"{path} is read"))
-    assert checksums.first_damaged(folder, {name: right}) == name
+    monkeypatch.setattr(plain_files, "stamp", lambda path: pytest.fail(f"{path} is read"))
+    assert plain_files.first_damaged(folder, {name: right}) == name
 
 
 def test_a_file_of_another_size_is_not_read(tmp_path, monkeypatch):
     with (tmp_path / "large").open("wb") as file:
         file.truncate(1 << 40)
-    monkeypatch.setattr(checksums, "stamp", lambda path: pytest.fail(f"{path} is read"))
-    assert checksums.first_damaged(tmp_path, {"large": [1, 0]}) == "large"
+    monkeypatch.setattr(plain_files, "stamp", lambda path: pytest.fail(f"{path} is read"))
+    assert plain_files.first_damaged(tmp_path, {"large": [1, 0]}) == "large"
 
 
 def test_what_would_unpack_to_more_than_the_file_is_not_unpacked(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from persist_jax.data import cache_folder
-from persist_jax.sweep.compilation_cache import use_compilation_cache
+from persist_jax.sweep.machine import use_compilation_cache
 from tests.faults import small_sweep
 
 _CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "shutil.rmtree"}

@@ -16,8 +16,7 @@ from persist_jax.store import read_history, read_results
 from persist_jax.store.checkpoints import best_checkpoint, load
 from persist_jax.store.configuration import Configuration, settle
 from persist_jax.sweep import load_experiment, run_sweep
-from persist_jax.sweep.experiment import places
-from persist_jax.sweep.reading import defaults, read_configuration
+from persist_jax.sweep.reading import defaults, free_fields, read_configuration
 from tests.commands import ROOT, environment
 
 OVERRIDES = {
@@ -79,7 +78,7 @@ def configuration() -> Configuration:
 def train(config: Configuration, workdir: Path, must_stop=lambda: False) -> bool:
     """The sweep in this process, where its programs are compiled once."""
     experiment = load_experiment(config)
-    settle(experiment.config, workdir, places(config), defaults(config))
+    settle(experiment.config, workdir, free_fields(config), defaults(config))
     return run_sweep(experiment, workdir, must_stop)
 
 

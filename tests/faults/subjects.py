@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from persist_jax import pgdl
-from persist_jax._plumbing.checksums import stamp
+from persist_jax._plumbing.plain_files import stamp
 from persist_jax.data import Dataset, Split
 from persist_jax.data.cache import Conversion, read_arrays
 from persist_jax.data.convert import PARTS

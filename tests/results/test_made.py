@@ -10,8 +10,8 @@ from persist_jax.results.report import write_report
 from persist_jax.results.selection import tabulate
 from persist_jax.results.weights import plot_weights
 from persist_jax.store import read_results, read_sweep
-from persist_jax.store.commands import note_command, read_commands
-from persist_jax.store.origin import Origin
+from persist_jax.store.notes import note_command, read_commands
+from persist_jax.store.record import Origin
 
 HERE = {"device": "cpu (AMD)", "devices": 2, "cores": 2, "versions": {"jax": "0.10.2"}}
 HERE |= {"revision": "abc", "configuration": "1"}

@@ -1,13 +1,11 @@
 """What a folder's runs keep to: the fields of its configuration, by content and not by place."""
 
 import json
-from typing import Annotated
 
 import pytest
 
 from persist_jax._plumbing.validation import Given, MayChange
 from persist_jax.store.configuration import (
-    DECLARED,
     Configuration,
     check_settled,
     fixed_checksum,
@@ -35,19 +33,8 @@ FIELDS = {
     "checksums": {"a": "aa", "b": "bb"},
     "dataset_checksum": "dd",
 }
-PLACES = {"dataset.cache"}
+FREE = {"dataset.cache", "train.checkpoint_every"}
 REQUIRED = ("dataset", "networks", "regularisers")
-
-
-class Train(Given):
-    learning_rate: float
-    checkpoint_every: Annotated[int, MayChange]
-
-
-@pytest.fixture(autouse=True)
-def train(monkeypatch):
-    """The section as another room declares it."""
-    monkeypatch.setitem(DECLARED, "train", Train)
 
 
 def _config(**changes):
@@ -57,14 +44,14 @@ def _config(**changes):
 @pytest.fixture
 def workdir(tmp_path):
     """A folder with runs of network a under t2."""
-    settle(_config(), tmp_path, PLACES)
+    settle(_config(), tmp_path, FREE)
     (tmp_path / "runs" / "a" / "t2").mkdir(parents=True)
     return tmp_path
 
 
 def test_before_anything_has_run_everything_may_change(tmp_path):
-    settle(_config(), tmp_path, PLACES)
-    settle(_config(train={"learning_rate": 0.2}), tmp_path, PLACES)
+    settle(_config(), tmp_path, FREE)
+    settle(_config(train={"learning_rate": 0.2}), tmp_path, FREE)
     assert read_config(tmp_path).train == {"learning_rate": 0.2}
 
 
@@ -83,7 +70,7 @@ def test_before_anything_has_run_everything_may_change(tmp_path):
 def test_what_the_runs_are_made_of_may_not(workdir, change, words):
     before = (workdir / "config.json").read_text()
     with pytest.raises(ValueError, match=f"^{words}"):
-        settle(_config(**change), workdir, PLACES)
+        settle(_config(**change), workdir, FREE)
     assert (workdir / "config.json").read_text() == before
 
 
@@ -100,13 +87,13 @@ def test_what_the_runs_are_made_of_may_not(workdir, change, words):
     ],
 )
 def test_grid_machine_and_places_may_change(workdir, change):
-    settle(_config(**change), workdir, PLACES)
+    settle(_config(**change), workdir, FREE)
 
 
 def test_every_field_that_differs_is_named(workdir):
     terms, dataset = {"t2": {"alpha": 0.3}}, {"kind": "images", "name": "mnist"}
     with pytest.raises(ValueError) as error:
-        settle(_config(terms=terms, dataset=dataset, dataset_checksum="ee"), workdir, PLACES)
+        settle(_config(terms=terms, dataset=dataset, dataset_checksum="ee"), workdir, FREE)
     fields = [line.partition(":")[0] for line in error.value.lines]
     assert fields == ["dataset.name", "terms.t2.alpha"]  # and not the checksum, which follows
 
@@ -120,7 +107,7 @@ def test_a_field_decides_the_results_of_runs_unless_it_is_marked():
 
 def test_the_checksum_is_of_the_fields_that_may_not_change():
     def checksum(**changes):
-        return fixed_checksum(_config(**changes), PLACES, "a", "t2")
+        return fixed_checksum(_config(**changes), FREE, "a", "t2")
 
     slower = {"learning_rate": 0.1, "checkpoint_every": 1}
     assert checksum() == checksum(seeds=[4], devices=2, train=slower, name="other")
@@ -134,26 +121,26 @@ def test_a_network_may_have_the_name_of_a_regulariser(tmp_path):
     """Runs of the network t2 say nothing of the term t2."""
     models = {"t2": {"kind": "mlp", "hidden": [4]}}
     changes = {"models": models, "networks": ["t2"], "checksums": {}}
-    settle(_config(**changes), tmp_path, PLACES)
+    settle(_config(**changes), tmp_path, FREE)
     (tmp_path / "runs" / "t2" / "none").mkdir(parents=True)
-    settle(_config(**changes, terms={"t2": {"alpha": 0.3}}), tmp_path, PLACES)
+    settle(_config(**changes, terms={"t2": {"alpha": 0.3}}), tmp_path, FREE)
 
 
 def test_what_runs_were_made_of_stays_on_record(workdir):
     """Otherwise a network could go and come back as another one."""
     gone = {"networks": ["b"], "models": {"b": FIELDS["models"]["b"]}, "checksums": {"b": "bb"}}
-    settle(_config(**gone), workdir, PLACES)
+    settle(_config(**gone), workdir, FREE)
     changed = FIELDS["models"] | {"a": {"kind": "mlp", "hidden": [9]}}
     with pytest.raises(ValueError, match=r"^models.a.hidden: \[9\]"):
-        settle(_config(models=changed), workdir, PLACES)
+        settle(_config(models=changed), workdir, FREE)
     with pytest.raises(ValueError, match=r"^checksums.a: 'zz'"):
-        settle(_config(checksums={"a": "zz"}), workdir, PLACES)
+        settle(_config(checksums={"a": "zz"}), workdir, FREE)
 
 
 def test_runs_without_a_configuration_are_refused(workdir):
     (workdir / "config.json").unlink()
     with pytest.raises(ValueError, match="config.json: missing, but .* holds runs"):
-        check_settled(_config(), workdir, PLACES)
+        check_settled(_config(), workdir, FREE)
 
 
 _DEEP = json.dumps(FIELDS).replace('"cache": null', '"cache": ' + "[" * 50 + "]" * 50)
@@ -171,7 +158,7 @@ _BROKEN = {
 def test_a_broken_configuration_is_named(workdir, content):
     (workdir / "config.json").write_bytes(content)
     with pytest.raises(ValueError, match=r"^[^\n]*config\.json: [^\n]+$") as error:
-        settle(_config(), workdir, PLACES)
+        settle(_config(), workdir, FREE)
     assert len(str(error.value)) < 500
     assert (workdir / "config.json").read_bytes() == content
     with pytest.raises(ValueError, match=r"^[^\n]*config\.json: [^\n]+$"):
@@ -251,7 +238,7 @@ def test_wrong_fields_are_named(change, words):
 
 
 def test_it_survives_the_disk(tmp_path):
-    settle(_config(), tmp_path, PLACES)
+    settle(_config(), tmp_path, FREE)
     assert read_config(tmp_path) == _config()
     kept = json.loads((tmp_path / "config.json").read_text())
     assert flatten(kept)["train.learning_rate"] == 0.1

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from persist_jax.sweep.compilation_cache import use_compilation_cache
+from persist_jax.sweep.machine import use_compilation_cache
 
 ROOT = Path(__file__).parents[2]
 # What a process compiles, and how much of it it finds; and bits that depend on the programs.
@@ -18,7 +18,7 @@ from pathlib import Path
 import jax
 from persist_jax.data import load_images
 from persist_jax.models import mlp
-from persist_jax.sweep.compilation_cache import use_compilation_cache
+from persist_jax.sweep.machine import use_compilation_cache
 from persist_jax.training import Options, train
 
 counts = Counter()

@@ -21,10 +21,10 @@ from persist_jax.store.locks import Locked, locked
 from persist_jax.sweep import load_experiment, run_sweep
 from persist_jax.sweep import run as run_module
 from persist_jax.sweep.executors import choose_executor
-from persist_jax.sweep.executors.command import Command
 from persist_jax.sweep.executors.ray import check_address
 from persist_jax.sweep.executors.shares import shares
 from persist_jax.sweep.executors.slurm import _folder
+from persist_jax.sweep.executors.workers import Command
 from tests.sweep.conftest import groups_of
 
 
@@ -258,7 +258,7 @@ def test_a_workers_command_is_the_sweeps(monkeypatch, tmp_path):
 
 
 def test_a_worker_ends_with_the_process_that_started_it():
-    program = "from persist_jax.sweep.executors.command import end_with_parent as end\nend()\n"
+    program = "from persist_jax.sweep.executors.workers import end_with_parent as end\nend()\n"
     command = Command((sys.executable, "-c", f"{program}import time\ntime.sleep(100)"), ".")
     worker = command.start()
     worker.stdin.close()  # as the system does for a process that is killed

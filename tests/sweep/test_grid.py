@@ -7,7 +7,7 @@ from persist_jax.store.configuration import grid
 from persist_jax.store.groups import has_failed, note_failure
 from persist_jax.store.locks import locked
 from persist_jax.store.run import CONTINUED, Run
-from persist_jax.sweep.grid import form_groups, most_lanes, open_groups
+from persist_jax.sweep.grid import form_groups, open_groups
 from persist_jax.sweep.reading import read_configuration
 from tests.sweep.conftest import finish, groups_of
 
@@ -120,6 +120,6 @@ def test_a_group_that_failed_is_tried_again_by_the_next_command(config, tmp_path
 
 def test_the_largest_group_of_a_grid(small):
     changes = dict(weights=[0.1, 0.2, 0.3], seeds=[0, 1])
-    assert most_lanes(small(regularisers=["none", "l2"], **changes)) == 6
-    assert most_lanes(small(regularisers=["none"], **changes)) == 2
-    assert most_lanes(small(regularisers=["l2"], max_lanes=4, **changes)) == 4
+    config = small(regularisers=["none", "l2"], **changes)
+    assert (config.lanes_of("none"), config.lanes_of("l2")) == (2, 6)
+    assert small(regularisers=["l2"], max_lanes=4, **changes).lanes_of("l2") == 4

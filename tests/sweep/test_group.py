@@ -18,7 +18,8 @@ from persist_jax.store.record import read_result
 from persist_jax.store.run import Run
 from persist_jax.sweep import group as group_module
 from persist_jax.sweep import load_experiment
-from persist_jax.sweep.group import compile_group, train_group
+from persist_jax.sweep.ahead import compile_group
+from persist_jax.sweep.group import train_group
 from persist_jax.training.compilation import Compilations
 from tests.sweep.conftest import groups_of, stop_after
 from tests.sweep.conftest import train as train_in

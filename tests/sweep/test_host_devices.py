@@ -5,7 +5,7 @@ import os
 import jax
 
 from persist_jax.sweep import load_experiment, plan
-from persist_jax.sweep.host_devices import cores_that_fit, memory_of_a_device
+from persist_jax.sweep.machine import cores_that_fit, memory_of_a_device
 from persist_jax.sweep.plan import describe_memory
 from persist_jax.training.memory import footprint
 

@@ -12,19 +12,13 @@ from typing import Any
 from persist_jax._plumbing.registry import Registry
 from persist_jax.sweep.executors import ray as ray_tasks
 from persist_jax.sweep.executors import slurm as slurm_jobs
-from persist_jax.sweep.executors.command import Command, Executor
 from persist_jax.sweep.executors.processes import processes
-
-__all__ = ["EXECUTORS", "Command", "Executor", "choose_executor"]
+from persist_jax.sweep.executors.workers import Executor
 
 
 @dataclass(frozen=True)
 class Properties:
-    """What is known of an executor beside its function.
-
-    Attributes:
-        package: imports the package that it needs, or raises one line on how to install it.
-    """
+    """What is known of an executor: `package` imports what it needs, or says how to install it."""
 
     package: Callable[[], object] = lambda: None
 
@@ -36,11 +30,7 @@ EXECUTORS.register("ray", package=ray_tasks.package)(ray_tasks.ray)
 
 
 def choose_executor(name: str, parameters: Mapping[str, Any]) -> Executor:
-    """An executor with its parameters.
-
-    Args:
-        name: of `EXECUTORS`.
-        parameters: its keyword-only arguments, by name.
+    """An executor with its parameters, its keyword-only arguments by name.
 
     Raises:
         ValueError: one line that names what is wrong, and the choices.

@@ -1,14 +1,13 @@
 """Workers on this machine, each with its share of the cores or GPUs."""
 
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 
 from persist_jax.parameters import Size
-from persist_jax.sweep.executors.command import Command
-from persist_jax.sweep.executors.shares import Share, most_workers, shares
+from persist_jax.sweep.executors.shares import most_workers, shares
+from persist_jax.sweep.executors.workers import Command
 
 _POLL = 0.2  # seconds between two looks at the workers
 _PATIENCE = 600.0  # seconds that a worker has to end its epoch when it is asked to stop
@@ -20,17 +19,12 @@ def processes(
     must_stop: Callable[[], bool],
     *,
     workers: Size | None = None,
-) -> bool:
-    """Run the command in processes of this machine, and wait for them.
-
-    Args:
-        command: the sweep's.
-        groups: how many groups there are to train.
-        must_stop: asked whether to stop; then workers stop after their epoch.
-        workers: how many processes; by default one per GPU, else one per core.
-    """
-    parts = shares(min(workers or most_workers(), groups))
-    running = [_start(command, share) for share in parts]
+) -> None:
+    """Run the command in processes here, one per GPU or core by default, and wait for them."""
+    running = []
+    for share in shares(min(workers or most_workers(), groups)):
+        with share.inherited():
+            running.append(command.start(share.environment))
     asked: float | None = None
     try:
         while running:
@@ -53,12 +47,6 @@ def processes(
         for worker in running:
             worker.kill()
             worker.wait()
-    return True
-
-
-def _start(command: Command, share: Share) -> subprocess.Popen:
-    with share.inherited():
-        return command.start(share.environment)
 
 
 def _say(line: str) -> None:

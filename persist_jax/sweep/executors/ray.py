@@ -15,18 +15,14 @@ from typing import Any
 
 from persist_jax._plumbing.extras import needed_by
 from persist_jax.parameters import Count, NotNegative, Positive, Size
-from persist_jax.sweep.executors.command import Command
+from persist_jax.sweep.executors.workers import Command
 
 _POLL = 0.5  # seconds between two looks at the tasks
 _ANSWER = 10.0  # seconds that a cluster has to answer
 
 
 def package() -> Any:
-    """The package.
-
-    Raises:
-        ImportError: one line on how to install it.
-    """
+    """The package."""
     with needed_by("--executor=ray", "ray"):
         import ray as found
 
@@ -44,24 +40,11 @@ def ray(
     num_gpus: NotNegative = 0.0,
     memory_gb: Positive | None = None,
     max_retries: Count = 3,
-) -> bool:
-    """Run the command in tasks of a Ray cluster, and wait for them.
+) -> None:
+    """Run the command in tasks of a Ray cluster, by default one a group, and wait for them.
 
-    Args:
-        command: the sweep's; its folder lies where every node sees it.
-        groups: how many groups there are to train.
-        must_stop: asked whether to stop; then tasks stop after their epoch.
-        workers: how many tasks; by default as many as there are groups, of which the cluster runs
-            as many at once as it has room for.
-        address: of the cluster; by default that of RAY_ADDRESS, else one on this machine, which is
-            started where there is none.
-        num_cpus: cores of a task.
-        num_gpus: GPUs of a task; a part of one, if several tasks share it.
-        memory_gb: memory of a task, in GB.
-        max_retries: how often a task is started again whose process or node died.
-
-    Raises:
-        ValueError: one line, where the address is none or nobody answers there.
+    The command's folder lies where every node sees it; the parameters are those of the flags
+    `--ray_...`. A task whose process or node dies is started again.
     """
     cluster = package()
     here = not cluster.is_initialized()
@@ -89,7 +72,6 @@ def ray(
     finally:
         if here:
             cluster.shutdown()
-    return True
 
 
 def _say_failure(cluster: Any, reference: Any) -> None:
@@ -119,11 +101,7 @@ def _signals_kept() -> Iterator[None]:
 def check_address(address: str | None) -> None:
     """Refuse a cluster that does not answer, for which Ray itself would wait for minutes.
 
-    Args:
-        address: as `ray` takes it.
-
-    Raises:
-        ValueError: one line that names the flag, the variable or the file which has the address.
+    The line names the flag, the variable or the file that has the address.
     """
     source = "ray_address"
     if address in (None, "auto"):

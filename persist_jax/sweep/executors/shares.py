@@ -11,14 +11,9 @@ import joblib
 
 
 class Share(NamedTuple):
-    """A worker's part of the machine.
+    """A worker's part of the machine: numbers of its cores, and variables that it begins with."""
 
-    Attributes:
-        cores: the numbers of those that it may use; empty where the system cannot restrict it.
-        environment: variables that it begins with.
-    """
-
-    cores: tuple[int, ...]
+    cores: tuple[int, ...]  # empty where the system cannot restrict them
     environment: dict[str, str]
 
     @contextmanager
@@ -41,13 +36,8 @@ def most_workers() -> int:
 
 
 def shares(workers: int) -> list[Share]:
-    """The machine in equal parts; what there is less of than workers, they share.
-
-    Args:
-        workers: how many parts.
-    """
-    known = hasattr(os, "sched_getaffinity")
-    cores = sorted(os.sched_getaffinity(0)) if known else []
+    """The machine in so many equal parts; what there is less of than workers, they share."""
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     # A container may grant fewer than it shows.
     count = max(1, joblib.cpu_count() // workers)
     gpus = _gpus()
@@ -57,7 +47,7 @@ def shares(workers: int) -> list[Share]:
         if gpus:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(_part(gpus, worker, workers))
         if gpus and workers > len(gpus):
-            # JAX takes three quarters of a GPU's memory, which is now shared.
+            # JAX takes three quarters of a GPU's memory, which several workers share.
             fraction = 0.75 / math.ceil(workers / len(gpus))
             environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{fraction:.3f}"
         found.append(Share(tuple(_part(cores, worker, workers)), environment))

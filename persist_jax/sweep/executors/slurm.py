@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from persist_jax._plumbing.extras import needed_by
 from persist_jax.parameters import Positive, Size
-from persist_jax.sweep.executors.command import Command
+from persist_jax.sweep.executors.workers import Command
 
 _WARNED = 120  # seconds from SLURM's warning to the end of a task
 _EPOCH = 90  # seconds of these that the running epoch may take
@@ -24,11 +24,7 @@ _POLL = 0.5  # seconds between two looks at tasks of this machine
 
 
 def submitit() -> Any:
-    """The package.
-
-    Raises:
-        ImportError: one line on how to install it.
-    """
+    """The package."""
     with needed_by("--executor=slurm", "slurm"):
         import submitit
 
@@ -55,22 +51,9 @@ def slurm(
 
     A task that runs out of time, or makes room for another one, saves after its epoch and is
     queued again; where an epoch takes longer than the cluster waits, its last checkpoint counts.
-    The last task that ends writes the report.
-
-    Args:
-        command: the sweep's; its folder lies where every machine sees it.
-        groups: how many groups there are to train.
-        must_stop: asked whether to stop tasks of this machine.
-        workers: how many tasks; by default as many as there are groups.
-        partition: of the cluster.
-        account: whom the time is counted to.
-        qos: the quality of service.
-        timeout_min: minutes that a task has before it is queued again.
-        cpus_per_task: cores of a task.
-        gpus_per_node: GPUs of a task.
-        mem_gb: memory of a task, in GB.
-        jobs: folder for what the tasks print, which every machine sees.
-        cluster: "local" starts all tasks on this machine, without SLURM, and waits for them.
+    The last task that ends writes the report. The command's folder lies where every machine sees
+    it; the parameters are those of the flags `--slurm_...`. The cluster "local" is this machine,
+    without SLURM, whose tasks are waited for.
     """
     package = submitit()
     if cluster == "slurm" and not shutil.which("sbatch"):
@@ -93,7 +76,7 @@ def slurm(
             f"writes the report. squeue --job={job} shows them, scancel {job} stops them.",
             flush=True,
         )
-        return False
+        return True
     stopped = False
     while not all(task.done() for task in tasks):
         if must_stop() and not stopped:
@@ -102,7 +85,7 @@ def slurm(
                 with suppress(ProcessLookupError):
                     os.kill(int(task.job_id), signal.SIGTERM)  # which submitit hands on
         time.sleep(_POLL)
-    return True
+    return False
 
 
 class _Task:
@@ -128,9 +111,8 @@ class _Task:
         """Stop after this epoch, if the cluster waits for it; what to call when queued again."""
         self._worker.terminate()
         self._wait(_EPOCH)
-        return submitit().helpers.DelayedSubmission(
-            _Task(self._command, alone=self._alone), number
-        )
+        again = _Task(self._command, alone=self._alone)
+        return submitit().helpers.DelayedSubmission(again, number)
 
     def _wait(self, seconds: float = math.inf) -> None:
         """Wait for the worker without a lock, for which a signal's handler would wait again."""

@@ -1,0 +1,55 @@
+"""Notes in a sweep's folder that are only looked at: one that cannot be written is left out.
+
+`commands.txt` has the commands that made the folder, `costs.jsonl` the seconds of every group.
+"""
+
+import datetime
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+COMMANDS_FILE, COSTS_FILE = "commands.txt", "costs.jsonl"
+_LONGEST = 10_000  # characters of a line
+_LARGEST = 2**20  # bytes of a file that are read
+
+
+def note_command(workdir: Path, arguments: Sequence[str]) -> None:
+    """Add a command and its arguments, with the time of its start."""
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    _append(workdir / COMMANDS_FILE, f"{now}  {shlex.join(arguments)[:_LONGEST]}")
+
+
+def read_commands(workdir: Path) -> list[str]:
+    """The commands in order, one that was given again only once; empty where nothing is noted."""
+    lines = _lines(workdir / COMMANDS_FILE)
+    return list(dict.fromkeys(line.partition("  ")[2] for line in lines if "  " in line))
+
+
+def note_cost(workdir: Path, cost: Mapping[str, float | str]) -> None:
+    """Add what a group took: its label, and seconds by name."""
+    _append(workdir / COSTS_FILE, json.dumps(cost))
+
+
+def read_costs(workdir: Path) -> list[dict[str, float]]:
+    """The seconds of every group in order, without lines that cannot be read."""
+    found = []
+    for line in _lines(workdir / COSTS_FILE):
+        with suppress(ValueError, AttributeError, TypeError):
+            fields = json.loads(line)
+            found.append({n: float(fields[n]) for n in fields if n != "group"})
+    return found
+
+
+def _append(path: Path, line: str) -> None:
+    with suppress(OSError), open(path, "a", encoding="utf-8") as file:
+        file.write(f"{line}\n")
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(_LARGEST).splitlines()
+    except OSError:
+        return []

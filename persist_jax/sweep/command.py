@@ -1,0 +1,92 @@
+"""The command `launch.sweep` behind its flags: what it uses, says and trains."""
+
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from persist_jax.data import cache_folder
+from persist_jax.store.configuration import Configuration, settle
+from persist_jax.store.locks import locked_folder
+from persist_jax.store.notes import note_command, read_costs
+from persist_jax.store.sweep_folder import JOBS_FOLDER, refuse_links
+from persist_jax.sweep.costs import COSTS_HERE
+from persist_jax.sweep.distributed import check_together, is_first, join
+from persist_jax.sweep.executors import Executor, choose_executor
+from persist_jax.sweep.executors.workers import end_with_parent, run_in_workers
+from persist_jax.sweep.experiment import load_experiment
+from persist_jax.sweep.machine import use_compilation_cache, use_cores, use_nothing
+from persist_jax.sweep.plan import describe, describe_training, dry_run
+from persist_jax.sweep.reading import defaults, free_fields
+from persist_jax.sweep.run import run_sweep
+
+
+def start(
+    config: Configuration,
+    workdir: Path,
+    name: str,
+    parameters: dict[str, Any],
+    *,
+    together: Mapping[str, Any] | None,
+    worker: bool,
+    tensorboard: bool,
+) -> Executor | None:
+    """Choose the devices of this process, and its executor; `None` if it trains itself."""
+    if worker:
+        end_with_parent()
+    if tensorboard:
+        from persist_jax.store import event_files  # noqa: F401  # says what is missing, before all
+    executor = None if name == "local" else choose_executor(name, parameters)
+    if name == "slurm":
+        executor = partial(executor, jobs=parameters.get("jobs") or str(workdir / JOBS_FOLDER))
+    if not str(workdir).isprintable():
+        raise ValueError(f"--workdir: {str(workdir)!r} has letters that cannot be printed")
+    use_nothing() if executor else use_cores(config)
+    if together is not None:
+        check_together(config, name)
+        join(**together)
+    return executor
+
+
+def plan(
+    config: Configuration, notices: Collection[str], workdir: Path, dry: str
+) -> Iterator[str]:
+    """What there is to do, in lines; of a dry run, whose executor is `dry`, all that it takes."""
+    lines = dry_run(config, workdir, dry) if dry else ()
+    return chain(notices, describe(config, workdir), lines)
+
+
+def train(
+    config: Configuration,
+    workdir: Path,
+    must_stop: Callable[[], bool],
+    executor: Executor | None,
+    *,
+    worker: bool,
+    compilation_cache: bool,
+    **how: bool,
+) -> tuple[bool, list[dict[str, float]]]:
+    """Settle the folder, and train what has no result yet: here, or by the executor.
+
+    Returns:
+        Whether every run has its result, and the seconds of the groups that this command trained;
+        the other arguments and the errors are those of `run_sweep` and `run_in_workers`.
+    """
+    if compilation_cache:
+        use_compilation_cache(cache_folder(config.dataset.get("cache")))
+    refuse_links(workdir)
+    experiment = load_experiment(config)
+    if is_first():
+        with locked_folder(workdir):
+            settle(experiment.config, workdir, free_fields(config), defaults(config))
+    if is_first() and not worker:
+        note_command(workdir, ["python", *sys.orig_argv[1:]])
+        for line in describe_training(experiment, here=executor is None):
+            print(line, flush=True)
+    if executor is None:
+        return run_sweep(experiment, workdir, must_stop, worker=worker, **how), COSTS_HERE
+    before = len(read_costs(workdir))
+    finished = run_in_workers(experiment.config, workdir, executor, must_stop)
+    return finished, read_costs(workdir)[before:]
