@@ -6,6 +6,7 @@ Started several times, on one machine or on many that see DIR, the same command 
 """
 
 import time
+from itertools import chain
 from pathlib import Path
 
 from .command_line import INTERRUPTION, flags, run
@@ -33,53 +34,48 @@ CHOSEN_EXECUTOR = define_executor()
 DISTRIBUTED = define_distributed()
 
 
-def main() -> int:
+def main() -> int | None:
     # After the flags, so that --help and a mistyped one answer at once.
     from persist_jax.sweep import command
-    from persist_jax.sweep.distributed import is_first, leave
+    from persist_jax.sweep.distributed import is_first, largest, leave
+    from persist_jax.sweep.plan import describe, dry_run
 
-    name, parameters = ("local", {}) if WORKER.value else CHOSEN_EXECUTOR()
+    executor = ("local", {}) if WORKER.value else CHOSEN_EXECUTOR()
     together, (config, notices) = DISTRIBUTED(), read_given()
     workdir = Path(WORKDIR.value or f"runs/{config.name}")
-    how = {"together": together, "worker": WORKER.value, "tensorboard": TENSORBOARD.value}
-    executor = command.start(config, workdir, name, parameters, **how)
+    how = {"worker": WORKER.value, "tensorboard": TENSORBOARD.value}
+    start = command.start(config, workdir, *executor, together=together, **how)
     speaks = is_first() and not WORKER.value
-    executed_by = name if DRY_RUN.value else ""
-    for line in command.plan(config, notices, workdir, executed_by) if speaks else ():
+    lines = [notices, describe(config, workdir)]
+    if DRY_RUN.value:
+        lines.append(dry_run(config, workdir, executor[0]))
+    for line in chain(*lines) if speaks else ():
         print(line, flush=True)
-    status = 0 if DRY_RUN.value else _train(config, workdir, executor, speaks)
-    if together is not None:
-        leave()
-    return status
-
-
-def _train(config, workdir: Path, executor, speaks: bool) -> int:
-    from persist_jax.sweep import command
-    from persist_jax.sweep.distributed import is_first, largest
-
-    how = {"worker": WORKER.value, "compilation_cache": COMPILATION_CACHE.value}
-    how |= {"wait": WAIT.value, "tensorboard": TENSORBOARD.value, "profile": PROFILE.value}
+    if DRY_RUN.value:
+        return leave() if together is not None else 0
+    how |= {"compilation_cache": COMPILATION_CACHE.value}
+    how |= {"wait": WAIT.value, "profile": PROFILE.value}
     with INTERRUPTION.deferred() as must_stop:
         try:
-            finished, costs = command.train(config, workdir, must_stop, executor, **how)
+            finished, costs = command.train(config, workdir, must_stop, start, **how)
         except ChildProcessError:
             if WORKER.value:  # the command that started it says which runs are missing
                 return 2
             raise
+    status = 0 if finished else largest(INTERRUPTION.status)  # any process may have had the signal
+    lines = [f"Saved. The same command goes on from here: {workdir}"] if status else []
+    if not finished and not status and not start:
+        lines = [f"Other processes train the rest; the last one writes the report: {workdir}"]
     if finished and is_first():
         from persist_jax.results.report import refresh_report
-        from persist_jax.sweep.costs import in_words
+        from persist_jax.sweep.watching import in_words
 
         lines = refresh_report(workdir, config.report, BEGAN_AT)
         lines += [in_words(costs, time.perf_counter() - BEGAN)] if costs else []
-        print(*lines if speaks else (), sep="\n", end="\n" if speaks else "")
-    if finished:
-        return 0
-    status = largest(INTERRUPTION.status)  # any of several processes may have had the signal
-    if speaks and status:
-        print(f"Saved. The same command goes on from here: {workdir}")
-    elif speaks and not executor:
-        print(f"Other processes train the rest; the last one writes the report: {workdir}")
+    for line in lines if speaks else ():
+        print(line)
+    if together is not None:
+        leave()
     return status
 
 

@@ -155,9 +155,8 @@ def discard_lock(group: Group, workdir: Path) -> None:
 
 
 def note_failure(group: Group, workdir: Path, line: str) -> None:
-    """Keep other processes of this sweep from trying a group that failed."""
-    with suppress(OSError):  # each of them will see for itself
-        replace_file(group.path(workdir) / _FAILED, line.encode())
+    """Keep every process of this sweep from trying a group that failed."""
+    replace_file(group.path(workdir) / _FAILED, line.encode())
 
 
 def has_failed(group: Group, workdir: Path) -> bool:

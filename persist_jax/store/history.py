@@ -14,9 +14,15 @@ from persist_jax.store.files import replace_file
 HISTORY_FILE = "history.npz"
 # The arrays and their number of axes; the first one counts iterations, epochs or snapshots.
 AXES = {
-    "train_loss": 1, "train_term": 1, "validation_loss": 1, "validation_accuracy": 1,
-    "constant_neurons": 1, "seconds": 1, "deaths": 2, "deaths_iteration": 1,
-}  # fmt: skip
+    "train_loss": 1,
+    "train_term": 1,
+    "validation_loss": 1,
+    "validation_accuracy": 1,
+    "constant_neurons": 1,
+    "seconds": 1,
+    "deaths": 2,
+    "deaths_iteration": 1,
+}
 
 Rows = dict[str, np.ndarray]
 

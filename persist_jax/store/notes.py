@@ -37,8 +37,8 @@ def read_costs(workdir: Path) -> list[dict[str, float]]:
     found = []
     for line in _lines(workdir / COSTS_FILE):
         with suppress(ValueError, AttributeError, TypeError):
-            fields = json.loads(line)
-            found.append({n: float(fields[n]) for n in fields if n != "group"})
+            fields = json.loads(line).items()
+            found.append({name: float(value) for name, value in fields if name != "group"})
     return found
 
 

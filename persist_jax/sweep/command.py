@@ -1,9 +1,8 @@
 """The command `launch.sweep` behind its flags: what it uses, says and trains."""
 
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +11,15 @@ from persist_jax.store.configuration import Configuration, settle
 from persist_jax.store.locks import locked_folder
 from persist_jax.store.notes import note_command, read_costs
 from persist_jax.store.sweep_folder import JOBS_FOLDER, refuse_links
-from persist_jax.sweep.costs import COSTS_HERE
 from persist_jax.sweep.distributed import check_together, is_first, join
 from persist_jax.sweep.executors import Executor, choose_executor
 from persist_jax.sweep.executors.workers import end_with_parent, run_in_workers
 from persist_jax.sweep.experiment import load_experiment
 from persist_jax.sweep.machine import use_compilation_cache, use_cores, use_nothing
-from persist_jax.sweep.plan import describe, describe_training, dry_run
+from persist_jax.sweep.plan import describe_training
 from persist_jax.sweep.reading import defaults, free_fields
 from persist_jax.sweep.run import run_sweep
+from persist_jax.sweep.watching import COSTS_HERE
 
 
 def start(
@@ -48,14 +47,6 @@ def start(
         check_together(config, name)
         join(**together)
     return executor
-
-
-def plan(
-    config: Configuration, notices: Collection[str], workdir: Path, dry: str
-) -> Iterator[str]:
-    """What there is to do, in lines; of a dry run, whose executor is `dry`, all that it takes."""
-    lines = dry_run(config, workdir, dry) if dry else ()
-    return chain(notices, describe(config, workdir), lines)
 
 
 def train(

@@ -26,7 +26,6 @@ from persist_jax.store.history import HISTORY_FILE, Rows, join_rows, write_histo
 from persist_jax.store.locks import Lock
 from persist_jax.store.record import RESULT_FILE, Accuracy, Origin, has_result, write_result
 from persist_jax.store.sweep_folder import PROFILE_FOLDER
-from persist_jax.sweep.costs import Meter
 from persist_jax.sweep.distributed import any_says
 from persist_jax.sweep.experiment import Experiment
 from persist_jax.sweep.origin import origin_of
@@ -95,14 +94,12 @@ def train_group(
     writer = _Writer(experiment, group, workdir, lock, cohort, saved, accuracies)
     del saved  # as large as the states in training
     with (
-        Meter(workdir, group.label) as meter,
-        Watcher(workdir, folders, cohort.epoch, tensorboard=tensorboard) as watcher,
+        Watcher(workdir, group.label, folders, cohort.epoch, tensorboard=tensorboard) as watcher,
         Profile(workdir / PROFILE_FOLDER, f"an epoch of {group.label}") as profiler,
     ):
         for epoch in cohort.epochs():
             profiler.stop()
             lock.check()
-            meter.epoch(epoch.rows)
             watcher.append(epoch.number, epoch.rows)
             writer.append(epoch.rows)
             for run, ended in epoch.ended.items():

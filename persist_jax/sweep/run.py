@@ -101,33 +101,24 @@ class _Claims:
     ):
         self._config, self._workdir, self._continued = config, workdir, continued
         self._wait, self._must_stop = wait, must_stop
-        self._failed: dict[Path, str] = {}  # labels of groups that failed, here or elsewhere
         self._numbers: dict[Path, int] = {}  # of all groups seen, in the order of the grid
 
     def open(self) -> list[Group]:
         """Groups with runs to train that have not failed."""
-        found = self._unfinished()
-        for path, group in found.items():
-            self._numbers.setdefault(path, len(self._numbers) + 1)
-            if has_failed(group, self._workdir):
-                self._failed[path] = group.label
-        return [group for path, group in found.items() if path not in self._failed]
+        found = open_groups(self._config, self._workdir, continued=self._continued)
+        for group in found:
+            self._numbers.setdefault(group.path(self._workdir), len(self._numbers) + 1)
+        return [group for group in found if not has_failed(group, self._workdir)]
 
     def label(self, group: Group) -> str:
         """The group in words, with its number."""
         number = self._numbers.get(group.path(self._workdir))
         return f"[{number}/{len(self._numbers)}] {group.label}"
 
-    def fails(self, group: Group, line: str) -> None:
-        """Have no process of this sweep claim a group again."""
-        self._failed[group.path(self._workdir)] = group.label
-        note_failure(group, self._workdir, line)
-
     def check(self) -> None:
-        """Refuse groups that failed and that no other process has ended since."""
-        found = self._unfinished()
-        failed = [label for path, label in self._failed.items() if path in found]
-        if failed:
+        """Refuse groups that failed, here or elsewhere."""
+        found = open_groups(self._config, self._workdir, continued=self._continued)
+        if failed := [group.label for group in found if has_failed(group, self._workdir)]:
             raise ChildProcessError(
                 f"{len(failed)} of {len(self._numbers)} groups failed: "
                 f"{', '.join(dict.fromkeys(failed))}; run the same command again to retry them"
@@ -145,10 +136,6 @@ class _Claims:
             if name and group is None:
                 group = {g.path(self._workdir).name: g for g in read_groups(self._workdir)}[name]
             yield group, lock
-
-    def _unfinished(self) -> dict[Path, Group]:
-        found = open_groups(self._config, self._workdir, continued=self._continued)
-        return {group.path(self._workdir): group for group in found}
 
     def _claim(self, stack: ExitStack) -> tuple[Group | None, Lock | None]:
         waiting = False
@@ -211,7 +198,7 @@ def _train_groups(
                 # Without the arrays that its traceback would keep alive.
                 failure = error.with_traceback(None) if ran_out(error) else error
             if failure and not (ran_out(failure) and _split(group, workdir)):
-                _note(failure, experiment, group, claims)
+                _note(failure, experiment, group, workdir, claims)
     claims.check()
     return not any_says(bool(is_first() and claims.open()))
 
@@ -225,7 +212,9 @@ def _split(group: Group, workdir: Path) -> bool:
     return bool(lanes)
 
 
-def _note(failure: Exception, experiment: Experiment, group: Group, claims: _Claims) -> None:
+def _note(
+    failure: Exception, experiment: Experiment, group: Group, workdir: Path, claims: _Claims
+) -> None:
     """Say why a group failed, and keep every process from trying it again."""
     network, label = group.network, claims.label(group)
     if ran_out(failure):
@@ -237,10 +226,10 @@ def _note(failure: Exception, experiment: Experiment, group: Group, claims: _Cla
         )
         for other in claims.open():  # where one lane does not fit, no other one does
             if (other.network, other.regulariser) == (network, group.regulariser):
-                claims.fails(other, line)
+                note_failure(other, workdir, line)
     else:
         line = _in_one_line(failure)
-    claims.fails(group, line)
+    note_failure(group, workdir, line)
     _say(f"{label}: {line}")
 
 

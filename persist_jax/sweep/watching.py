@@ -2,14 +2,17 @@
 
 import math
 import sys
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from persist_jax.store.epoch_lines import EpochLines
+from persist_jax.store.notes import note_cost
 from persist_jax.training.cohort import Row
+from persist_jax.training.compilation import seconds_waited
 
 NUMBERS = (
     "train_loss",
@@ -19,23 +22,33 @@ NUMBERS = (
     "constant_neurons",
     "seconds",
 )
+COSTS_HERE: list[dict[str, float]] = []  # of the groups that this process has trained
 
 
 class Watcher:
-    """Lines and, if wanted, event files of the runs of a group.
+    """Lines and, if wanted, event files of the runs of a group; and what its time went to.
 
     That something cannot be written is said once, on standard error.
 
     Args:
         workdir: the sweep's folder.
+        group: in words.
         folders: of the runs in training, by run.
         epoch: epochs that they have behind them.
         tensorboard: whether to write event files.
     """
 
     def __init__(
-        self, workdir: Path, folders: Mapping[int, Path], epoch: int, *, tensorboard: bool = False
+        self,
+        workdir: Path,
+        group: str,
+        folders: Mapping[int, Path],
+        epoch: int,
+        *,
+        tensorboard: bool = False,
     ):
+        self._workdir, self._group = workdir, group
+        self._began, self._waited, self._training = time.perf_counter(), seconds_waited(), 0.0
         self._silent = False
         self._writers: dict[int, list[Any]] = {run: [] for run in folders}
         for run, folder in folders.items():
@@ -48,19 +61,20 @@ class Watcher:
     def __enter__(self) -> "Watcher":
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: object, *error: object) -> None:
         for writers in self._writers.values():
             for writer in writers:
                 self._try(writer.close)
+        if kind is None:
+            cost = {"seconds": time.perf_counter() - self._began, "training": self._training}
+            cost |= {"waiting": seconds_waited() - self._waited}
+            note_cost(self._workdir, {"group": self._group} | cost)
+            COSTS_HERE.append(cost)
 
     def append(self, epoch: int, rows: Mapping[int, Row]) -> None:
-        """Write what an epoch was for each run that was trained.
-
-        Args:
-            epoch: its number, from 1.
-            rows: by run.
-        """
+        """Write what an epoch, counted from 1, was for each run that was trained."""
         for run, row in rows.items():
+            self._training += float(row.history["seconds"].sum())  # its lanes share the time
             for writer in self._writers[run]:
                 self._try(writer.append, summary(epoch, row.history))
 
@@ -74,6 +88,23 @@ class Watcher:
             if not self._silent:
                 print(f"{error}: the epochs cannot be watched; training goes on", file=sys.stderr)
             self._silent = True
+
+
+def in_words(costs: Sequence[Mapping[str, float]], seconds: float) -> str:
+    """What a command took, and its groups.
+
+    Example:
+        >>> cost = {"seconds": 9.0, "training": 5.0, "waiting": 3.0}
+        >>> in_words([cost, cost], 20.0)
+        'Seconds: 20.0 in all, 18.0 for 2 groups: 10.0 training, 6.0 waiting for programs, 2.0 else'
+    """
+    names = ("seconds", "training", "waiting")
+    groups, training, waiting = (sum(cost.get(name, 0.0) for cost in costs) for name in names)
+    return (
+        f"Seconds: {seconds:.1f} in all, {groups:.1f} for {len(costs)} groups: {training:.1f} "
+        f"training, {waiting:.1f} waiting for programs, "
+        f"{max(0.0, groups - training - waiting):.1f} else"
+    )
 
 
 def summary(epoch: int, history: Mapping[str, np.ndarray]) -> dict[str, float | int | None]:

@@ -21,8 +21,8 @@ from persist_jax.store.locks import Locked, locked
 from persist_jax.sweep import load_experiment, run_sweep
 from persist_jax.sweep import run as run_module
 from persist_jax.sweep.executors import choose_executor
+from persist_jax.sweep.executors.processes import shares
 from persist_jax.sweep.executors.ray import check_address
-from persist_jax.sweep.executors.shares import shares
 from persist_jax.sweep.executors.slurm import _folder
 from persist_jax.sweep.executors.workers import Command
 from tests.sweep.conftest import groups_of
