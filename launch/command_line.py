@@ -132,13 +132,9 @@ def _parse(argv: Sequence[str], command: str) -> list[str]:
 
 
 def parse_flags(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:
-    """Set the flags that a command line gives, and note the fields of the configuration.
+    """Set the flags that a command line gives, note the fields of the configuration; the command.
 
-    Returns:
-        The command.
-
-    Raises:
-        ValueError: naming the argument.
+    A `ValueError` names the argument that does not hold.
     """
     argv, overrides = _overrides(values.read_flags_from_files(list(argv), force_gnu=False))
     if overrides and "config" not in values:

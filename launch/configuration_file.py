@@ -115,15 +115,9 @@ def _from_here(path: Path) -> Path:
 
 
 def load_config(path: str, *given: str) -> ConfigDict:
-    """The result of a file's `get_config`.
+    """The result of a file's `get_config`, called with what is given.
 
-    Args:
-        path: the file, or the name of a configuration that comes with the package, as "mnist".
-        given: the argument of `get_config`, if there is one.
-
-    Raises:
-        ConfigurationError: one line that names the file, its line where there is one, and what to
-            do.
+    The file may be the name of a configuration that comes with the package, as "mnist".
     """
     try:
         if not Path(path).is_file():

@@ -43,12 +43,10 @@ def check_regular(path: Path, largest: int | None = None, *, may_be_empty: bool 
 
 
 def read_json(path: Path) -> Any:
-    """The plain values of a JSON file.
+    """The plain values of a JSON file, or a `ValueError` of one line that names it.
 
-    Raises:
-        ValueError: not a regular file of at most `LARGEST_JSON` bytes, not JSON, a key twice in one
-            object, an integer of more than 20 digits, or nesting of more than 100; one line that
-            names the file.
+    Refused are more than `LARGEST_JSON` bytes, a key twice in one object, an integer of more than
+    20 digits, and nesting of more than 100.
     """
     check_regular(path, LARGEST_JSON)
     try:
@@ -91,13 +89,8 @@ def _check_nesting(path: Path, values: Any) -> None:
 def read_arrays(path: Path, largest: int | None = None) -> np.ndarray | dict[str, np.ndarray]:
     """The array of a `.npy` file, mapped from disk, or those of a `.npz` file by name.
 
-    Args:
-        path: the file.
-        largest: how many bytes a `.npz` file may unpack to; None: as many as the file has, which is
-            enough for all that `np.savez` writes, since it does not compress.
-
-    Raises:
-        ValueError: not a regular file, or damaged; one line that names the file.
+    A `.npz` file may unpack to `largest` bytes; without it to as many as the file has, which is
+    enough for all that `np.savez` writes, since it does not compress.
     """
     check_regular(path)
     try:

@@ -35,13 +35,8 @@ class Entry(Generic[Properties]):
     ) -> dict[str, Any]:
         """The given parameters, checked, and the defaults of those left out.
 
-        Args:
-            given: values by name, as a configuration has them.
-            where: the section of the configuration that they come from, for errors.
-            shared: type and default (`...`: none) of what every entry takes beside its own.
-
-        Raises:
-            ValueError: naming every unknown, missing or wrong parameter.
+        `where` is their section, for errors; `shared` has type and default (`...`: none) of what
+        every entry takes beside its own.
         """
         hints = self.types or typing.get_type_hints(self.function, include_extras=True)
         fields = {
@@ -128,10 +123,7 @@ class Registry(dict[str, Entry[Properties]], Generic[Properties]):
     def choose(
         self, section: Any, where: str, chooser: str = "kind", shared: Mapping[str, Any] = {}
     ) -> tuple[Entry[Properties], dict[str, Any]]:
-        """The entry that a section names in its field `chooser`, and its checked parameters.
-
-        The other arguments and the errors are those of `Entry.parameters`.
-        """
+        """The entry that a section names in its field `chooser`, and its checked parameters."""
         if not isinstance(section, Mapping):
             raise ValueError(f"{where}: {shortened(repr(section))} is not a section of fields")
         if chooser not in section:

@@ -104,11 +104,7 @@ image.widht: unknown field; did you mean image.width?
 
     @classmethod
     def read(cls: type[Read], fields: Any, where: str = "") -> Read:
-        """The fields of a mapping of plain values.
-
-        Args:
-            fields: nested dicts, lists, text and numbers.
-            where: the section, for errors, as "train".
+        """The fields of nested dicts, lists, text and numbers; `where` is the section, for errors.
 
         Raises:
             ValueError: every field that is missing, unknown or wrong, its value, and what it may
@@ -144,10 +140,6 @@ class Given(Fields):
 
 def plain(value: Any, where: str = "", depth: int = 0) -> Any:
     """Nested dicts, lists, text and numbers, as JSON has them and a device can take them.
-
-    Raises:
-        ValueError: every entry that is none of these, is nested too deep, is too long a text, is
-            not finite, or is too large or small a number.
 
     Example:
         >>> plain({"sizes": (3, 4)})

@@ -52,15 +52,10 @@ def numbered(folder: Path) -> list[int]:
 
 
 def save(folder: Path, tree: PyTree, fields: Mapping[str, Any] | None = None) -> None:
-    """Write a checkpoint, completely or not at all; one of the same name is replaced.
+    """Write arrays in nested containers, and plain fields, as a folder of their own.
 
-    Args:
-        folder: the checkpoint's own folder.
-        tree: arrays in nested containers.
-        fields: plain values to keep beside the arrays.
-
-    Raises:
-        OSError: the disk refuses; the error names the folder.
+    It is written completely or not at all, and takes the place of one of the same name. Where the
+    disk refuses, the `OSError` names the folder.
     """
     folder = folder.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)

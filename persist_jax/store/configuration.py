@@ -30,8 +30,9 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str | int | float) else value
 
 
-def _split(value: Any) -> Any:
+def as_names(value: Any) -> Any:
     """Names out of `a,b`; a name may look like a number, as `20` for `model_20`."""
+    value = _listed(value)
     if not isinstance(value, list | tuple) or not all(isinstance(v, str | int) for v in value):
         return value
     return [name.strip() for entry in value for name in str(entry).split(",")]
@@ -63,7 +64,7 @@ def _are_networks(models: dict[str, Any]) -> dict[str, Any]:
 Section = dict[str, Any]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 _Several = (Field(min_length=1), AfterValidator(_differ))
-Names = Annotated[tuple[str, ...], *_Several, BeforeValidator(_split), BeforeValidator(_listed)]
+Names = Annotated[tuple[str, ...], *_Several, BeforeValidator(as_names)]
 Weights = Annotated[tuple[Positive, ...], *_Several, BeforeValidator(_listed)]
 Seeds = Annotated[tuple[Seed, ...], *_Several, BeforeValidator(_listed)]
 
@@ -167,7 +168,8 @@ def settle(
     """Write `config.json`, unless the folder holds runs of another configuration.
 
     The grid may grow or shrink, networks and regularisers may come and go, data and machine may
-    move. A field that decides the result of a run that the folder holds may not change.
+    move. A field that decides the result of a run that the folder holds may not change: the error
+    names every one that differs, and both values.
 
     Args:
         config: the configuration, with its checksums.
@@ -175,9 +177,6 @@ def settle(
         free: dotted names of fields of its sections that do not decide the result of a run.
         defaults: by dotted name, the value of a parameter that the folder's file does not name: the
             file is older than the parameter, and its runs had the default.
-
-    Raises:
-        ValueError: naming every field that differs and both values.
     """
     fields = check_settled(config, workdir, free, defaults)
     replace_json(Path(workdir) / CONFIG_FILE, fields, checksum=False)
@@ -228,11 +227,7 @@ def fixed_checksum(config: Configuration, free: Collection[str], network: str, t
 
 
 def read_config(workdir: str | os.PathLike[str]) -> Configuration:
-    """The configuration that a folder's runs have.
-
-    Raises:
-        ValueError: one line that names the file and what is wrong with it.
-    """
+    """The configuration that a folder's runs have; errors name the file."""
     path = Path(workdir) / CONFIG_FILE
     fields = _read_fields(path)
     try:

@@ -9,11 +9,9 @@ EPOCHS_FILE = "epochs.jsonl"
 
 
 class EpochLines:
-    """`epochs.jsonl` of one run: an object per epoch, whose number is its field `epoch`.
+    """`epochs.jsonl` in a run's folder: an object per epoch, whose number is its field `epoch`.
 
-    Args:
-        folder: the run's folder, made when it is not there.
-        epoch: the epoch at which training goes on; later lines and one that was cut off go.
+    Training goes on at an epoch: lines of later ones go, as does one that was cut off.
     """
 
     def __init__(self, folder: str | os.PathLike[str], epoch: int):
@@ -26,11 +24,7 @@ class EpochLines:
             file.truncate(self._size)
 
     def append(self, row: Mapping[str, float | int | None]) -> None:
-        """Add the line of an epoch; one that cannot be written waits for the next.
-
-        Args:
-            row: numbers by name, `epoch` first; None for those that are not finite.
-        """
+        """Add the line of an epoch; one that cannot be written waits for the next."""
         self._waiting += (json.dumps(row, allow_nan=False) + "\n").encode()
         with open(self._path, "ab") as file:
             # What an earlier attempt left of a line.

@@ -16,13 +16,8 @@ with needed_by("--tensorboard", "watch"):
 class EventFile:
     """An event file of one run, `tensorboard/<network>/<regulariser>/<weight>/seed<k>/events...`.
 
-    Each time that training goes on a file is added, which tells TensorBoard to forget what
-    earlier ones say of the epochs that are trained again.
-
-    Args:
-        workdir: the sweep's folder.
-        folder: the run's folder in it.
-        epoch: the epoch at which training goes on.
+    Each time that training goes on, at an epoch, a file is added, which tells TensorBoard to forget
+    what earlier ones say of the epochs that are trained again.
     """
 
     def __init__(self, workdir: Path, folder: Path, epoch: int):

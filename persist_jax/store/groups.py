@@ -262,13 +262,9 @@ def save_group(group: Group, workdir: Path, state: GroupState) -> None:
 
 
 def read_state(group: Group, workdir: Path) -> tuple[GroupState | None, str]:
-    """The newest intact checkpoint of a group, and a line on a newer one that is damaged.
+    """The newest intact checkpoint of a group, if there is one, and a line on a damaged newer one.
 
-    Returns:
-        The state, `None` if the group has no checkpoint; and the line, which may be empty.
-
-    Raises:
-        ValueError: one line, where none of several checkpoints holds.
+    Where none of several checkpoints holds, the line is that of a `ValueError`.
     """
     folder, problem = group.path(workdir), ""
     for epoch in reversed(checkpoints.numbered(folder)):

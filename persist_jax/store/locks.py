@@ -63,12 +63,8 @@ class Lock:
 def locked(path: Path, timeout: float = 0.0) -> Iterator[Lock]:
     """Be the only process that holds the lock of a file, which is made if it is not there.
 
-    Args:
-        path: the file to lock.
-        timeout: seconds to wait for another process.
-
     Raises:
-        Locked: one line that says who holds it since when.
+        Locked: another process still holds it after `timeout` seconds; who, since when.
         OSError: one line; the folder cannot be written, or its file system has no locks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)

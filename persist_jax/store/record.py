@@ -34,24 +34,15 @@ class Accuracies(Fields):
 
 
 class RedundantCounts(Fields):
-    """How much of a network is redundant, on one batch.
+    """How much of a network is redundant, on one batch."""
 
-    Attributes:
-        neurons: how many were sampled.
-        constant: how many of them have one value on the whole batch.
-        clusters: how many groups are joined by correlations of at least the threshold.
-        clustered: how many neurons are in one.
-        deaths: least, quartiles and largest of `1 - |corr|` on the minimum spanning tree; empty for
-            a single neuron.
-        mean_correlation: mean |corr| over the pairs for which it is not 0; null in files of before
-            0.2.
-    """
-
-    neurons: Size
-    constant: Count
-    clusters: Count
-    clustered: Count
+    neurons: Size  # sampled
+    constant: Count  # of one value on the whole batch
+    clusters: Count  # joined by correlations of at least the threshold
+    clustered: Count  # neurons in one of them
+    # Least, quartiles and largest of `1 - |corr|` on the minimum spanning tree.
     deaths: tuple[Share, ...]
+    # Mean |corr| over the pairs for which it is not 0; not in files of before 0.2.
     mean_correlation: Share | None = None
 
     @field_validator("deaths")
@@ -70,17 +61,10 @@ class RedundantCounts(Fields):
 
 
 class Redundancies(Fields):
-    """What is redundant before training and with the best weights; null where it is not known.
+    """What is redundant before training and with the best weights; null where it is not known."""
 
-    Attributes:
-        threshold: the least |corr| within a cluster.
-        examples: size of the batch, of the first validation examples.
-        initial: before training.
-        trained: with the best weights.
-    """
-
-    threshold: Share
-    examples: Size
+    threshold: Share  # the least |corr| within a cluster
+    examples: Size  # of the batch: the first validation examples
     initial: RedundantCounts | None
     trained: RedundantCounts | None
 
@@ -93,28 +77,16 @@ class Chance(Fields):
 
 
 class Origin(Fields):
-    """Where and with what a stretch of a run was trained: its last bits may depend on it.
+    """Where and with what a stretch of a run was trained: its last bits may depend on it."""
 
-    Attributes:
-        device: kind of the devices, as "cpu (AMD EPYC)" or "NVIDIA H100".
-        devices: how many trained, in all processes.
-        processes: how many they belonged to.
-        cores: how many this process might use.
-        matmul_precision: of the networks' products; see `persist_jax.models.at_precision`.
-        versions: of Python and of the packages that compute, by name.
-        revision: the git revision of the code, with "-dirty" if it was changed; null where the
-            code is not a repository.
-        configuration: checksum of the fields that the runs depend on.
-    """
-
-    device: str
-    devices: Size
+    device: str  # kind of the devices, as "NVIDIA H100"
+    devices: Size  # how many trained, in all processes
     processes: Size = 1
-    cores: Size
-    matmul_precision: str = "default"
-    versions: dict[str, str]
-    revision: str | None
-    configuration: str
+    cores: Size  # how many this process might use
+    matmul_precision: str = "default"  # see `persist_jax.models.at_precision`
+    versions: dict[str, str]  # of Python and of the packages that compute
+    revision: str | None  # of git, with "-dirty" if the code was changed
+    configuration: str  # checksum of the fields that the runs depend on
 
     def differences(self, other: "Origin") -> list[str]:
         """What is not as in another one, in words.

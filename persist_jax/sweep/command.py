@@ -45,7 +45,7 @@ def start(
     use_nothing() if executor else use_cores(config)
     if together is not None:
         check_together(config, name)
-        join(**together)
+        join(together)
     return executor
 
 

@@ -4,40 +4,31 @@ Every process runs the same program and reads the same files. The first one writ
 which group is next.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
 from persist_jax.store.configuration import Configuration
 
+_PLACE = ("coordinator_address", "num_processes", "process_id")
 # Seconds until a process that is silent counts as dead, and all others end.
 HEARTBEAT = 30
 _LONGEST = 1024  # bytes of a group's name
 
 
-def join(
-    coordinator_address: str | None = None,
-    num_processes: int | None = None,
-    process_id: int | None = None,
-) -> None:
+def join(given: Mapping[str, Any]) -> None:
     """Make this process one of several; before anything else of JAX.
 
-    Args:
-        coordinator_address: host and port of the first process; without it all three are found in
-            the environment, as SLURM, Open MPI or Kubernetes set it.
-        num_processes: how many there are.
-        process_id: which one this is, from 0.
-
-    Raises:
-        ValueError: one line that names what is not known.
-        ConnectionError: one line; the others were not there in time.
+    Host and port of the first process, the number of processes and that of this one are given, or
+    found in the environment, as SLURM, Open MPI or Kubernetes set it.
     """
-    own = {"coordinator_address": coordinator_address, "num_processes": num_processes}
-    own |= {"process_id": process_id}
     try:
-        jax.distributed.initialize(**own, heartbeat_timeout_seconds=HEARTBEAT)
+        jax.distributed.initialize(**given, heartbeat_timeout_seconds=HEARTBEAT)
     except ValueError as error:
-        missing = ", ".join(f"--{name}" for name, value in own.items() if value is None)
+        missing = ", ".join(f"--{name}" for name in _PLACE if name not in given)
         raise ValueError(
             f"--distributed: {error} This is no job of SLURM, Open MPI or Kubernetes: set {missing}"
         ) from None

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from persist_jax.data.dataset import Dataset
-from persist_jax.data.registry import DATASETS, load_dataset
+from persist_jax.data.registry import load_dataset
 from persist_jax.models.model import Model
 from persist_jax.models.precision import at_precision
 from persist_jax.models.registry import build_model
@@ -16,7 +16,7 @@ from persist_jax.store.configuration import Configuration
 from persist_jax.sweep.diagnosis import Diagnosis
 from persist_jax.sweep.machine import compilers, cores_that_fit
 from persist_jax.sweep.reading import model_section, options_of
-from persist_jax.training.layout import Layout, make_layout
+from persist_jax.training.layout import Layout
 from persist_jax.training.options import Options
 from persist_jax.training.programs import Evaluation, Programs
 from persist_jax.training.state import Data
@@ -128,23 +128,6 @@ def load_experiment(config: Configuration) -> Experiment:
             raise ValueError(f"{name}: its checksum is {found}, but the sweep began with {before}")
     config = config.replace(dataset_checksum=dataset.checksum, checksums=checksums)
     return Experiment(config, dataset, models)
-
-
-def at_hand(config: Configuration) -> bool:
-    """Whether the data can be loaded without a download or a conversion."""
-    entry, parameters = DATASETS.choose(config.dataset, "dataset")
-    return entry.properties.at_hand(**parameters)
-
-
-def check_devices(config: Configuration) -> None:
-    """Refuse what this machine's devices cannot do, before any data is there."""
-    for network in config.networks:
-        make_layout(
-            parallel=config.parallel,
-            lane_strategy=config.lane_strategy,
-            devices=config.devices,
-            batch_size=options_of(config, network).batch_size,
-        )
 
 
 def _checksum(model: Model, dataset: Dataset, where: str) -> str:

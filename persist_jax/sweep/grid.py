@@ -3,17 +3,10 @@
 from collections import defaultdict
 from pathlib import Path
 
+from persist_jax.store import groups
 from persist_jax.store.checkpoints import earlier_checkpoint, numbered
 from persist_jax.store.configuration import Configuration, grid
-from persist_jax.store.groups import (
-    Group,
-    discard_group,
-    forget_failure,
-    has_begun,
-    read_groups,
-    reread_group,
-    write_group,
-)
+from persist_jax.store.groups import Group
 from persist_jax.store.locks import Locked, locked
 from persist_jax.store.record import has_result, read_result
 from persist_jax.store.run import CONTINUED, Run
@@ -25,21 +18,16 @@ def form_groups(
     """Make every run that has no result part of a group; only with the lock of the folder.
 
     A group that has begun, or that a process has claimed, stays as it is, whatever the grid is by
-    now. Other runs form groups: all of a network and a regulariser, `max_lanes` at most; continued
-    runs of a network that go on from the same epoch.
-
-    Args:
-        config: the configuration, as it is settled in the folder.
-        workdir: the sweep's folder.
-        continued: whether to form groups of finished runs that go on without their regulariser.
-        retry: whether groups that failed are to be tried again.
+    now. Other runs form groups: all of a network and a regulariser, `max_lanes` at most; if
+    `continued`, finished runs of a network that go on from the same epoch without their
+    regulariser. With `retry`, groups that failed are to be tried again.
     """
     left = _to_continue(config, workdir) if continued else _to_train(config, workdir)
-    kind = [g for g in read_groups(workdir) if (g.continued_at is not None) == continued]
+    kind = [g for g in groups.read_groups(workdir) if (g.continued_at is not None) == continued]
     idle = [group for group in kind if not _is_under_way(group, workdir)]
     for group in kind:
         if retry:
-            forget_failure(group, workdir)
+            groups.forget_failure(group, workdir)
         if group not in idle:
             _leave_out(group, left)
     wanted = _grouped(left, config.max_lanes)
@@ -47,22 +35,22 @@ def form_groups(
         if group in wanted or not _discard(group, workdir):
             _leave_out(group, left)
     for group in _grouped(left, config.max_lanes):
-        write_group(group, workdir)
+        groups.write_group(group, workdir)
 
 
 def _is_under_way(group: Group, workdir: Path) -> bool:
     """Whether the group has to stay as it is: its programs depend on all of its runs."""
     unfinished = len(group.unfinished(workdir))
-    return bool(unfinished) and (unfinished < len(group.runs) or has_begun(group, workdir))
+    return bool(unfinished) and (unfinished < len(group.runs) or groups.has_begun(group, workdir))
 
 
 def _discard(group: Group, workdir: Path) -> bool:
     """Delete a group unless another process has claimed it; whether it is deleted."""
     try:
         with locked(group.lock(workdir)):
-            if reread_group(group, workdir) != group or _is_under_way(group, workdir):
+            if groups.reread_group(group, workdir) != group or _is_under_way(group, workdir):
                 return False
-            discard_group(group, workdir)
+            groups.discard_group(group, workdir)
             return True
     except Locked:
         return False
@@ -89,7 +77,7 @@ def open_groups(config: Configuration, workdir: Path, *, continued: bool = False
     """The groups with a run of the grid that has no result, in the order of the grid."""
     order = {run: i for i, run in enumerate(grid(config))}
     found = []
-    for group in read_groups(workdir):
+    for group in groups.read_groups(workdir):
         wanted = [order[run] for run in group.unfinished(workdir) if run in order]
         if wanted and (group.continued_at is not None) == continued:
             found.append((min(wanted), group))

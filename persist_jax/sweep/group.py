@@ -65,7 +65,8 @@ def train_group(
         experiment: data, networks and programs.
         group: the runs.
         workdir: the sweep's folder.
-        lock: the group's lock; `None` in a process that trains along and writes nothing.
+        lock: the group's lock; `None` in a process that trains along and writes nothing. If it is
+            lost, `LockLost` is raised, and nothing more is written.
         report: called after every epoch.
         must_stop: asked after every epoch whether to stop.
         tensorboard: whether to write event files beside the lines of `epochs.jsonl`.
@@ -73,10 +74,6 @@ def train_group(
 
     Returns:
         Whether every run has ended. If not, everything is saved and the same call goes on later.
-
-    Raises:
-        LockLost: another process may train the group by now; this one writes nothing more.
-        ValueError: one line that names what cannot be read.
     """
     programs = experiment.programs(group.network, group.regulariser)
     options = experiment.options(group.network)

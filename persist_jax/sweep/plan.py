@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from persist_jax.data.registry import DATASETS
 from persist_jax.store.configuration import Configuration, check_settled, grid
 from persist_jax.store.record import has_result
-from persist_jax.sweep.experiment import Experiment, at_hand, check_devices, load_experiment
+from persist_jax.sweep.experiment import Experiment, load_experiment
 from persist_jax.sweep.machine import memory_of_a_device
-from persist_jax.sweep.reading import defaults, free_fields
+from persist_jax.sweep.reading import defaults, free_fields, options_of
 from persist_jax.training.epoch import EpochPlan
-from persist_jax.training.layout import Layout
+from persist_jax.training.layout import Layout, make_layout
 from persist_jax.training.memory import footprint
 
 
@@ -33,9 +34,12 @@ def dry_run(config: Configuration, workdir: Path, executor: str) -> Iterator[str
         yield f"  {name}: weights {weights}; groups of at most {lanes} lane{plural}"
     yield f"  executor {executor}"
     here = executor == "local"
-    if here:
-        check_devices(config)
-    experiment = load_experiment(config) if at_hand(config) else None
+    how = {"parallel": config.parallel, "lane_strategy": config.lane_strategy}
+    for network in config.networks if here else ():  # what devices cannot do, before any data
+        size = options_of(config, network).batch_size
+        make_layout(**how, devices=config.devices, batch_size=size)
+    data, parameters = DATASETS.choose(config.dataset, "dataset")
+    experiment = load_experiment(config) if data.properties.at_hand(**parameters) else None
     settled = experiment.config if experiment else config
     check_settled(settled, workdir, free_fields(config), defaults(config))
     if experiment:

@@ -22,7 +22,7 @@ from persist_jax._plumbing.validation import (
 from persist_jax.data.registry import DATASETS
 from persist_jax.models.registry import MODELS
 from persist_jax.parameters import Part
-from persist_jax.store.configuration import Configuration, Names
+from persist_jax.store.configuration import Configuration, as_names
 from persist_jax.terms import REGULARISERS
 from persist_jax.terms.sampling import Neurons
 from persist_jax.training.optimisers import OPTIMISERS, SCHEDULES
@@ -46,10 +46,6 @@ class Sampling(Given):
 
     fraction: Part | None = None
     neurons: Neurons | None = None
-
-
-class _Listed(Given):
-    names: Names
 
 
 def read_configuration(
@@ -176,12 +172,11 @@ def _sections(given: Mapping[str, Any], field: str, kind: type = dict) -> dict[s
     return {name: value for name, value in entries.items() if isinstance(value, kind)}
 
 
-def _names(given: Mapping[str, Any], field: str) -> tuple[str, ...]:
-    """The names that a field lists; none if `Configuration` refuses it."""
-    try:
-        return _Listed.read({"names": given[field]}).names
-    except (KeyError, ValueError):
-        return ()
+def _names(given: Mapping[str, Any], field: str) -> list[str]:
+    """The names that a field lists; `Configuration` refuses all else."""
+    names = as_names(given.get(field))
+    names = names if isinstance(names, list) else []
+    return list(dict.fromkeys(name for name in names if isinstance(name, str)))
 
 
 def _trained(

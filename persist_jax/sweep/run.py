@@ -11,16 +11,9 @@ from typing import Any
 
 import jax
 
+from persist_jax.store import groups
 from persist_jax.store.configuration import Configuration
-from persist_jax.store.groups import (
-    Group,
-    discard_lock,
-    has_failed,
-    note_failure,
-    read_groups,
-    reread_group,
-    split_group,
-)
+from persist_jax.store.groups import Group
 from persist_jax.store.locks import Lock, Locked, LockLost, locked, locked_folder
 from persist_jax.sweep.ahead import Ahead
 from persist_jax.sweep.distributed import any_says, is_alone, is_first, name_of_first
@@ -108,7 +101,7 @@ class _Claims:
         found = open_groups(self._config, self._workdir, continued=self._continued)
         for group in found:
             self._numbers.setdefault(group.path(self._workdir), len(self._numbers) + 1)
-        return [group for group in found if not has_failed(group, self._workdir)]
+        return [group for group in found if not groups.has_failed(group, self._workdir)]
 
     def label(self, group: Group) -> str:
         """The group in words, with its number."""
@@ -118,7 +111,7 @@ class _Claims:
     def check(self) -> None:
         """Refuse groups that failed, here or elsewhere."""
         found = open_groups(self._config, self._workdir, continued=self._continued)
-        if failed := [group.label for group in found if has_failed(group, self._workdir)]:
+        if failed := [group.label for group in found if groups.has_failed(group, self._workdir)]:
             raise ChildProcessError(
                 f"{len(failed)} of {len(self._numbers)} groups failed: "
                 f"{', '.join(dict.fromkeys(failed))}; run the same command again to retry them"
@@ -134,7 +127,8 @@ class _Claims:
             group, lock = self._claim(stack) if is_first() else (None, None)
             name = name_of_first(group.path(self._workdir).name if group else "")
             if name and group is None:
-                group = {g.path(self._workdir).name: g for g in read_groups(self._workdir)}[name]
+                found = groups.read_groups(self._workdir)
+                group = next(g for g in found if g.path(self._workdir).name == name)
             yield group, lock
 
     def _claim(self, stack: ExitStack) -> tuple[Group | None, Lock | None]:
@@ -145,11 +139,11 @@ class _Claims:
                     lock = stack.enter_context(locked(group.lock(self._workdir)))
                 except Locked:
                     continue
-                if group in self.open() and reread_group(group, self._workdir) == group:
+                if group in self.open() and groups.reread_group(group, self._workdir) == group:
                     return group, lock
                 # Another process has ended, split or failed it since it was found.
-                if reread_group(group, self._workdir) is None:
-                    discard_lock(group, self._workdir)
+                if groups.reread_group(group, self._workdir) is None:
+                    groups.discard_lock(group, self._workdir)
                 stack.close()
                 break
             else:
@@ -206,7 +200,7 @@ def _train_groups(
 def _split(group: Group, workdir: Path) -> bool:
     """Make halves of a group that does not fit into memory; false for a single run."""
     with locked_folder(workdir):
-        lanes = split_group(group, workdir)
+        lanes = groups.split_group(group, workdir)
     if lanes:
         _say(f"{group.label}: out of memory; going on with {lanes} lanes")
     return bool(lanes)
@@ -226,10 +220,10 @@ def _note(
         )
         for other in claims.open():  # where one lane does not fit, no other one does
             if (other.network, other.regulariser) == (network, group.regulariser):
-                note_failure(other, workdir, line)
+                groups.note_failure(other, workdir, line)
     else:
         line = _in_one_line(failure)
-    note_failure(group, workdir, line)
+    groups.note_failure(group, workdir, line)
     _say(f"{label}: {line}")
 
 
