@@ -30,7 +30,6 @@ _WORDS = {
     "list_type": "is not a list",
     "dict_type": "is not a section of fields",
     "model_type": "is not an object",
-    "dataclass_type": "is not an object",
     "literal_error": "is not one of {expected}",
     "too_long": "may have at most {max_length}, has {actual_length}",
     "too_short": "needs at least {min_length}, has {actual_length}",
@@ -72,13 +71,13 @@ class MayChange:
     """Marks a field, `Annotated[int, MayChange]`, that does not decide the result of a run."""
 
 
-def _not_strict(schema: Any) -> Any:
-    """A schema of pydantic that takes lists for tuples, and sections for dataclasses."""
-    if isinstance(schema, dict) and schema.get("type") in ("tuple", "dataclass"):
+def _with_lists_for_tuples(schema: Any) -> Any:
+    """A schema of pydantic that takes lists where it asks for tuples."""
+    if isinstance(schema, dict) and schema.get("type") == "tuple":
         schema["strict"] = False
     if isinstance(schema, dict | list | tuple):
         for part in schema.values() if isinstance(schema, dict) else schema:
-            _not_strict(part)
+            _with_lists_for_tuples(part)
     return schema
 
 
@@ -100,7 +99,7 @@ image.widht: unknown field; did you mean image.width?
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
-        return _not_strict(handler(source))
+        return _with_lists_for_tuples(handler(source))
 
     @classmethod
     def read(cls: type[Read], fields: Any, where: str = "") -> Read:
