@@ -2,6 +2,7 @@
 
 * In a loss: `make_term` makes a function from activations to a number, of which `t1`, `t2` and
   `mean_correlation` are the usual ones; `activations_of` reads what a Flax module sowed.
+* In a training loop: `measures`, scalars for a logger.
 * What a network has more than once: `redundancy`.
 * From activations to deaths by hand: `sample_neurons`, `correlation_deaths`; from a matrix:
   `correlation_distance`, `minimum_spanning_tree`, `zeroth_deaths`.
@@ -39,6 +40,7 @@ from persist_jax.terms import (
     living_deaths,
     living_neurons,
     make_term,
+    measures,
     regularisers,
     sample_neurons,
     t1,
@@ -78,6 +80,7 @@ __all__ = [
     "load_runs",
     "make_term",
     "mean_correlation",
+    "measures",
     "minimum_spanning_tree",
     "models",
     "pearson_distance",

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import io
+import json
 import re
 from pathlib import Path
 
@@ -138,6 +139,12 @@ def test_terms_over_samples_train_an_encoder_without_labels(name):
     before = self_supervised.encoder(jax.random.split(jax.random.key(0))[0])
     for new, old in zip(params, before, strict=True):
         assert np.isfinite(new["w"]).all() and (new["w"] != old["w"]).any()
+
+
+def test_a_loop_is_watched(tmp_path, monkeypatch):
+    page, _ = _run("measures", tmp_path, monkeypatch)
+    (line,) = (tmp_path / "measures.jsonl").read_text().splitlines()
+    assert json.loads(line) == {"step": 1, **page["row"]}
 
 
 def test_the_table_of_whole_and_sample_counts_deaths():

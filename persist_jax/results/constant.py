@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from persist_jax.results.plots import Histories
 from persist_jax.results.selection import Table
-from persist_jax.results.style import FONT, GRID, empty_picture, lines, say
+from persist_jax.results.style import FONT, GRID, empty_picture, legend, lines, say
 
 
 def plot_constant(table: Table, histories: Histories) -> Figure:
@@ -36,13 +36,7 @@ def plot_constant(table: Table, histories: Histories) -> Figure:
         for panel in panels[::columns]:
             panel.set_ylabel("constant neurons in %")
         panels[0].set_ylim(bottom=0)
-        named = {line.get_label(): line for panel in panels for line in panel.lines}
-        if named:
-            figure.legend(
-                handles=[named[name] for name in table.regularisers if name in named],
-                loc="outside upper center", ncols=min(len(named), int(1.2 * size[0]) // 2),
-                frameon=False,
-            )  # fmt: skip
+        legend(figure, table.regularisers)
     return figure
 
 

@@ -22,6 +22,7 @@ from persist_jax.results.diagram import draw, tikz
 from persist_jax.results.escape import html_text
 from persist_jax.results.grid import missing_runs
 from persist_jax.results.made import made_by
+from persist_jax.results.measured import plot_measures, was_measured
 from persist_jax.results.plots import Histories, plot_deaths, plot_losses, read_histories
 from persist_jax.results.redundant import redundant_rows, threshold
 from persist_jax.results.seeds import choices_per_seed, paired_differences
@@ -53,8 +54,8 @@ from persist_jax.store.run import runs_folder
 
 # Of the report's files those that the page shows.
 EMBEDDED = (
-    "critical_difference.png", "weights.png", "losses.png", "constant.png", "deaths.png",
-    "deaths.gif",
+    "critical_difference.png", "weights.png", "losses.png", "constant.png", "measures.png",
+    "deaths.png", "deaths.gif",
 )  # fmt: skip
 
 
@@ -135,6 +136,9 @@ def _pictures(
     table = shown[-1]
     with own_style():
         diagrams = draw(_titled(shown, comparisons))
+        measured = {}
+        if was_measured(histories):
+            measured["measures.png"] = _file(plot_measures(table, histories), "png")
         return {
             "critical_difference.png": _file(diagrams, "png"),
             "critical_difference.svg": _file(diagrams, "svg"),
@@ -143,6 +147,7 @@ def _pictures(
             "constant.png": _file(plot_constant(table, histories), "png"),
             "deaths.png": _file(plot_deaths(table, histories), "png"),
             "deaths.gif": animate_deaths(table, histories),
+            **measured,
         }
 
 
@@ -200,7 +205,7 @@ def _page(
         suspect=[(c, choice) for c, choice in everything.choices.items() if choice.suspect],
         runs=rows,
         unjudged=sum(found.status == COMPLETED and not judged(run) for _, run, found in rows),
-        pictures={name: _embedded(name, files[name]) for name in EMBEDDED},
+        pictures={name: _embedded(name, files[name]) for name in EMBEDDED if name in files},
     )
 
 

@@ -114,3 +114,15 @@ def empty_picture(text: str) -> Figure:
 def _folded(name: str) -> str:
     """A long network name on two lines, split where a sweep's name ends."""
     return name.replace("/", "/\n", 1) if len(name) > 14 else name
+
+
+def legend(figure: Figure, names: Sequence[str]) -> None:
+    """One legend above all panels, of the lines that any of them has, in the order of the names."""
+    named = {line.get_label(): line for panel in figure.axes for line in panel.lines}
+    if named:
+        figure.legend(
+            handles=[named[name] for name in names if name in named],
+            loc="outside upper center",
+            ncols=min(len(named), int(1.2 * figure.get_figwidth()) // 2),
+            frameon=False,
+        )

@@ -24,12 +24,22 @@ AXES = {
     "deaths_iteration": 1,
 }
 
+# Begins the name of an array of scalars per epoch that `persist_jax.measures` gave.
+MEASURES = "measures/"
+
 Rows = dict[str, np.ndarray]
 
 
 def join_rows(rows: Sequence[Rows]) -> Rows:
-    """The rows of consecutive epochs as one history."""
-    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+    """The rows of consecutive epochs as one history; NaN where an epoch was not measured."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: np.concatenate([_column(row, name) for row in rows]) for name in names}
+
+
+def _column(row: Rows, name: str) -> np.ndarray:
+    if name.startswith(MEASURES) and name not in row:
+        return np.full(len(row["validation_loss"]), np.nan, np.float32)
+    return row[name]
 
 
 def write_history(folder: str | os.PathLike[str], arrays: Mapping[str, Any]) -> Path:
@@ -39,8 +49,8 @@ def write_history(folder: str | os.PathLike[str], arrays: Mapping[str, Any]) -> 
         folder: the run's folder, made when it is not there.
         arrays: `validation_loss` and any of `train_loss` (with its term) and `train_term` (times
             the weight) per iteration, `validation_accuracy`, `constant_neurons` among the sampled
-            ones and `seconds` per epoch, `deaths` (snapshots, n - 1) and `deaths_iteration`
-            (snapshots,).
+            ones, `seconds` and any `measures/<name>` per epoch, `deaths` (snapshots, n - 1) and
+            `deaths_iteration` (snapshots,).
 
     Returns:
         The path of the file.
@@ -79,10 +89,11 @@ def _check(arrays: Mapping[str, np.ndarray]) -> None:
     if "validation_loss" not in arrays:
         raise ValueError(f"validation_loss: missing among {', '.join(arrays) or 'no arrays'}")
     for name, array in arrays.items():
-        if name not in AXES:
-            raise ValueError(f"{name}: not one of {', '.join(AXES)}")
-        if array.dtype.kind not in "fiu" or array.ndim != AXES[name]:
-            raise ValueError(f"{name}: {array.dtype}{array.shape} is not {AXES[name]}-d and real")
+        if name not in AXES and not name.startswith(MEASURES):
+            raise ValueError(f"{name}: not one of {', '.join(AXES)}, {MEASURES}...")
+        axes = AXES.get(name, 1)
+        if array.dtype.kind not in "fiu" or array.ndim != axes:
+            raise ValueError(f"{name}: {array.dtype}{array.shape} is not {axes}-d and real")
     if ("deaths" in arrays) != ("deaths_iteration" in arrays):
         raise ValueError("deaths: comes with deaths_iteration or not at all")
     if "deaths" in arrays and len(arrays["deaths"]) != len(arrays["deaths_iteration"]):

@@ -20,7 +20,7 @@ class Diagnosis:
     """Counts of what is redundant under any weights of one network, and what guessing reaches.
 
     Always on the same batch, the first validation examples, with neurons sampled as the runs
-    sample them: the batch of `persist_jax.training.epoch.count_constant`.
+    sample them: the batch of `persist_jax.training.epoch.watch`.
     """
 
     def __init__(self, model: Model, options: Options, dataset: Dataset):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from persist_jax.store.epoch_lines import EpochLines
+from persist_jax.store.history import MEASURES
 from persist_jax.store.notes import note_cost
 from persist_jax.training.cohort import Row
 from persist_jax.training.compilation import seconds_waited
@@ -116,18 +117,19 @@ def summary(epoch: int, history: Mapping[str, np.ndarray]) -> dict[str, float | 
 
     Returns:
         `epoch`, the means of `train_loss` and `train_term`, and `validation_loss`,
-        `validation_accuracy`, `constant_neurons` and `seconds`; None for what is not finite, or
-        was not reached.
+        `validation_accuracy`, `constant_neurons`, `seconds` and any `measures/<name>`; None for
+        what is not finite, or was not reached.
 
     Example:
         >>> row = summary(3, {"train_loss": np.array([2.0, 1.0]), "validation_loss": np.ones(0)})
         >>> row["epoch"], row["train_loss"], row["validation_loss"]
         (3, 1.5, None)
     """
-    arrays = {name: history.get(name, np.empty(0)) for name in NUMBERS}
+    names = (*NUMBERS, *sorted(name for name in history if name.startswith(MEASURES)))
+    arrays = {name: history.get(name, np.empty(0)) for name in names}
     means = {name: _mean(array) for name, array in arrays.items() if array.size}
     finite = {name: value for name, value in means.items() if math.isfinite(value)}
-    return {"epoch": epoch} | {name: finite.get(name) for name in NUMBERS}
+    return {"epoch": epoch} | {name: finite.get(name) for name in names}
 
 
 def _mean(array: np.ndarray) -> float | int:

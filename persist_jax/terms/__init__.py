@@ -3,6 +3,7 @@
 from persist_jax.terms import regularisers
 from persist_jax.terms.activations import activations_of
 from persist_jax.terms.living import constant_neurons, living_deaths, living_neurons
+from persist_jax.terms.measures import measures
 from persist_jax.terms.regularisers import REGULARISERS, l1, l2, register, t1, t2
 from persist_jax.terms.sampling import Labels, Neuron, sample_neurons
 from persist_jax.terms.term import Term, make_term
@@ -19,6 +20,7 @@ __all__ = [
     "living_deaths",
     "living_neurons",
     "make_term",
+    "measures",
     "register",
     "regularisers",
     "sample_neurons",

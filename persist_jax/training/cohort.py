@@ -198,13 +198,18 @@ def history_rows(
 
     Returns:
         `train_loss` and `train_term` per iteration; `validation_loss`, `validation_accuracy`,
-        `constant_neurons` and `seconds` per epoch; `deaths` and `deaths_iteration` per snapshot.
+        `constant_neurons`, `seconds` and what was measured, as `measures/<name>`, per epoch;
+        `deaths` and `deaths_iteration` per snapshot.
     """
     first = epoch * plan.steps
     steps = plan.steps if ended_at < 0 else ended_at - first + 1
     taken = [i for i in plan.snapshot_iterations(epoch) if i < first + steps]
     whole = int(steps == plan.steps)
-    return {
+    measured = {
+        f"measures/{name}": np.atleast_1d(value)[:whole]
+        for name, value in metrics.measures.items()
+    }
+    return measured | {
         "train_loss": metrics.loss[:steps],
         "train_term": metrics.term[:steps],
         "validation_loss": np.atleast_1d(metrics.validation_loss)[:whole],

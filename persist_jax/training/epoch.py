@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from persist_jax.data.dataset import Split
 from persist_jax.models.model import Model, Variables
-from persist_jax.terms import Term, constant_neurons
+from persist_jax.terms import Term, constant_neurons, measures
 from persist_jax.training.options import Options
 from persist_jax.training.state import VALIDATION, Best, Data, LaneState
 from persist_jax.training.step import Batch, StepMetrics, make_step
@@ -26,7 +26,8 @@ class EpochMetrics(NamedTuple):
     deaths: Float[Array, "snapshots m"]  # the first snapshots_in(epoch) rows are filled
     validation_loss: Float[Array, ""]
     validation_accuracy: Float[Array, ""]
-    constant_neurons: Int[Array, ""]  # of the sampled ones; see `count_constant`
+    constant_neurons: Int[Array, ""]  # of the sampled ones
+    measures: dict[str, Float[Array, ""]]  # none unless the options ask for them
 
 
 class EpochPlan(NamedTuple):
@@ -124,11 +125,18 @@ def make_epoch(
         loss, accuracy = evaluate(
             shared, state.variables, data.validation, options.batch_size, axis_name
         )
-        constant = count_constant(
-            shared, shared_term, state.variables, data.validation, options.batch_size
+        constant, measured = watch(
+            shared,
+            shared_term,
+            state.variables,
+            data.validation,
+            options.batch_size,
+            measured=options.measures,
         )
         state = _stop_early(state, loss, number + 1, plan.steps, options)
-        return state, EpochMetrics(metrics.loss, metrics.term, deaths, loss, accuracy, constant)
+        return state, EpochMetrics(
+            metrics.loss, metrics.term, deaths, loss, accuracy, constant, measured
+        )
 
     return epoch
 
@@ -165,10 +173,16 @@ def evaluate(
     return loss / examples, correct.astype(loss.dtype) / examples
 
 
-def count_constant(
-    model: Model, term: Term, variables: Variables, split: Split, batch_size: int
-) -> Int[Array, ""]:
-    """How many of the sampled neurons have one value on a split's first batch, in inference mode.
+def watch(
+    model: Model,
+    term: Term,
+    variables: Variables,
+    split: Split,
+    batch_size: int,
+    *,
+    measured: bool,
+) -> tuple[Int[Array, ""], dict[str, Float[Array, ""]]]:
+    """What the sampled neurons are on a split's first batch, in inference mode.
 
     Args:
         model: the network; with an axis, one that shares it.
@@ -177,6 +191,10 @@ def count_constant(
         variables: the network's.
         split: the examples, of which the first `batch_size` count.
         batch_size: of a step.
+        measured: whether to take the `measures` of the cloud.
+
+    Returns:
+        How many of the neurons have one value, and the measures, if they are wanted.
     """
     first = jnp.arange(min(batch_size, split.y.shape[0]))
     axis_name = term.axis_name
@@ -185,7 +203,18 @@ def count_constant(
     batch = _take(split, _own_share(first, axis_name), None)
     _, activations = model.apply(variables, batch.x, train=False)
     points = replace(term, axis_name=axis_name).points(activations)
-    return jnp.sum(constant_neurons(points), dtype=jnp.int32)
+    constant = jnp.sum(constant_neurons(points), dtype=jnp.int32)
+    if not measured:
+        return constant, {}
+    return constant, measures(
+        activations,
+        fraction=term.fraction,
+        whole=term.whole,
+        layers=term.layers,
+        neurons=term.neurons,
+        axis_name=axis_name,
+        per_layer=False,
+    )
 
 
 def _order(seed, number, examples: int) -> Int[Array, "examples"]:

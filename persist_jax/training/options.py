@@ -46,6 +46,7 @@ class Options(Given):
         term_epochs: the term is applied in the first epochs only; null: in all.
         checkpoint_every: epochs between checkpoints.
         snapshot_every: iterations between snapshots of the deaths; 0: none.
+        measures: whether to take `persist_jax.measures` of the sampled neurons after every epoch.
 
     Example:
         >>> options = Options(batch_size=32, epochs=2, optimiser={"name": "adam",
@@ -66,6 +67,7 @@ class Options(Given):
     term_epochs: Count | None = None
     checkpoint_every: Annotated[Size, MayChange] = 10
     snapshot_every: Count = 50
+    measures: Annotated[bool, MayChange] = False
 
     @classmethod
     def read(cls, fields: Any, where: str = "train") -> "Options":

@@ -6,6 +6,7 @@ import pytest
 from persist_jax.results.constant import plot_constant
 from persist_jax.results.cost import step_times
 from persist_jax.results.made import Made, made_by
+from persist_jax.results.measured import plot_measures, was_measured
 from persist_jax.results.report import write_report
 from persist_jax.results.selection import tabulate
 from persist_jax.results.weights import plot_weights
@@ -34,6 +35,7 @@ def folder(tmp_path_factory, sweeps):
             "validation_loss": np.ones(3),
             "train_loss": np.ones(30),
             "constant_neurons": np.array([1, 2, 5]),
+            "measures/dormant": np.array([np.nan, 0.5, 0.25]) * seed,
             # The first epoch waited for something else.
             "seconds": np.array([9.0, 0.5, 0.5]) * (3 if weight else 1),
         }
@@ -82,6 +84,7 @@ def test_the_page_has_them(folder):
     assert "python -m launch.sweep &#39;--config=&lt;x&gt;&#39;" in page
     assert "revision\nabc." in page and "3.00 ×" in page and "<td>150</td>" in page
     assert "<td>+4.00</td>" in page and "<td>+9.00</td>" in page  # train - test
+    assert "<h2>Measures while training</h2>" in page
 
 
 def test_a_panel_has_every_weight_its_spread_and_the_choice(folder):
@@ -97,6 +100,15 @@ def test_a_panel_has_every_weight_its_spread_and_the_choice(folder):
     assert marks.count("x") == 1 and marks.count("v") == 2
     low, high = panel.get_ylim()
     assert 82 < low < 84 and high > 87
+
+
+def test_measures_are_drawn_by_network_and_measure(folder):
+    table = tabulate(read_sweep(folder))
+    histories = {("a", "t1"): {"measures/effective_rank": np.array([np.nan, 7.5])}}
+    panels = plot_measures(table, histories).axes
+    assert [len(panel.lines) for panel in panels] == [0, 0, 0, 1]
+    np.testing.assert_allclose(panels[3].lines[0].get_xydata(), [[1, np.nan], [2, 7.5]])
+    assert not was_measured({("a", "t1"): {"constant_neurons": np.zeros(2)}})
 
 
 def test_the_share_of_constant_neurons_is_of_the_cloud(folder):

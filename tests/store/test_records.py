@@ -201,6 +201,7 @@ def test_a_history_survives_the_disk(tmp_path):
         "train_loss": np.linspace(2, 0, 6),
         "validation_loss": np.ones(3),
         "constant_neurons": np.array([0, 2, 5], np.int32),
+        "measures/dormant": np.array([np.nan, 0.5, 0.25], np.float32),
         "deaths": np.random.default_rng(0).random((2, 5)).astype(np.float32),
         "deaths_iteration": np.array([0, 4]),
     }
@@ -221,6 +222,7 @@ def test_a_history_survives_the_disk(tmp_path):
         ({"train_loss": np.zeros((1, 1))}, "train_loss: float64"),
         ({"seconds": np.array([None])}, "seconds: object"),
         ({"constant_neurons": np.int32(3)}, "constant_neurons: int32.. is not 1-d"),
+        ({"measures/rank": np.zeros((1, 2))}, "measures/rank: float64.1, 2. is not 1-d"),
         ({"deaths": np.zeros((2, 3))}, "deaths: comes with"),
         ({"deaths": np.zeros((2, 3)), "deaths_iteration": np.zeros(3)}, "deaths: .2, 3."),
     ],

@@ -220,6 +220,30 @@ def test_interrupted_and_resumed_is_uninterrupted_to_the_bit(
     _same(_results(tmp_path), _results(uninterrupted))
 
 
+def test_epochs_are_measured_from_where_it_is_asked_for(small, train, uninterrupted, tmp_path):
+    """Two epochs without measures, then three with them, in one go and interrupted."""
+    measuring = load_experiment(small(**{"train.measures": True}))
+    for folder, stops in ((tmp_path / "whole", ()), (tmp_path / "in parts", (2,))):
+        assert not train(folder, must_stop=stop_after(2))
+        for stop in stops:
+            assert not train_in(measuring, folder, must_stop=stop_after(stop))
+        assert train_in(measuring, folder)
+    ours, theirs = _results(tmp_path / "whole"), _results(uninterrupted)
+    _same(_results(tmp_path / "in parts"), ours)
+    for weight in (1e-3, 0.1):
+        (record, history), (_, expected) = ours[weight], theirs[weight]
+        assert not [name for name in history["line 1"] if name.startswith("measures/")]
+        # Another program: its last bits may be others.
+        np.testing.assert_allclose(history["train_loss"], expected["train_loss"], rtol=1e-4)
+        measured = {name: history[name] for name in history if name.startswith("measures/")}
+        assert len(measured) == 11 and not [name for name in expected if name in measured]
+        for name, array in measured.items():
+            assert np.isnan(array).tolist() == [True, True, False, False, False], name
+            np.testing.assert_allclose(history["line 5"][name], array[4], rtol=1e-6)
+        constant = record.points * measured["measures/constant"][2:]
+        np.testing.assert_allclose(constant, history["constant_neurons"][2:], rtol=1e-5)
+
+
 class Killed(Exception):
     pass
 

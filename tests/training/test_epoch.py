@@ -9,7 +9,7 @@ import pytest
 import persist_jax as pj
 from persist_jax import models
 from persist_jax.data.dataset import Split
-from persist_jax.training.epoch import EpochPlan, _order, _stop_early, count_constant, evaluate
+from persist_jax.training.epoch import EpochPlan, _order, _stop_early, evaluate, watch
 from persist_jax.training.optimisers import make_optimiser
 from persist_jax.training.options import Options
 from persist_jax.training.state import VALIDATION, Lane, initial_state
@@ -48,7 +48,9 @@ def planted():
 def _counted(network, options, split):
     """How many neurons of a network are constant, as a function of its variables."""
     term, size = options.term(), options.batch_size
-    return jax.jit(lambda variables: count_constant(network, term, variables, split, size))
+    return jax.jit(
+        lambda variables: watch(network, term, variables, split, size, measured=False)[0]
+    )
 
 
 # The most active half has the neurons that are 7 and 5; those that are 0 are the least active.
@@ -78,7 +80,7 @@ def test_constant_neurons_of_a_shared_batch_are_those_of_the_whole(planted, opti
     def count(variables):
         shared = network.sharing("devices")
         term = replace(options.term(), axis_name="devices")
-        return count_constant(shared, term, variables, split, options.batch_size)
+        return watch(shared, term, variables, split, options.batch_size, measured=False)[0]
 
     variables = {"params": {"scale": jnp.ones(4)}}
     found = jax.pmap(count, axis_name="devices", devices=jax.devices()[:4])(variables)
