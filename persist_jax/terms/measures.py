@@ -33,6 +33,9 @@ _QUANTILES = {
     "deaths_q75": 0.75,
     "deaths_max": 1.0,
 }
+_OF_CLOUD = (
+    "constant", "mean_correlation", *_QUANTILES, "clusters", "redundant", "effective_rank"
+)  # fmt: skip
 # Eigenvalues of a Gram matrix below so many of the precision of the largest are rounding.
 _ROUNDING = 4
 
@@ -74,14 +77,15 @@ def measures(
       nothing, and a layer of larger activations counts more. 0 where every neuron is constant.
       Values below 0.07 % of the largest are rounding in float32 and count as 0.
 
-    Nothing is differentiated. In one program with a term of the same cloud, the compiler makes the
-    points, the correlations and the tree once. What is left is one pass over the correlations, and
-    for the effective rank the eigenvalues of a matrix of $\min(n, b)$ rows.
+    Nothing is differentiated. One tree and one product of the points serve all measures of a cloud
+    and the value of a term of the same cloud in the same program; a term's gradient takes its own.
+    What a program does not use of the result is not computed: on CPUs the effective rank, the
+    eigenvalues of a matrix of $\min(n, b)$ rows, takes longer than all the rest.
 
     One neuron has no deaths: their quantiles are NaN. So are all measures but `dormant` of a layer
     of which `fraction` keeps no neuron. Where an activation is not finite, the deaths, `clusters`,
-    `redundant`, `dormant` and `effective_rank` of its layer and of all layers are NaN; the neuron is
-    not constant, and `mean_correlation` leaves it out.
+    `redundant`, `dormant` and `effective_rank` of its layer and of all layers are NaN; its neuron
+    is not constant, and `mean_correlation` leaves it out.
 
     Args:
         activations: one array `(b, ...)` per layer; see `sample_neurons`.
@@ -194,8 +198,7 @@ def _of_cloud(
     """All measures but `dormant`."""
     n, dtype = points.shape[0], jnp.promote_types(points.dtype, jnp.float32)
     if n == 0:
-        names = ("constant", "mean_correlation", *_QUANTILES, "clusters", "redundant", "effective_rank")
-        return dict.fromkeys(names, jnp.full((), jnp.nan, dtype))
+        return dict.fromkeys(_OF_CLOUD, jnp.full((), jnp.nan, dtype))
     unit = standardise(points)
     constant = is_constant(unit)
     # In the order that T1 and T2 ask for: so their tree is the same one to the compiler.
