@@ -185,6 +185,7 @@ def group_bounds(
     labels: Int32[Array, " m"],
     n: int,
     size: int,
+    signed: bool = False,
 ) -> Float[Array, "rows groups"]:
     r"""Lower bounds on the distances of rows to the groups of `size` units, own labels left out.
 
@@ -203,6 +204,7 @@ def group_bounds(
         labels: the components of all.
         n: how many units there are.
         size: of a group.
+        signed: whether distances are `1 - corr` instead of `1 - |corr|`.
     """
     count, b = rows.shape
     groups = units.shape[0] // size
@@ -221,7 +223,7 @@ def group_bounds(
         [((count, groups), jnp.float32)],
         grid=(_over(count, 128), groups), warps=8,
         ROWS=count, N=n, B=b, SIZE=size, GROUPS=groups, T=128, W=min(size, 128), K=64,
-        ROUNDING=b * 2.0**-22 + _ZERO,
+        ROUNDING=b * 2.0**-22 + _ZERO, SIGNED=signed,
     )  # fmt: skip
     return table
 
@@ -235,6 +237,7 @@ def nearest_in_groups(
     labels: Int32[Array, " m"],
     n: int,
     size: int,
+    signed: bool = False,
 ) -> tuple[Float[Array, " rows"], Int32[Array, " rows"], Float[Array, " rows"]]:
     """Every active row's nearest unit in its group, own label left out: distance, unit, the next.
 
@@ -248,6 +251,7 @@ def nearest_in_groups(
         [number, (count,), number],
         grid=(count, 1), warps=4,
         N=n, B=b, SIZE=size, J=_LOOK_COLUMNS, K=min(_power_of_two(b), 256), ZERO=_ZERO,
+        SIGNED=signed,
     )  # fmt: skip
     return distance, target, rest
 

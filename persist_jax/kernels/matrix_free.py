@@ -307,7 +307,8 @@ def _renewed(
         rows, label = (
             lax.dynamic_slice_in_dim(array, tiling.first, tiling.rows) for array in (unit, labels)
         )
-        return gpu.group_bounds(rows, label, unit, labels, tiling.n, tiling.size)
+        signed = tiling.geometry.signed
+        return gpu.group_bounds(rows, label, unit, labels, tiling.n, tiling.size, signed)
 
     def on_gpu(table):
         return lax.fori_loop(0, due.astype(jnp.int32), lambda _, table: screened(table), table)
@@ -342,8 +343,9 @@ def _waits_for_none(
 
 
 def _on_own_kernels(unit: Float[Array, "m b"], tiling: _Tiling) -> bool:
-    """Whether the kernels for NVIDIA GPUs, which know `1 - |u . v|` alone, may run."""
-    return tiling.geometry.absolute and gpu.has_search_kernels_for(unit, tiling.size)
+    """Whether the kernels for NVIDIA GPUs may run, which take rows of norm 1."""
+    of_norm_1 = tiling.geometry.distance != "euclidean"
+    return of_norm_1 and gpu.has_search_kernels_for(unit, tiling.size)
 
 
 def _table_by_tiles(table, unit, labels, due, tiling):
@@ -493,7 +495,7 @@ def _look_from_all(unit, labels, bounds, candidates, active, tiling):
         lax.dynamic_slice_in_dim(array, first, rows) for array in (unit, labels, *candidates)
     )
     distance, target, rest = gpu.nearest_in_groups(
-        own, label, bounds.group, active, unit, labels, tiling.n, size
+        own, label, bounds.group, active, unit, labels, tiling.n, size, tiling.geometry.signed
     )
     better, back, left = _outcome(old_distance, old_target, distance, target, rest)
     row = jnp.where(active, jnp.arange(rows, dtype=jnp.int32), rows)

@@ -390,9 +390,11 @@ def group_bounds(
     row_ptr, row_label_ptr, row_slack_ptr, column_ptr, column_label_ptr, group_slack_ptr, table_ptr,
     ROWS: tl.constexpr, N: tl.constexpr, B: tl.constexpr, SIZE: tl.constexpr,
     GROUPS: tl.constexpr, T: tl.constexpr, W: tl.constexpr, K: tl.constexpr,
-    ROUNDING: tl.constexpr,
+    ROUNDING: tl.constexpr, SIGNED: tl.constexpr,
 ):  # fmt: skip
     """For each row and group of columns a bound below `1 - |corr|`, own components left out.
+
+    If `SIGNED` it is a bound below `1 - corr`.
 
     The products are those of the rows rounded to bfloat16. Let a rounded row be off by a vector
     no longer than its slack s. Then a product of two rows is off by at most 1.01 (s + t) + s t,
@@ -402,7 +404,7 @@ def group_bounds(
     group = tl.program_id(1)
     inside = row < ROWS
     own = tl.load(row_label_ptr + row, mask=inside, other=-1)
-    largest = tl.full((T,), -1.0, tl.float32)
+    largest = tl.full((T,), -2.0, tl.float32)
     for first in range(0, SIZE, W):
         column = (group * SIZE + first + tl.arange(0, W)).to(tl.int64)
         product = tl.zeros((T, W), tl.float32)
@@ -419,12 +421,15 @@ def group_bounds(
             product = tl.dot(left, tl.trans(right), product)
         label = tl.load(column_label_ptr + column, mask=column < N, other=-1)
         outside = (column < N)[None, :] & (own[:, None] != label[None, :])
-        largest = tl.maximum(largest, tl.max(tl.where(outside, tl.abs(product), -1.0), 1))
+        if not SIGNED:
+            product = tl.abs(product)
+        largest = tl.maximum(largest, tl.max(tl.where(outside, product, -2.0), 1))
     slack = tl.load(row_slack_ptr + row, mask=inside, other=0.0)
     other = tl.load(group_slack_ptr + group)
     error = 1.01 * (slack + other) + slack * other + ROUNDING
     bound = tl.maximum(1 - largest - error, 0.0)
-    bound = tl.where(largest < 0, float("inf"), bound)
+    # Below every product, rounding included: no column is outside.
+    bound = tl.where(largest < -1.5, float("inf"), bound)
     tl.store(table_ptr + row * GROUPS + group, bound, mask=inside)
 
 
@@ -434,7 +439,7 @@ def nearest_in_group(
     row_ptr, row_label_ptr, group_ptr, active_ptr, column_ptr, column_label_ptr,
     distance_ptr, target_ptr, rest_ptr,
     N: tl.constexpr, B: tl.constexpr, SIZE: tl.constexpr, J: tl.constexpr, K: tl.constexpr,
-    ZERO: tl.constexpr,
+    ZERO: tl.constexpr, SIGNED: tl.constexpr,
 ):  # fmt: skip
     """The nearest vertex of a row's group outside its component, and how far the next one is.
 
@@ -460,7 +465,9 @@ def nearest_in_group(
                 )  # fmt: skip
                 product += tl.sum(here[None, :] * there, 1)
             label = tl.load(column_label_ptr + column, mask=column < N, other=0)
-            gap = 1 - tl.abs(product)
+            if not SIGNED:
+                product = tl.abs(product)
+            gap = 1 - product
             gap = tl.where(gap < ZERO, 0.0, gap)
             gap = tl.where((column < N) & (label != own), gap, float("inf"))
             least = tl.min(gap, 0)

@@ -14,7 +14,7 @@ from jax import lax
 from oracles import KINDS, kruskal, neurons, single_linkage, symmetric
 from triton.runtime import interpreter
 
-from persist_jax.kernels import correlation_deaths, gpu, standardise, triton_kernels
+from persist_jax.kernels import Geometry, cloud_deaths, gpu, standardise, triton_kernels
 from persist_jax.kernels.matrix_free import matrix_free_edges
 
 _TYPES = {"float32": "*fp32", "bfloat16": "*bf16", "int32": "*i32"}
@@ -140,8 +140,11 @@ def _near_ties(rng, n, b):
     return rng.permutation(centres) + 0.05 * rng.normal(size=centres.shape)
 
 
-@pytest.mark.parametrize("kind", ["network", "near ties", "random"])
-def test_the_matrix_free_tree_is_exact(interpreted, monkeypatch, kind):
+@pytest.mark.parametrize(
+    ("kind", "signed"),
+    [("network", False), ("near ties", False), ("random", False), ("network", True)],
+)
+def test_the_matrix_free_tree_is_exact(interpreted, monkeypatch, kind, signed):
     rng = np.random.default_rng(3)
     points = {
         "network": lambda: neurons(rng, 70, 24),
@@ -155,7 +158,7 @@ def test_the_matrix_free_tree_is_exact(interpreted, monkeypatch, kind):
     def on_gpu(*operands, default, **platforms):
         return platforms.get("cuda", default)(*operands)
 
-    expected = correlation_deaths(points, algorithm="prim")
+    expected = cloud_deaths(points, signed=signed, algorithm="prim")
     monkeypatch.setattr(lax, "platform_dependent", on_gpu)
     calls = []
     call = gpu._call
@@ -165,21 +168,26 @@ def test_the_matrix_free_tree_is_exact(interpreted, monkeypatch, kind):
         return call(name, *arguments, **options)
 
     monkeypatch.setattr(gpu, "_call", counted)
-    edges = matrix_free_edges(standardise(points), tile=32)
+    geometry = Geometry(signed=signed)
+    edges = matrix_free_edges(standardise(points), tile=32, geometry=geometry)
     assert {"group_bounds", "nearest_in_group"} <= set(calls)
     unit = np.asarray(standardise(points), np.float64)
-    found = 1 - np.abs((unit[edges[:, 0]] * unit[edges[:, 1]]).sum(1))
+    products = (unit[edges[:, 0]] * unit[edges[:, 1]]).sum(1)
+    found = 1 - (products if signed else np.abs(products))
     np.testing.assert_allclose(np.sort(found), expected, atol=1e-6)
 
 
-def test_bounds_are_below_the_distances_and_near_them(interpreted):
+@pytest.mark.parametrize("signed", [False, True])
+def test_bounds_are_below_the_distances_and_near_them(interpreted, signed):
     rng = np.random.default_rng(4)
     points = np.concatenate([neurons(rng, 60, 24), _near_ties(rng, 60, 24)])
     unit = standardise(jnp.asarray(points, jnp.float32))
     labels = jnp.asarray(rng.integers(0, 9, 128), jnp.int32)
     padded = jnp.pad(unit, ((0, 8), (0, 0)))
-    bounds = np.asarray(gpu.group_bounds(padded[16:48], labels[16:48], padded, labels, 120, 16))
-    gaps = 1 - np.abs(np.asarray(unit[16:48]) @ np.asarray(unit).T)
+    bounds = gpu.group_bounds(padded[16:48], labels[16:48], padded, labels, 120, 16, signed)
+    bounds = np.asarray(bounds)
+    products = np.asarray(unit[16:48]) @ np.asarray(unit).T
+    gaps = 1 - (products if signed else np.abs(products))
     gaps = np.where(np.asarray(labels[16:48, None] != labels[None, :120]), gaps, np.inf)
     gaps = np.pad(gaps, ((0, 0), (0, 8)), constant_values=np.inf).reshape(32, 8, 16).min(2)
     assert (bounds <= gaps + 1e-7).all()
