@@ -3,7 +3,7 @@
 * In a loss: `make_term` makes a function from activations to a number, of which `t1`, `t2` and
   `mean_correlation` are the usual ones; `activations_of` reads what a Flax module sowed.
 * In a training loop: `measures`, scalars for a logger.
-* What a network has more than once: `redundancy`.
+* What a network has more than once: `redundancy`; the network without it: `prune`.
 * From activations to deaths by hand: `sample_neurons`, `correlation_deaths`; from a matrix:
   `correlation_distance`, `minimum_spanning_tree`, `zeroth_deaths`.
 * Whether a tree, of ours or of another library, is minimal: `check_tree`.
@@ -29,7 +29,7 @@ from persist_jax.kernels import (
     zeroth_deaths,
 )
 from persist_jax.loading import load_run, load_runs
-from persist_jax.redundancy import Redundancy, redundancy
+from persist_jax.redundancy import Pruned, Redundancy, prune, redundancy
 from persist_jax.terms import (
     Labels,
     Neuron,
@@ -58,6 +58,7 @@ __all__ = [
     "Labels",
     "LoadedRun",
     "Neuron",
+    "Pruned",
     "Redundancy",
     "Term",
     "Tree",
@@ -85,6 +86,7 @@ __all__ = [
     "models",
     "pearson_distance",
     "pgdl",
+    "prune",
     "redundancy",
     "regularisers",
     "sample_neurons",

@@ -79,18 +79,14 @@ def test_the_scale_of_the_terms_is_as_the_page_shows(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_pruning_costs_little(tmp_path, monkeypatch):
     """What a training gives differs a little from machine to machine: not to the digit."""
-    page, printed = _run("prune", tmp_path, monkeypatch)
-    rows = [row.split(" | ") for row in printed.splitlines() if row.startswith("| ")]
-    accuracies = [float(row[2].strip(" |")) for row in rows]
+    _, printed = _run("prune", tmp_path, monkeypatch)
+    rows = [row.strip("| ").split(" | ") for row in printed.splitlines() if row.startswith("| ")]
+    whole, *others = (float(accuracy) for _, _, accuracy in rows)
+    merged, merged_alone, important, important_alone = others[-4:]
+    assert whole > 85 and min(others[:8]) > whole - 2
+    assert important > whole - 4 and important > important_alone > merged > merged_alone
     sizes = [sum(map(int, row[1].split(" + "))) for row in rows]
-    assert sizes[0] == 384 and sizes[3] < sizes[2] <= sizes[1] < 384
-    assert accuracies[0] > 85 and min(accuracies[1:3]) > accuracies[0] - 2
-    # Without the constant neurons it is the same function of the examples it was pruned by.
-    x, layers = page["digits"].train.x, page["layers"]
-    same = page["prune"](layers, x, 1.0)
-    assert sum(len(bias) for _, bias in same) < 394
-    before, after = (page["activations_of_layers"](which, x)[-1] for which in (layers, same))
-    assert abs(before - after).max() < 1e-4
+    assert sizes[0] == 384 and sizes[-1] < sizes[5] <= sizes[1] < 384
 
 
 @pytest.mark.slow
