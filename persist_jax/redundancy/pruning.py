@@ -19,6 +19,12 @@ class Pruned(NamedTuple):
     Attributes:
         layers: in the form in which they were given, of numpy arrays.
         kept: for every layer but the last, the indices of the neurons that are left.
+
+    Example:
+        >>> layers = [(np.ones((2, 3)), np.zeros(3)), (np.ones((3, 1)), np.zeros(1))]
+        >>> layers, kept = prune(layers, [np.eye(3) * [1, 3, 2]], keep=0.7)
+        >>> kept[0].tolist(), layers[0][0].shape
+        ([1, 2], (2, 2))
     """
 
     layers: Any
