@@ -15,7 +15,7 @@ from typing import Annotated
 
 import jax.numpy as jnp
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from persist_jax._plumbing.validation import Fields
 from persist_jax.parameters import Count
@@ -181,17 +181,6 @@ class _State(Fields):
     initial: tuple[Accuracy, ...]
     origins: tuple[Origin, ...]
     arrays: dict[str, tuple[tuple[Count, ...], str]]
-
-    @model_validator(mode="after")
-    def _holds(self) -> "_State":
-        filled = [slot for slot in self.slots if slot is not None]
-        if not filled or len(set(filled)) < len(filled) or max(filled) >= len(self.runs):
-            raise ValueError(f"slots: {list(self.slots)} are not lanes of {len(self.runs)} runs")
-        if not self.training or not set(self.training) <= set(filled):
-            raise ValueError(f"training: {list(self.training)} are not in the slots")
-        if len(self.initial) != len(self.runs):
-            raise ValueError(f"initial: {len(self.initial)} accuracies of {len(self.runs)} runs")
-        return self
 
     def places(self, group: Group) -> dict[int, int]:
         """By place here, the place in a group, which may have been split since."""

@@ -28,13 +28,12 @@ def form_groups(
     for group in kind:
         if retry:
             groups.forget_failure(group, workdir)
-        if group not in idle:
-            _leave_out(group, left)
-    wanted = _grouped(left, config.max_lanes)
+    kept = {run for group in kind if group not in idle for run in group.runs}
+    wanted = _grouped(left, kept, config.max_lanes)
     for group in idle:
         if group in wanted or not _discard(group, workdir):
-            _leave_out(group, left)
-    for group in _grouped(left, config.max_lanes):
+            kept |= {*group.runs}
+    for group in _grouped(left, kept, config.max_lanes):
         groups.write_group(group, workdir)
 
 
@@ -56,16 +55,12 @@ def _discard(group: Group, workdir: Path) -> bool:
         return False
 
 
-def _leave_out(group: Group, left: dict[Run, int | None]) -> None:
-    for run in group.runs:
-        left.pop(run, None)
-
-
-def _grouped(left: dict[Run, int | None], max_lanes: int) -> list[Group]:
-    """Runs that go on from an epoch, or from their beginning, as groups."""
+def _grouped(left: dict[Run, int | None], kept: set[Run], max_lanes: int) -> list[Group]:
+    """Runs that go on from an epoch, or from their beginning, as groups, but for some of them."""
     together: dict[tuple, list[Run]] = defaultdict(list)
     for run, epoch in left.items():
-        together[run.network, run.regulariser if epoch is None else epoch, epoch].append(run)
+        if run not in kept:
+            together[run.network, run.regulariser if epoch is None else epoch, epoch].append(run)
     return [
         Group(tuple(runs[start : start + (max_lanes or len(runs))]), epoch)
         for (*_, epoch), runs in together.items()

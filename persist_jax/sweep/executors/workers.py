@@ -73,7 +73,13 @@ def run_in_workers(
     Raises:
         ChildProcessError: one line; all workers have ended, and runs have no result.
     """
-    if (groups := _form_groups(config, workdir)) == 0:
+    groups = []
+    with locked_folder(workdir):
+        for continued in (False, True) if config.continued else (False,):
+            if not groups:
+                form_groups(config, workdir, continued=continued)
+                groups = open_groups(config, workdir, continued=continued)
+    if not groups:
         return True
     runs, spoke = grid(config), time.monotonic()
 
@@ -86,7 +92,7 @@ def run_in_workers(
             print(f"{ended} of {len(runs)} runs have ended", flush=True)
         return must_stop()
 
-    left_alone = executor(Command.of_this_process(), groups, asked_to_stop)
+    left_alone = executor(Command.of_this_process(), len(groups), asked_to_stop)
     missing = missing_runs(config, workdir)
     if missing and not left_alone and not must_stop():
         raise ChildProcessError(
@@ -94,13 +100,3 @@ def run_in_workers(
             "again to retry them"
         )
     return not missing
-
-
-def _form_groups(config: Configuration, workdir: Path) -> int:
-    """How many groups there are to train next."""
-    with locked_folder(workdir):
-        for continued in (False, True) if config.continued else (False,):
-            form_groups(config, workdir, continued=continued)
-            if found := open_groups(config, workdir, continued=continued):
-                return len(found)
-    return 0
