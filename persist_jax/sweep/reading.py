@@ -7,7 +7,7 @@ from typing import Any
 
 import persist_jax.pgdl  # noqa: F401  registers kinds of data sets and networks
 from persist_jax._plumbing.extras import needed_by
-from persist_jax._plumbing.registry import Registry
+from persist_jax._plumbing.registry import Entry, Registry
 from persist_jax._plumbing.validation import (
     Given,
     MayChange,
@@ -200,33 +200,34 @@ def _with_defaults(section: dict[str, Any], where: str) -> dict[str, Any]:
     return {"kind": entry.name, **plain({n: parameters[n] for n in entry.defaults()}), **own}
 
 
+def _entries(config: Configuration) -> dict[str, Entry]:
+    """What the data set and the networks are, by section."""
+    kinds = {name: fields["kind"] for name, fields in config.models.items()}
+    entries = {f"models.{name}": MODELS[kind] for name, kind in kinds.items()}
+    return {"dataset": DATASETS[config.dataset["kind"]]} | entries
+
+
 def free_fields(config: Configuration) -> set[str]:
     """Dotted names of the fields of sections that do not decide the result of a run.
 
     They say where something lies, or are marked `MayChange`.
     """
-    marked = [name for name, f in Options.model_fields.items() if MayChange in f.metadata]
-    found = {f"train.{name}" for name in marked}
-    found |= {f"dataset.{name}" for name in DATASETS[config.dataset["kind"]].properties.places}
-    for name, section in config.models.items():
-        if section.get("kind") in MODELS:
-            places = MODELS[section["kind"]].properties.places
-            found |= {f"models.{name}.{place}" for place in places}
-    return found
+    places = {n: entry.properties.places for n, entry in _entries(config).items()}
+    places["train"] = [name for name, f in Options.model_fields.items() if MayChange in f.metadata]
+    return {f"{section}.{name}" for section in places for name in places[section]}
 
 
 def defaults(config: Configuration) -> dict[str, Any]:
     """By dotted name, the default of every parameter that a folder's configuration may lack."""
-    entries = {"dataset": DATASETS[config.dataset["kind"]]}
-    entries |= {f"models.{name}": MODELS[fields["kind"]] for name, fields in config.models.items()}
-    entries |= {f"terms.{name}": REGULARISERS[name] for name in config.regularisers}
-    of_entries = {
+    entries = _entries(config) | {f"terms.{n}": REGULARISERS[n] for n in config.regularisers}
+    found = {section: entry.defaults() for section, entry in entries.items()}
+    found["train"] = Options().plain()
+    return {
         f"{section}.{name}": plain(default)
-        for section, entry in entries.items()
-        for name, default in entry.defaults().items()
+        for section in found
+        for name, default in found[section].items()
         if default is not inspect.Parameter.empty
     }
-    return of_entries | {f"train.{name}": value for name, value in Options().plain().items()}
 
 
 def model_section(config: Configuration, name: str) -> dict[str, Any]:
