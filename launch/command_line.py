@@ -49,7 +49,7 @@ def run(main: Callable[[], int | None]) -> None:
 
 
 def quiet() -> None:
-    """Without what libraries say beside the errors that they raise."""
+    """Silence what libraries print beside the errors that they raise."""
     sys.unraisablehook = _unraisable
     # A cache of programs that cannot be written or read only costs time.
     warnings.filterwarnings("ignore", "Error (writing|reading) persistent compilation cache")
@@ -58,7 +58,7 @@ def quiet() -> None:
 
 
 def _unraisable(what: "sys.UnraisableHookArgs") -> None:
-    """Of nothing in Python: the checkpoints' writer on what it has already raised."""
+    """Hide errors without a Python object: the checkpoint writer repeats what it has raised."""
     if what.object is not None:
         sys.__unraisablehook__(what)
 
@@ -83,7 +83,7 @@ def fail(message: object) -> int:
 
 
 def _guarded(main: Callable[[], int | None]) -> int:
-    """What a person's input or machine is at fault for is one line; all else is a bug of ours."""
+    """Print a fault of the input or the machine in one line; raise all else, a bug of ours."""
     try:
         return main() or 0
     except BrokenPipeError:
@@ -98,7 +98,7 @@ def _guarded(main: Callable[[], int | None]) -> int:
 
 
 def _in_words(error: Exception) -> str | None:
-    """The one line of an error that input or machine can cause; `None` for another one."""
+    """The line on an error that the input or the machine can cause; `None` for any other."""
     said = " ".join(str(error).split())
     place = getattr(error, "filename", None)
     # The writer of checkpoints says it in words only.
@@ -132,7 +132,7 @@ def _parse(argv: Sequence[str], command: str) -> list[str]:
 
 
 def parse_flags(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:
-    """Set the flags that a command line gives, note the fields of the configuration; the command.
+    """Set flags, and note the fields of the configuration; returns the command.
 
     A `ValueError` names the argument that does not hold.
     """

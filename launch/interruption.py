@@ -18,7 +18,7 @@ _WAITING = b"Stopping after this epoch, which is saved; once more stops at once.
 
 
 class Interruption:
-    """What this process does about signals: until `watch`, nothing."""
+    """Handles SIGINT and SIGTERM from the call of `watch` on."""
 
     def __init__(self):
         self.signal: int | None = None  # the first one that was noted
@@ -39,9 +39,9 @@ class Interruption:
 
     @contextmanager
     def deferred(self) -> Iterator[Callable[[], bool]]:
-        """Inside, a signal is noted for who asks, from the first question on; the next one ends.
+        """Inside, note the first signal for `must_stop`, which is given; the next one ends.
 
-        Before that question, asked after the first epoch, there is nothing that could be saved.
+        Until `must_stop` is called, after the first epoch, nothing could be saved: a signal ends.
         """
 
         def must_stop() -> bool:

@@ -40,31 +40,32 @@ def main() -> int | None:
     from persist_jax.sweep.distributed import is_first, largest, leave
     from persist_jax.sweep.plan import describe, dry_run
 
-    executor = ("local", {}) if WORKER.value else CHOSEN_EXECUTOR()
+    # A worker has the flags of the command that started it.
+    name, parameters = ("local", {}) if WORKER.value else CHOSEN_EXECUTOR()
     together, (config, notices) = DISTRIBUTED(), read_given()
     workdir = Path(WORKDIR.value or f"runs/{config.name}")
     how = {"worker": WORKER.value, "tensorboard": TENSORBOARD.value}
-    start = command.start(config, workdir, *executor, together=together, **how)
+    executor = command.start(config, workdir, name, parameters, together=together, **how)
     speaks = is_first() and not WORKER.value
     lines = [notices, describe(config, workdir)]
     if DRY_RUN.value:
-        lines.append(dry_run(config, workdir, executor[0]))
+        lines.append(dry_run(config, workdir, name))
     for line in chain(*lines) if speaks else ():
         print(line, flush=True)
     if DRY_RUN.value:
         return leave() if together is not None else 0
-    how |= {"compilation_cache": COMPILATION_CACHE.value}
     how |= {"wait": WAIT.value, "profile": PROFILE.value}
+    how |= {"compilation_cache": COMPILATION_CACHE.value}
     with INTERRUPTION.deferred() as must_stop:
         try:
-            finished, costs = command.train(config, workdir, must_stop, start, **how)
+            finished, costs = command.train(config, workdir, must_stop, executor, **how)
         except ChildProcessError:
             if WORKER.value:  # the command that started it says which runs are missing
                 return 2
             raise
     status = 0 if finished else largest(INTERRUPTION.status)  # any process may have had the signal
     lines = [f"Saved. The same command goes on from here: {workdir}"] if status else []
-    if not finished and not status and not start:
+    if not finished and not status and not executor:
         lines = [f"Other processes train the rest; the last one writes the report: {workdir}"]
     if finished and is_first():
         from persist_jax.results.report import refresh_report

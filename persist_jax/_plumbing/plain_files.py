@@ -76,7 +76,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _check_nesting(path: Path, values: Any) -> None:
-    """Whoever walks through the values later may do so by recursion."""
+    """Refuse deep nesting: later walks through the values may recurse."""
     level = [[values]]
     for _ in range(_DEEPEST + 1):
         inner = [entry.values() if isinstance(entry, dict) else entry for entry in level]

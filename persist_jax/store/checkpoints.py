@@ -113,7 +113,7 @@ def copy(folder: Path, to: Path) -> None:
 
 
 def discard(folder: Path) -> None:
-    """Delete a checkpoint, of which no part is found under its name from then on."""
+    """Delete a checkpoint, renamed first: a kill leaves no part of it under its name."""
     if folder.is_dir():
         shutil.rmtree(folder.rename(unfinished(folder)))
 
@@ -126,7 +126,7 @@ def discard_numbered(folder: Path) -> None:
 
 
 def _checkpointer() -> orbax.checkpoint.Checkpointer:
-    """Of this process alone: where several train a run, the first one writes and does not wait."""
+    """A checkpointer that waits for no other process: of several, the first one writes alone."""
     here = jax.process_index()
     alone = orbax.checkpoint.options.MultiprocessingOptions(
         primary_host=here, active_processes={here}, barrier_sync_key_prefix=f"process{here}"

@@ -77,5 +77,5 @@ def read_json(path: Path) -> Any:
 
 
 def _checksum(fields: dict[str, Any]) -> str:
-    """Of the values, in whatever order and layout they are written."""
+    """A checksum of the values, whatever their order and layout in the file."""
     return f"{zlib.crc32(json.dumps(fields, sort_keys=True).encode()):08x}"

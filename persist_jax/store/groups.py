@@ -183,12 +183,12 @@ class _State(Fields):
     arrays: dict[str, tuple[tuple[Count, ...], str]]
 
     def places(self, group: Group) -> dict[int, int]:
-        """By place here, the place in a group, which may have been split since."""
+        """Map places in `runs` to places in a group, which may have been split since."""
         own = {run: place for place, run in enumerate(group.runs)}
         return {i: own[run] for i, run in enumerate(_runs(self.runs)) if run in own}
 
     def slots_of(self, group: Group) -> list[int | None]:
-        """Which run each lane trains; one lane a run where the group has been split since."""
+        """The run of each lane; one lane a run if the group has been split since."""
         places = self.places(group)
         if all(slot is None or slot in places for slot in self.slots):
             return [None if slot is None else places[slot] for slot in self.slots]
@@ -269,7 +269,7 @@ def read_state(group: Group, workdir: Path) -> tuple[GroupState | None, str]:
 
 
 def read_plan(group: Group, workdir: Path) -> tuple[int, int]:
-    """Epochs behind a group and lanes of its next one, as far as a damaged checkpoint allows."""
+    """Epochs that a group has trained and lanes of its next one, by its newest readable state."""
     for epoch in reversed(checkpoints.numbered(group.path(workdir))):
         with suppress(ValueError):
             fields = checkpoints.read_fields(group.path(workdir) / str(epoch))

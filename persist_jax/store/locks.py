@@ -51,7 +51,7 @@ class Lock:
         raise LockLost(f"{self._path}: this process lost the lock while it was stopped or cut off")
 
     def release(self) -> None:
-        """Leave nothing that names this process."""
+        """Delete the mark of this process."""
         try:
             self.check()
         except LockLost:
@@ -61,7 +61,7 @@ class Lock:
 
 @contextmanager
 def locked(path: Path, timeout: float = 0.0) -> Iterator[Lock]:
-    """Be the only process that holds the lock of a file, which is made if it is not there.
+    """Hold the lock of a file, which is made if it is not there.
 
     Raises:
         Locked: another process still holds it after `timeout` seconds; who, since when.
@@ -91,7 +91,7 @@ def locked(path: Path, timeout: float = 0.0) -> Iterator[Lock]:
 
 
 def locked_folder(workdir: Path) -> AbstractContextManager[Lock]:
-    """Be the only process that settles the configuration, forms groups or writes the report."""
+    """Hold a sweep's lock: to settle the configuration, form groups or write the report."""
     return locked(workdir / "lock", _PATIENCE)
 
 

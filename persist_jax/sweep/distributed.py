@@ -53,7 +53,7 @@ def is_alone() -> bool:
 
 
 def name_of_first(name: str) -> str:
-    """The first process's name; every process has to ask."""
+    """The first process's name, on every process; all of them have to call this."""
     if is_alone():
         return name
     text = np.frombuffer(name.encode().ljust(_LONGEST, b"\0"), np.uint8)
@@ -62,12 +62,12 @@ def name_of_first(name: str) -> str:
 
 
 def largest(number: int) -> int:
-    """The largest of all processes' numbers; every process has to ask."""
+    """The largest of all processes' numbers; all of them have to call this."""
     return number if is_alone() else int(multihost_utils.process_allgather(np.int32(number)).max())
 
 
 def any_says(yes: bool) -> bool:
-    """Whether any process says yes; every process has to ask."""
+    """Whether any process says yes; all of them have to call this."""
     return bool(largest(int(yes)))
 
 

@@ -55,7 +55,7 @@ class Experiment:
         return layout_of(*of, **how, devices=devices)
 
     def programs(self, network: str, regulariser: str) -> Programs:
-        """What trains a network under a regulariser; another thread may ask for it too.
+        """The programs that train a network under a regulariser; threads may ask for them too.
 
         Compiled programs are kept of the network that is trained, and of those for whose groups
         programs are compiled meanwhile.
@@ -84,7 +84,7 @@ class Experiment:
         return Evaluation(self.models[network], size, layout, self._on_devices[layout.devices])
 
     def diagnosis(self, network: str) -> Diagnosis:
-        """What counts redundant neurons of a network; that of the last network is kept."""
+        """The counter of a network's redundant neurons; only the last network's is kept."""
         if network not in self._diagnoses:
             self._diagnoses.clear()
             own = self.models[network], self.options(network), self.dataset
@@ -131,7 +131,7 @@ def load_experiment(config: Configuration) -> Experiment:
 
 
 def _checksum(model: Model, dataset: Dataset, where: str) -> str:
-    """Of every array's place and shape, and of given weights bit by bit.
+    """A checksum of every array's place and shape, and of given weights bit by bit.
 
     Its parameters are compared as fields of the configuration; code that is changed under the same
     name and keeps all shapes is not seen.

@@ -92,7 +92,7 @@ def _to_train(config: Configuration, workdir: Path) -> dict[Run, int | None]:
 
 
 def _to_continue(config: Configuration, workdir: Path) -> dict[Run, int | None]:
-    """Finished runs by the epoch that they go on from: the last one kept before the best."""
+    """Finished runs, each with the epoch to go on from: the last one kept before the best."""
     found: dict[Run, int | None] = {}
     for run in grid(config):
         folder = run.folder(workdir)

@@ -260,7 +260,7 @@ class _Writer:
 
 
 def _origins(before: tuple[Origin, ...], here: Origin, label: str) -> list[Origin]:
-    """The origins of a group that is trained here from now on; a change is said."""
+    """The origins of a group that goes on here; prints what is not as it was before."""
     if before[-1:] == (here,):
         return list(before)
     if before:

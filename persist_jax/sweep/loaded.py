@@ -135,7 +135,7 @@ def _text(value: str | float | int) -> str:
 
 
 def _check_code(config: Configuration, network: str) -> None:
-    """What somebody registered for the sweep has to be registered here too."""
+    """Refuse kinds that are not registered here, as those of somebody's own code."""
     chosen = {
         "dataset.kind": (config.dataset.get("kind"), DATASETS),
         f"models.{network}.kind": (config.models.get(network, {}).get("kind"), MODELS),

@@ -31,7 +31,7 @@ def use_cores(config: Configuration) -> None:
 
 
 def use_nothing() -> None:
-    """Leave all accelerators to the processes that train; before any array."""
+    """Take no accelerator: only workers train; to be called before any array."""
     jax.config.update("jax_platforms", "cpu")
 
 
@@ -53,7 +53,7 @@ def cores_that_fit(device_bytes: int) -> int | None:
 
 
 def memory_of_a_device(device: Any) -> tuple[int, str]:
-    """Bytes that a process may have on a device, and whose number that is, in words.
+    """Bytes that a process may use on a device, and where this number comes from.
 
     Cores share what the machine has available, or its whole memory where the system does not say.
     """

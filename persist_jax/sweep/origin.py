@@ -20,7 +20,7 @@ _CODE = Path(__file__).parents[1]
 
 
 def origin_of(experiment: Experiment, network: str, regulariser: str) -> Origin:
-    """Of what this process trains of an experiment."""
+    """Where and with what this process trains a network under a regulariser."""
     devices = experiment.programs(network, regulariser).layout.devices
     config = experiment.config
     kind, chosen = devices[0].device_kind, experiment.options(network).matmul_precision
@@ -53,7 +53,7 @@ def _version(name: str) -> str:
 
 @functools.cache
 def _revision() -> str | None:
-    """The commit that the code is of; nothing where it lies in no repository of its own."""
+    """The commit of the code; `None` outside of a repository of its own."""
     if not (_CODE.parent / ".git").exists():
         return None
     try:

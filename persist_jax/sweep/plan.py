@@ -25,7 +25,7 @@ def describe(config: Configuration, workdir: Path) -> Iterator[str]:
 
 
 def dry_run(config: Configuration, workdir: Path, executor: str) -> Iterator[str]:
-    """Everything that the sweep would refuse, and nothing that has to be fetched for it."""
+    """The plan, in lines; refuses what the sweep would refuse, and fetches nothing."""
     yield f"  seeds {', '.join(map(str, config.seeds))}"
     for name in config.regularisers:
         weights = ", ".join(f"{weight:g}" for weight in config.weights_for(name))

@@ -17,7 +17,7 @@ LONGEST_SILENCE = 25.0  # seconds; a promise of 30 leaves time for a busy machin
 
 @contextmanager
 def show_progress(label: str, *, bar: bool = True) -> Iterator[Callable[[Progress], None]]:
-    """Show the progress of a group while it trains; gives what to call after every epoch."""
+    """Show a group's progress while it trains; yields a function to call after every epoch."""
     if bar and sys.stderr.isatty():
         with tqdm(desc=label, unit="epoch") as shown:
             yield lambda progress: _advance(shown, progress)
@@ -36,7 +36,7 @@ def _advance(bar: tqdm, progress: Progress) -> None:
 
 
 class _Lines:
-    """Lines on standard output: at the end, and before half a minute has passed without one."""
+    """Lines on standard output: one at the end, and one before half a minute of silence."""
 
     def __init__(self, label: str):
         self._label = label

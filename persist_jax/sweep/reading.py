@@ -122,7 +122,7 @@ def every_field() -> list[str]:
 
 
 def _without_leftovers(value: Any, overridden: Collection[str], where: str = "") -> Any:
-    """Fields without the parameters of an entry that a person chose another one over."""
+    """Drop the parameters of a former entry where a person chose another one."""
     if not isinstance(value, dict):
         return value
     result = {

@@ -119,7 +119,7 @@ class _Claims:
 
     @contextmanager
     def next(self) -> Iterator[tuple[Group | None, Lock | None]]:
-        """Inside, a group is this process's; `None` where there is none to train.
+        """Claim a group for the time inside; `None` if there is none to train.
 
         Of several processes that train together, the first one claims.
         """
@@ -235,7 +235,7 @@ def ran_out(error: BaseException) -> bool:
 
 
 def _in_one_line(error: Exception) -> str:
-    """A fault of a person's input or machine in its own words; of all else the traceback too."""
+    """The error in one line; prints the traceback unless the input or the machine is at fault."""
     words = " ".join(str(error).split())[:1000]
     of_input = isinstance(error, ValueError | OSError | ImportError | MemoryError)
     if of_input and words:

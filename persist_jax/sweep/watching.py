@@ -92,7 +92,7 @@ class Watcher:
 
 
 def in_words(costs: Sequence[Mapping[str, float]], seconds: float) -> str:
-    """What a command took, and its groups.
+    """The seconds of a command and of its groups, in one line.
 
     Example:
         >>> cost = {"seconds": 9.0, "training": 5.0, "waiting": 3.0}

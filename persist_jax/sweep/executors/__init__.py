@@ -4,8 +4,7 @@ The folder alone says what there is to do and what is done. Another executor is 
 under a name.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -15,22 +14,15 @@ from persist_jax.sweep.executors import slurm as slurm_jobs
 from persist_jax.sweep.executors.processes import processes
 from persist_jax.sweep.executors.workers import Executor
 
-
-@dataclass(frozen=True)
-class Properties:
-    """What is known of an executor: `package` imports what it needs, or says how to install it."""
-
-    package: Callable[[], object] = lambda: None
-
-
-EXECUTORS: Registry[Properties] = Registry("executor", Properties)
-EXECUTORS.register("processes")(processes)
+# `package` imports what an executor needs, or says in one line how to install it.
+EXECUTORS: Registry[dict] = Registry("executor")
+EXECUTORS.register("processes", package=lambda: None)(processes)
 EXECUTORS.register("slurm", package=slurm_jobs.submitit)(slurm_jobs.slurm)
 EXECUTORS.register("ray", package=ray_tasks.package)(ray_tasks.ray)
 
 
 def choose_executor(name: str, parameters: Mapping[str, Any]) -> Executor:
-    """An executor with its parameters, its keyword-only arguments by name.
+    """An executor with its parameters: the keyword-only arguments of its function.
 
     Raises:
         ValueError: one line that names what is wrong, and the choices.
@@ -43,5 +35,5 @@ def choose_executor(name: str, parameters: Mapping[str, Any]) -> Executor:
     """
     entry = EXECUTORS[name]
     checked = entry.parameters(parameters, "")
-    entry.properties.package()
+    entry.properties["package"]()
     return partial(entry.function, **checked)

@@ -67,7 +67,7 @@ class Share(NamedTuple):
 
     @contextmanager
     def inherited(self) -> Iterator[None]:
-        """A process that is started inside has these cores, and so has every thread of it."""
+        """Have a process that is started inside run on these cores, with all of its threads."""
         if not self.cores:
             yield
             return
@@ -80,7 +80,7 @@ class Share(NamedTuple):
 
 
 def shares(workers: int) -> list[Share]:
-    """The machine in so many equal parts; what there is less of than workers, they share."""
+    """Divide the machine into equal parts; workers share cores or GPUs that are fewer than they."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     # A container may grant fewer than it shows.
     count = max(1, joblib.cpu_count() // workers)
@@ -105,7 +105,7 @@ def _part(things: list, number: int, parts: int) -> list:
 
 
 def _gpus() -> list[str]:
-    """As CUDA_VISIBLE_DEVICES names them; they are not asked, which would take memory of them."""
+    """Names of the GPUs, as CUDA_VISIBLE_DEVICES has them; asking CUDA would take their memory."""
     if os.environ.get("JAX_PLATFORMS", "").startswith("cpu"):
         return []
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")

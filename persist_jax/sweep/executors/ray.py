@@ -22,7 +22,7 @@ _ANSWER = 10.0  # seconds that a cluster has to answer
 
 
 def package() -> Any:
-    """The package."""
+    """Import Ray, or say in one line how to install it."""
     with needed_by("--executor=ray", "ray"):
         import ray as found
 
@@ -87,7 +87,7 @@ def _say_failure(cluster: Any, reference: Any) -> None:
 
 @contextmanager
 def _signals_kept() -> Iterator[None]:
-    """Ray has handlers of its own, which print the stack at a SIGTERM and raise it once more."""
+    """Restore our signal handlers after Ray has set its own, which print the stack at a SIGTERM."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -24,7 +24,7 @@ _POLL = 0.5  # seconds between two looks at tasks of this machine
 
 
 def submitit() -> Any:
-    """The package."""
+    """Import submitit, or say in one line how to install it."""
     with needed_by("--executor=slurm", "slurm"):
         import submitit
 
@@ -89,7 +89,7 @@ def slurm(
 
 
 class _Task:
-    """Runs the command in a task of the cluster; submitit has it saved by `checkpoint`."""
+    """Runs the command in a task; submitit calls `checkpoint` before the task has to end."""
 
     _worker: subprocess.Popen | None = None
 
@@ -108,14 +108,14 @@ class _Task:
             raise RuntimeError(f"worker {number} ended with status {self._worker.returncode}")
 
     def checkpoint(self, number: int) -> Any:
-        """Stop after this epoch, if the cluster waits for it; what to call when queued again."""
+        """Stop after this epoch, if time allows; returns what to call when queued again."""
         self._worker.terminate()
         self._wait(_EPOCH)
         again = _Task(self._command, alone=self._alone)
         return submitit().helpers.DelayedSubmission(again, number)
 
     def _wait(self, seconds: float = math.inf) -> None:
-        """Wait for the worker without a lock, for which a signal's handler would wait again."""
+        """Wait for the worker without a lock, which would block a signal's handler."""
         deadline = time.monotonic() + seconds
         while self._worker.poll() is None and time.monotonic() < deadline:
             time.sleep(0.1)

@@ -84,7 +84,7 @@ def run_in_workers(
     runs, spoke = grid(config), time.monotonic()
 
     def asked_to_stop() -> bool:
-        """Print a line now and then: what workers elsewhere print, nobody sees here."""
+        """Whether to stop; prints a line now and then, as nobody sees what workers print."""
         nonlocal spoke
         if time.monotonic() - spoke > LONGEST_SILENCE:
             spoke = time.monotonic()
