@@ -78,7 +78,9 @@ def refuse_links(workdir: Path) -> None:
     for path in (*paths, *lock_files(workdir / "lock")):
         below = [Path(folder, name) for folder, *names in os.walk(path) for name in sum(names, [])]
         for place in (path, *below):
-            if place.is_symlink():
+            # submitit keeps links from file to file of its folder.
+            within = path.name == JOBS_FOLDER and path.resolve() in place.resolve().parents
+            if place.is_symlink() and not within:
                 raise ValueError(
                     f"{place}: a link, but a sweep writes only below {workdir}; put a folder or a "
                     "file in its place"

@@ -18,6 +18,7 @@ from persist_jax import regularisers
 from persist_jax.store import read_results
 from persist_jax.store.groups import note_failure, split_group
 from persist_jax.store.locks import Locked, locked
+from persist_jax.store.sweep_folder import refuse_links
 from persist_jax.sweep import load_experiment, run_sweep
 from persist_jax.sweep import run as run_module
 from persist_jax.sweep.executors import choose_executor
@@ -273,6 +274,22 @@ def test_a_percent_sign_of_a_path_is_kept_from_slurm(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path / "%a"))
     with pytest.raises(ValueError, match="^slurm_jobs: .* has a %, which SLURM replaces"):
         _folder(str(tmp_path / "100%j" / "jobs"))
+
+
+def test_links_of_submitit_within_its_folder_are_its_own(tmp_path):
+    """As it leaves them beside every job that it has submitted to SLURM."""
+    jobs = tmp_path / "jobs"
+    (jobs / "3").mkdir(parents=True)
+    (jobs / "3" / "3_submission.sh").touch()
+    (jobs / ".submission_file_0.sh").symlink_to(jobs / "3" / "3_submission.sh")
+    refuse_links(tmp_path)
+    (jobs / "4_log.out").symlink_to(tmp_path)
+    with pytest.raises(ValueError, match=f"^{jobs / '4_log.out'}: a link, but"):
+        refuse_links(tmp_path)
+    jobs.rename(tmp_path / "elsewhere")
+    jobs.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match=f"^{jobs}: a link, but"):
+        refuse_links(tmp_path)
 
 
 def test_a_wrong_choice_is_one_line(monkeypatch):
