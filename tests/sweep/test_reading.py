@@ -119,15 +119,15 @@ def test_many_mistakes_are_cut_short():
     assert str(error.value).endswith("; and 4980 more") and len(str(error.value)) < 1000
 
 
-def test_the_interval_of_checkpoints_may_change_and_no_other_hyperparameter(small, tmp_path):
+def test_checkpoints_and_measures_may_change_and_no_other_hyperparameter(small, tmp_path):
     config = small()
     settle(config, tmp_path, free_fields(config), defaults(config))
     (tmp_path / "runs" / "mlp" / "l2").mkdir(parents=True)
-    other = small(**{"train.checkpoint_every": 1})
+    other = small(**{"train.checkpoint_every": 1, "train.measures": True})
     settle(other, tmp_path, free_fields(other), defaults(other))
     free = free_fields(config)
     assert fixed_checksum(config, free, "mlp", "l2") == fixed_checksum(other, free, "mlp", "l2")
-    for field in {*Options.model_fields} - {"checkpoint_every", "optimiser"}:
+    for field in {*Options.model_fields} - {"checkpoint_every", "measures", "optimiser"}:
         value = getattr(options_of(config, "mlp"), field)
         choices = {"neurons": "channels", "matmul_precision": "highest", "min_delta": 0.5}
         changed = small(**{f"train.{field}": choices.get(field, 1.0 if value == 0.5 else 7)})
