@@ -1,6 +1,7 @@
 """Matrix-free deaths and their gradient: time in full products, and peak resident memory.
 
-    python -m benchmarks.matrix_free [--n 16384 65536] [--cloud relu ...] [--output DIR]
+    python -m benchmarks.matrix_free [--n 16384 65536] [--cloud relu ...] [--batch 256]
+        [--output DIR]
 
 prints a Markdown table and writes `matrix_free.json`: what each tree took and how many groups each
 row looked at, on average, and what `check_tree` says of 64 random rows against all others. A full
@@ -27,18 +28,17 @@ from persist_jax.check import check_tree
 from persist_jax.kernels import correlation_tree, standardise
 from persist_jax.kernels.matrix_free import grow
 
-BATCH = 256
 # From here on a row is measured once, and the product by a part of it.
 _LARGE, _PART = 65_536, 8192
 
 
-def low_rank(n: int, rng: np.random.Generator) -> np.ndarray:
-    return rng.normal(size=(n, 32)) @ rng.normal(size=(32, BATCH))
+def low_rank(n: int, b: int, rng: np.random.Generator) -> np.ndarray:
+    return rng.normal(size=(n, 32)) @ rng.normal(size=(32, b))
 
 
-def relu(n: int, rng: np.random.Generator) -> np.ndarray:
+def relu(n: int, b: int, rng: np.random.Generator) -> np.ndarray:
     """The layers of a random ReLU network; only the first neurons of each feed the next."""
-    hidden, layers = rng.normal(size=(BATCH, 64)), []
+    hidden, layers = rng.normal(size=(b, 64)), []
     for width in (n // 2, n // 4, n - n // 2 - n // 4):
         hidden = hidden[:, :256].astype(np.float32)
         weights = rng.normal(size=(hidden.shape[1], width)).astype(np.float32)
@@ -47,21 +47,21 @@ def relu(n: int, rng: np.random.Generator) -> np.ndarray:
     return np.concatenate(layers, 1).T
 
 
-def clusters(n: int, rng: np.random.Generator) -> np.ndarray:
+def clusters(n: int, b: int, rng: np.random.Generator) -> np.ndarray:
     """Clusters of about 20 correlated neurons."""
-    centres = rng.normal(size=(n // 20, BATCH))
-    noise = rng.uniform(0.05, 1, (n, 1)) * rng.normal(size=(n, BATCH))
+    centres = rng.normal(size=(n // 20, b))
+    noise = rng.uniform(0.05, 1, (n, 1)) * rng.normal(size=(n, b))
     return centres[rng.integers(0, len(centres), n)] + noise
 
 
-def convolution(n: int, rng: np.random.Generator) -> np.ndarray:
+def convolution(n: int, b: int, rng: np.random.Generator) -> np.ndarray:
     """All neurons of a network like the paper's: two convolutions on 32 x 32 pixels, and logits.
 
     For n = 2048 w + 10 its layers have w channels: n = 524 298 is the width of 256, 1 048 586 that
     of 512. Images are smooth noise, weights those of an initial network.
     """
     width = max((n - 10) // 2048, 1)
-    x = jnp.asarray(rng.normal(size=(BATCH, 32, 32, 3)), jnp.float32)
+    x = jnp.asarray(rng.normal(size=(b, 32, 32, 3)), jnp.float32)
     x, layers = (x + jnp.roll(x, 1, 1) + jnp.roll(x, 1, 2)) / 3, []
     for _ in range(2):
         kernel = rng.normal(size=(3, 3, x.shape[3], width)) * np.sqrt(2 / (9 * x.shape[3]))
@@ -69,7 +69,7 @@ def convolution(n: int, rng: np.random.Generator) -> np.ndarray:
         numbers = ("NHWC", "HWIO", "NHWC")
         x = lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=numbers)
         x = jax.nn.relu(x)
-        layers.append(x.reshape(BATCH, -1))
+        layers.append(x.reshape(b, -1))
     head = rng.normal(size=(layers[-1].shape[1], 10)) / np.sqrt(layers[-1].shape[1])
     layers.append(layers[-1] @ jnp.asarray(head, jnp.float32))
     return np.concatenate([np.asarray(layer).T for layer in layers])
@@ -103,9 +103,9 @@ def tree_and_gradient(points):
     return tree, gradient
 
 
-def measure(cloud: str, n: int) -> dict:
+def measure(cloud: str, n: int, b: int) -> dict:
     """One row of the table; the memory is taken before the product is compiled."""
-    points = jnp.asarray(CLOUDS[cloud](n, np.random.default_rng(0)).astype(np.float32))
+    points = jnp.asarray(CLOUDS[cloud](n, b, np.random.default_rng(0)).astype(np.float32))
     n = points.shape[0]
     row = {"n": n, "cloud": cloud}
     if n < _LARGE:
@@ -133,12 +133,13 @@ def measure(cloud: str, n: int) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--n", type=int, nargs="+", default=[16384, 65536])
+    parser.add_argument("--batch", type=int, default=256, help="examples that a point is seen on")
     parser.add_argument("--cloud", nargs="+", choices=list(CLOUDS), default=list(CLOUDS))
     parser.add_argument("--output", type=Path, default=Path("runs/benchmarks"))
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.here:
-        print(json.dumps(measure(arguments.cloud[0], arguments.n[0])))
+        print(json.dumps(measure(arguments.cloud[0], arguments.n[0], arguments.batch)))
         return
     print("| n | points | s | products | looks a row | resident, MB | `check_tree` |")
     print("|---:|---|---:|---:|---:|---:|---|")
@@ -146,7 +147,7 @@ def main() -> None:
     for n in arguments.n:
         for cloud in arguments.cloud:
             command = [sys.executable, "-m", "benchmarks.matrix_free", "--here"]
-            command += ["--n", str(n), "--cloud", cloud]
+            command += ["--n", str(n), "--cloud", cloud, "--batch", str(arguments.batch)]
             row = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
             rows.append(row)
             looks = f"{row['looks_per_row']:.1f}" if "looks_per_row" in row else ""
