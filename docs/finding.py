@@ -50,7 +50,7 @@ def _of_choices(title: str, table: Table, cell: Callable[[str, str, Choice], str
 
 
 def differences(table: Table) -> str:
-    """To no regulariser, paired by seed, with their bootstrap intervals."""
+    """To no regulariser, paired by seed, with Student's intervals over the seeds."""
     found = {(d.regulariser, d.network): d for d in paired_differences(table)}
     columns = [*table.networks, *([None] if len(table.networks) > 1 else [])]
     rows = []

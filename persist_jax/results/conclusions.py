@@ -23,19 +23,13 @@ def seed_sentences(differences: Sequence[Difference]) -> list[str]:
     everywhere = [d for d in differences if d.network is None] or list(differences)
     better = [_named(d) for d in everywhere if d.low > 0]
     worse = [_named(d) for d in everywhere if d.high < 0]
-    least = min(d.pairs for d in everywhere)
     sentences = [
         "Test accuracy at the chosen weight minus that of none, of runs with the same seed; the "
-        "interval is that of a bootstrap over seeds, within each network. It says what another "
-        "seed would give on these networks and this data, and nothing of other data.",
+        "interval is Student's, 95 % over the seeds within each network. It says what another seed "
+        "would give on these networks and this data, and nothing of other data.",
         f"More accurate than none beyond the seeds: {', '.join(better) or 'none of them'}; less "
         f"accurate: {', '.join(worse) or 'none of them'}.",
     ]
-    if least < 10:
-        sentences.append(
-            "With fewer than ten seeds such intervals are too narrow: of five normal values, one "
-            "of 95 % holds the mean in about 83 % of all cases."
-        )
     return sentences
 
 

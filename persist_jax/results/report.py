@@ -25,7 +25,11 @@ from persist_jax.results.made import made_by
 from persist_jax.results.measured import plot_measures, was_measured
 from persist_jax.results.plots import Histories, plot_deaths, plot_losses, read_histories
 from persist_jax.results.redundant import redundant_rows, threshold
-from persist_jax.results.seeds import choices_per_seed, paired_differences
+from persist_jax.results.seeds import (
+    choices_per_seed,
+    interquartile_means,
+    paired_differences,
+)
 from persist_jax.results.selection import Table, combine, tabulate
 from persist_jax.results.statistics import DEFAULTS, Comparison, compare, describe
 from persist_jax.results.style import own_style
@@ -192,6 +196,7 @@ def _page(
         counts=Counter(verdict(record).status for record in ended),
         time=_time(sum((record.seconds for _, record in runs), start=0.0)),
         differences=differences,
+        middle=interquartile_means(everything),
         seed_sentences=seed_sentences(differences) if differences else [],
         per_seed=counted(choices_per_seed(everything)),
         matrix=pairwise_matrix(everything, comparisons[-1].options),

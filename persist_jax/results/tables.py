@@ -11,7 +11,12 @@ import numpy as np
 
 from persist_jax.results.conclusions import pairwise_matrix
 from persist_jax.results.escape import csv_cell, latex, markdown
-from persist_jax.results.seeds import choices_per_seed, paired_differences, spread
+from persist_jax.results.seeds import (
+    choices_per_seed,
+    interquartile_means,
+    paired_differences,
+    spread,
+)
 from persist_jax.results.selection import Choice, Table
 from persist_jax.results.statistics import Comparison, describe
 from persist_jax.store import ReportOptions
@@ -176,6 +181,7 @@ def _entry(table: Table, comparison: Comparison) -> dict[str, Any]:
         "critical_distance": c.critical_distance,
         "groups": [list(group) for group in c.groups],
         "paired_differences": [difference._asdict() for difference in paired_differences(table)],
+        "interquartile_means": dict(interquartile_means(table)),
         "choices_per_seed": [choice._asdict() for choice in choices_per_seed(table)],
         "pairs": _pairs(table, c.options),
         "sentences": describe(c),

@@ -3,15 +3,19 @@
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.power import TTestPower
 
 from persist_jax.results.conclusions import counted, pairwise_matrix, seed_sentences
 from persist_jax.results.seeds import (
-    bootstrap_interval,
     by_network_and_seed,
     choices_per_seed,
     has_seeds,
+    interquartile_mean,
     paired_differences,
+    probability_of_improvement,
+    seeds_needed,
     spread,
+    t_interval,
 )
 from persist_jax.results.selection import tabulate
 from persist_jax.store import ReportOptions, read_sweep
@@ -41,22 +45,45 @@ def _runs(network, none, t1, weight=0.1):
 
 def test_an_interval_of_one_stratum_is_scipys():
     values = np.random.default_rng(0).normal(size=7)
-    theirs = stats.bootstrap(
-        (values,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(1)
-    ).confidence_interval
-    np.testing.assert_allclose(bootstrap_interval([values]), theirs, atol=0.03)
+    theirs = stats.ttest_1samp(values, 0).confidence_interval(0.9)
+    np.testing.assert_allclose(t_interval([values], 0.9), theirs)
 
 
-def test_strata_are_resampled_apart_and_count_the_same():
-    """Within a stratum nothing varies here; with its values thrown together it would."""
-    low, high = bootstrap_interval([np.full(3, 1.0), np.full(50, 2.0)])
-    assert (low, high) == (1.5, 1.5)
-    # Variance of a mean of means: that of each, over 4.
+def test_an_interval_of_two_strata_is_welchs():
+    """The mean of two means is half of the difference between one and the other's opposite."""
     generator = np.random.default_rng(0)
-    parts = [generator.normal(size=40), generator.normal(size=60)]
-    error = np.sqrt(sum(part.var() / len(part) for part in parts)) / 2
-    low, high = bootstrap_interval(parts)
-    assert high - low == pytest.approx(2 * 1.96 * error, rel=0.05)
+    one, other = generator.normal(size=4), generator.normal(3, 5, size=9)
+    theirs = stats.ttest_ind(one, -other, equal_var=False).confidence_interval()
+    np.testing.assert_allclose(np.multiply(2, t_interval([one, other])), theirs)
+    assert t_interval([np.full(3, 1.0), np.full(50, 2.0)]) == (1.5, 1.5)
+
+
+@pytest.mark.parametrize("strata", [1, 3])
+def test_an_interval_of_five_seeds_holds_what_it_says(strata):
+    scales = np.arange(1, strata + 1)[:, None]
+    draws = np.random.default_rng(1).normal(size=(4000, strata, 5)) * scales
+    ends = np.array([t_interval(list(draw)) for draw in draws])
+    assert np.mean((ends[:, 0] <= 0) & (ends[:, 1] >= 0)) > 0.94
+
+
+def test_seeds_needed_find_the_difference_as_often_as_they_say():
+    some = np.random.default_rng(2).normal(0, 0.01, 30)
+    for difference in (0.02, 0.005, 0.0003):
+        theirs = TTestPower().solve_power(difference / some.std(ddof=1), alpha=0.05, power=0.8)
+        assert seeds_needed(some, difference) == np.ceil(theirs)
+    assert seeds_needed(np.zeros(3), 0.01) == 2
+
+
+def test_interquartile_means_and_probabilities_of_improvement():
+    values = np.random.default_rng(3).normal(size=(5, 8))
+    middle = np.sort(values.ravel())[10:30].mean()
+    assert interquartile_mean(values) == pytest.approx(middle)
+    ours, theirs = np.round(values[:, :4] * 2) / 2, np.round(values[:, 4:] * 2) / 2
+    expected = [
+        stats.mannwhitneyu(x, y).statistic / 16 for x, y in zip(ours, theirs, strict=True)
+    ]
+    found = probability_of_improvement(list(ours), list(theirs))
+    assert found == pytest.approx(np.mean(expected))
 
 
 def test_differences_pair_runs_of_one_seed(table):
@@ -71,10 +98,14 @@ def test_differences_pair_runs_of_one_seed(table):
         ("a", "t1", 2), ("b", "t1", 2), (None, "t1", 4),
     ]  # fmt: skip
     np.testing.assert_allclose([d.mean for d in found], [0.02, -0.02, 0.0], atol=1e-9)
-    np.testing.assert_allclose((found[0].low, found[0].high), (0.01, 0.03), atol=1e-9)
-    assert [d.beyond_seeds for d in found] == [True, False, False]
-    sentences = seed_sentences(found)
-    assert "beyond the seeds: none of them" in sentences[1] and "too narrow" in sentences[2]
+    # Two values of 0.01 and 0.03: t of one degree of freedom times half of their distance.
+    half = stats.t.ppf(0.975, 1) * 0.01
+    np.testing.assert_allclose((found[0].low, found[0].high), (0.02 - half, 0.02 + half))
+    assert [d.beyond_seeds for d in found] == [False, False, False]
+    assert [d.improvement for d in found] == [0.75, 0.25, 0.5]
+    assert found[0].needed == seeds_needed(np.array([0.01, 0.03]), 0.005)
+    assert found[2].needed is None
+    assert "beyond the seeds: none of them" in seed_sentences(found)[1]
 
 
 def test_a_single_seed_is_no_difference(table):
