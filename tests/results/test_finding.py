@@ -39,7 +39,7 @@ def test_tables(folder):
     assert finding.accuracies(table).splitlines()[2:] == [
         "| none | 80.00 ± 0.00 |", "| t1 | 81.50 ± 0.71 (0.01) |",
     ]  # fmt: skip
-    assert finding.differences(table).splitlines()[2:] == ["| t1 | **+1.50** (+1.00 to +2.00) |"]
+    assert finding.differences(table).splitlines()[2:] == ["| t1 | +1.50 (-4.85 to +7.85) |"]
     assert finding.chosen_neurons(table).splitlines()[2:] == [
         "| none | 10.0, 0.200 |", "| t1 | 8.0, 0.210 |",
     ]  # fmt: skip
