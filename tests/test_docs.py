@@ -39,7 +39,8 @@ def test_every_page_is_run():
     elsewhere += ["scaling"]  # tests/launch/test_executors.py
     elsewhere += ["whole_and_sample", "self_supervised"]  # below
     elsewhere += ["finding"]  # tests/results/test_finding.py
-    assert sorted(names + elsewhere) == sorted(path.stem for path in DOCS.glob("*.md"))
+    with_code = [p for p in DOCS.glob("*.md") if "```python" in p.read_text(encoding="utf-8")]
+    assert set(names + elsewhere) >= {path.stem for path in with_code}
 
 
 def test_links_and_pictures_lead_to_files_of_ours():
