@@ -23,7 +23,7 @@ def _planted(seed=0):
     rng = np.random.default_rng(seed)
     hidden = np.maximum(rng.normal(size=(B, 7)), 0)
     hidden[:, 2] = 0.25 + 3 * hidden[:, 5]
-    hidden[:, 3] *= 0.01
+    hidden[:, 3] *= 0.03
     hidden[:, 6] = 0
     return {
         "hidden": hidden,
@@ -164,7 +164,9 @@ def test_lanes_and_every_other_step():
     "how", ["shard_map", "explicit", "auto", pytest.param("pmap", marks=pytest.mark.slow)]
 )
 def test_a_batch_on_four_devices_has_the_measures_of_the_whole(how):
-    layers = _as("float32", _planted())
+    layers = _planted()
+    layers["hidden"][6:, 0] = 0  # dormant on three of the shares
+    layers = _as("float32", layers)
     options = {"fraction": 0.5, "whole": "hidden", "dormant": TAU, "per_layer": False}
     expected = jax.jit(partial(pj.measures, **options))(layers)
     share = partial(pj.measures, **options, axis_name="devices")
