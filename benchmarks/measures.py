@@ -3,7 +3,7 @@
     python -m benchmarks.measures [--network mlp_0] [--batch 256] [--terms none t1] [--output DIR]
 
 prints a Markdown table and writes `measures.json`: milliseconds per step of a scan over 100 steps
-of SGD on synthetic images, medians of scans taken in turn.
+of SGD on synthetic images, medians of scans taken in turn, for a minute per term.
 """
 
 import argparse

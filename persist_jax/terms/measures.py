@@ -79,8 +79,8 @@ def measures(
 
     Nothing is differentiated. One tree and one product of the points serve all measures of a cloud
     and the value of a term of the same cloud in the same program; a term's gradient takes its own.
-    What a program does not use of the result is not computed: on CPUs the effective rank, the
-    eigenvalues of a matrix of $\min(n, b)$ rows, takes longer than all the rest.
+    What a program does not use of the result is not computed. On a CPU the effective rank, which
+    takes the eigenvalues of a matrix of $\min(n, b)$ rows, may cost as much as all the rest.
 
     One neuron has no deaths: their quantiles are NaN. So are all measures but `dormant` of a layer
     of which `fraction` keeps no neuron. Where an activation is not finite, the deaths, `clusters`,
