@@ -17,10 +17,10 @@ A small training set, with the validation and test examples of the whole one:
 
     --config.dataset.train_examples=1000
 
-Beside the perceptrons a small residual network may be trained, whose neurons are the most active
-positions of its feature maps, or its channels:
+Beside the perceptrons a small convolutional and a small residual network may be trained, whose
+neurons are the most active positions of the feature maps, or the channels:
 
-    --config.networks=mlp_0,resnet,resnet_channels
+    --config.networks=mlp_0,cnn,resnet,resnet_channels
 
 Fields that are not here have the defaults of `persist_jax.store.Configuration` and, in `train`, of
 `persist_jax.training.Options`. The command line sets them all the same:
@@ -35,6 +35,10 @@ MODELS = dict(
     mlp_0=dict(kind="mlp", hidden=(450, 350, 200), dropout=0.0),
     mlp_1=dict(kind="mlp", hidden=(450, 350, 200), dropout=0.5),
     mlp_2=dict(kind="mlp", hidden=(300, 250, 200, 150, 100), dropout=0.0),
+    cnn=dict(
+        kind="cnn", filters=(16, 32), hidden=(64,),
+        sampling=dict(fraction=0.05, neurons="positions"),
+    ),
     resnet=dict(
         kind="resnet", blocks=1, width=16, sampling=dict(fraction=0.01, neurons="positions")
     ),

@@ -1,6 +1,7 @@
 """What can be trained: the `Model` protocol, its adapters, and kinds by name."""
 
 from persist_jax.models.adapters import function, linen, nnx
+from persist_jax.models.cnn import cnn
 from persist_jax.models.mlp import mlp
 from persist_jax.models.model import Model
 from persist_jax.models.network import Network
@@ -16,6 +17,7 @@ __all__ = [
     "Network",
     "at_precision",
     "build_model",
+    "cnn",
     "function",
     "linen",
     "mlp",

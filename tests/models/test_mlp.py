@@ -1,4 +1,4 @@
-"""Perceptrons: those of the paper, and what a configuration may not say."""
+"""Perceptrons, those of the paper, and convolutions; and what a configuration may not say."""
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,19 @@ def test_perceptrons_of_the_paper_have_1010_neurons(hidden, dropout):
     logits, activations = jax.eval_shape(network.apply, variables, example)
     widths = [activation.shape[1] for activation in activations]
     assert logits.shape == (2, 10) and widths == [*hidden, 10] and sum(widths) == 1010
+
+
+def test_a_convolutional_network_halves_its_image_after_each_convolution():
+    network = build_model({"kind": "cnn", "filters": [4, 6], "hidden": [5]}, (28, 28, 1), 10)
+    example = jax.ShapeDtypeStruct((2, 28, 28, 1), jnp.float32)
+    variables = jax.eval_shape(network.init, jax.random.key(0), example)
+    logits, activations = jax.eval_shape(network.apply, variables, example)
+    shapes = [activation.shape[1:] for activation in activations]
+    assert logits.shape == (2, 10)
+    assert shapes == [(28, 28, 4), (14, 14, 6), (5,), (10,)]
+    with pytest.raises(ValueError, match=r"^models.a.kernel_size: 0 must be at least 1$"):
+        fields = {"kind": "cnn", "filters": [4], "kernel_size": 0}
+        build_model(fields, (28, 28, 1), 10, "models.a")
 
 
 def test_a_configuration_builds_what_the_function_does():
