@@ -1,4 +1,4 @@
-"""The additions that CONTRIBUTING.md shows: registered from outside, swept, reported."""
+"""The additions that docs/adding.md shows: registered from outside, swept, reported."""
 
 import json
 import os
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 def swept(tmp_path_factory):
     """The folder of the sweep that the page's own command runs, and what the command printed."""
     folder = tmp_path_factory.mktemp("contributing")
-    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "adding.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     (folder / "additions.py").write_text("\n".join(blocks[:-1]), encoding="utf-8")
     (folder / "mine.py").write_text(blocks[-1], encoding="utf-8")
