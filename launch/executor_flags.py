@@ -1,6 +1,7 @@
 """Flags that say where the command runs: each belongs to one executor, or to --distributed."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from absl import flags
@@ -26,8 +27,8 @@ _OWN = (
 )
 _TOGETHER = (
     (_TEXT, "coordinator_address", "Host:port of process 0."),
-    (_COUNT, "num_processes", "How many there are."),
-    (_COUNT, "process_id", "Which one this is."),
+    (partial(_COUNT, lower_bound=1), "num_processes", "How many there are."),
+    (partial(_COUNT, lower_bound=0), "process_id", "Which one this is."),
 )
 
 
