@@ -244,6 +244,8 @@ def test_one_tree_and_one_product_serve_the_term_too():
         return len(re.findall(r" while\(", text)), len(re.findall(r"\[40,40\]\S* dot\(", text))
 
     assert count(both) == (1, 1)
+    alone = count(jax.value_and_grad(lambda x: both(x)[0]))  # A scatter may be a loop, too.
+    assert count(jax.value_and_grad(both, has_aux=True)) == alone
 
 
 @pytest.mark.parametrize(

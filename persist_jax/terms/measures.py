@@ -78,7 +78,7 @@ def measures(
       Values below 0.07 % of the largest are rounding in float32 and count as 0.
 
     Nothing is differentiated. One tree and one product of the points serve all measures of a cloud
-    and the value of a term of the same cloud in the same program; a term's gradient takes its own.
+    and of a term of the same cloud, with its gradient, in the same program.
     What a program does not use of the result is not computed. On a CPU the effective rank, which
     takes the eigenvalues of a matrix of $\min(n, b)$ rows, may cost as much as all the rest.
 

@@ -221,7 +221,9 @@ def points_of(layers: list[Sampled], axis_name: str | None = None) -> Float[Arra
     points = jnp.concatenate([layer.values for layer in layers], axis=1)
     if axis_name is not None:
         points = jax.lax.all_gather(points, axis_name, tiled=True)
-    return points.T
+    # XLA moves the transpose to other places in a gradient, and would not see that a term and
+    # `measures` have their tree in common.
+    return jax.lax.optimization_barrier(points.T)
 
 
 def _labels(layers: list[Sampled]) -> Labels:
