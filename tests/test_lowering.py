@@ -23,18 +23,17 @@ def _check(function, *arguments, fixed=True, exact=False):
 
     Where it is to be exact, no product is left to the precision that a device has by default.
     """
-    traced = jax.jit(function).trace(*arguments)
-    for platform in PLATFORMS:
-        text = traced.lower(lowering_platforms=(platform,)).as_text()
-        assert "callback" not in text
-        if exact:
-            products = text.count("stablehlo.dot_general")
-            assert text.count("precision = [HIGHEST, HIGHEST]") == products
-        conditions = re.findall(r"cond \{(.*?)\} do \{", text, re.DOTALL)
-        assert len(conditions) == text.count("stablehlo.while")
-        found = [re.findall(r"= \"?stablehlo\.(\w+)", condition) for condition in conditions]
-        counted = [operations == ["constant", "compare"] for operations in found]
-        assert all(counted) if fixed else not all(counted), found
+    lowered = jax.jit(function).trace(*arguments).lower(lowering_platforms=PLATFORMS)
+    text = lowered.as_text()
+    assert "callback" not in text
+    if exact:
+        products = text.count("stablehlo.dot_general")
+        assert text.count("precision = [HIGHEST, HIGHEST]") == products
+    conditions = re.findall(r"cond \{(.*?)\} do \{", text, re.DOTALL)
+    assert len(conditions) == text.count("stablehlo.while")
+    found = [re.findall(r"= \"?stablehlo\.(\w+)", condition) for condition in conditions]
+    counted = [operations == ["constant", "compare"] for operations in found]
+    assert all(counted) if fixed else not all(counted), found
 
 
 KERNELS = {

@@ -2,10 +2,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.test_util import check_grads
 
 import persist_jax as pj
-from persist_jax.kernels import correlations
 from persist_jax.parameters import NotNegative, Share
 from persist_jax.terms import REGULARISERS
 from persist_jax.training import Options
@@ -29,80 +27,9 @@ def test_terms_of_deaths_are_their_formulas():
 @pytest.mark.parametrize("count", [0, 1, 4])
 def test_t2_of_equal_deaths_has_a_finite_gradient(count):
     deaths = jnp.full((count,), 0.25)
-    value, slope = jax.value_and_grad(pj.t2)(deaths)
+    value, slope = jax.jit(jax.value_and_grad(pj.t2))(deaths)
     assert float(value) == (-0.125 if count else 0.0)
     np.testing.assert_allclose(slope, np.full(count, -0.5 / max(count, 1)), rtol=1e-6)
-
-
-def test_mean_correlation_is_numpys():
-    points = _cloud()
-    correlation = np.abs(np.corrcoef(points))
-    expected = correlation[~np.eye(6, dtype=bool)].mean()
-    np.testing.assert_allclose(
-        pj.mean_correlation(jnp.asarray(points, jnp.float32)), expected, rtol=1e-5
-    )
-
-
-def test_neurons_without_correlation_do_not_count():
-    points = np.vstack([_cloud(), np.full((2, 9), 3.0)])
-    np.testing.assert_allclose(
-        pj.mean_correlation(jnp.asarray(points, jnp.float32)),
-        pj.mean_correlation(jnp.asarray(points[:6], jnp.float32)),
-        rtol=1e-6,
-    )
-    assert float(pj.mean_correlation(jnp.ones((3, 4)))) == 0.0
-
-
-def test_mean_correlation_gradient_is_the_finite_difference():
-    with jax.enable_x64(True):
-        points = jnp.asarray(np.vstack([_cloud(), np.full((1, 9), 2.0)]))
-        slope = np.array(jax.grad(pj.mean_correlation)(points))
-        compiled, step = jax.jit(pj.mean_correlation), 1e-6
-        for row, column in [(0, 0), (2, 5), (5, 8)]:
-            change = np.zeros(points.shape)
-            change[row, column] = step
-            difference = (compiled(points + change) - compiled(points - change)) / (2 * step)
-            np.testing.assert_allclose(slope[row, column], difference, rtol=1e-5)
-        assert np.all(slope[6] == 0)
-
-
-@pytest.mark.parametrize("block", [4, pytest.param(1024, marks=pytest.mark.slow)])
-def test_derivatives_of_mean_correlation_do_not_depend_on_blocks(monkeypatch, traced_anew, block):
-    monkeypatch.setattr(correlations, "_ONE_BLOCK", block)
-    monkeypatch.setattr(correlations, "_BLOCK", block)
-    with jax.enable_x64(True):
-        points = jnp.asarray(np.vstack([_cloud(), 3 * _cloud(1) + 2, np.full((1, 9), 2.0)]))
-        unit = pj.kernels.standardise(points)
-        product = np.abs(unit @ unit.T)[~np.eye(8, dtype=bool)]
-        np.testing.assert_allclose(
-            jax.jit(pj.mean_correlation)(points), product.sum() / (7 * 6), rtol=1e-12
-        )
-        # The neurons 0 and 6 are one another's multiples: a kink, which differences must not see.
-        check_grads(
-            jax.jit(lambda p: pj.mean_correlation(jnp.asarray(p))), (points[:6],), 2, rtol=1e-4
-        )
-
-
-def test_products_of_one_or_more_count_as_one_and_have_no_slope():
-    row = jnp.array([0.5, 0.5, -0.5, -0.5])
-    for scale in (1.0, -1.0, 1.5):
-        value, slope = jax.value_and_grad(correlations._sum_of_sizes)(jnp.stack([row, scale * row]))
-        assert float(value) == 2.0
-        np.testing.assert_array_equal(slope, 0)
-
-
-@pytest.mark.parametrize("n, whole", [(1024, True), (1025, False)])
-def test_the_matrix_of_many_neurons_is_never_whole(n, whole):
-    slope = jax.grad(pj.mean_correlation)
-    assert (f"[{n},{n}]" in str(jax.make_jaxpr(slope)(jnp.zeros((n, 3))))) == whole
-
-
-def test_an_infinite_neuron_takes_no_part_in_the_mean_correlation():
-    points = jnp.asarray(np.vstack([_cloud(), np.full((1, 9), np.nan)]), jnp.float32)
-    value, slope = jax.value_and_grad(pj.mean_correlation)(points)
-    expected, slopes = jax.value_and_grad(pj.mean_correlation)(points[:6])
-    np.testing.assert_allclose(value, expected, rtol=1e-6)
-    np.testing.assert_allclose(slope[:6], slopes, atol=1e-6)
 
 
 def test_norms_take_every_weight():

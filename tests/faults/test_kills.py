@@ -26,8 +26,7 @@ def test_killed_at_any_change_of_the_disk_it_ends_the_same(expected, tmp_path):
     assert set(kills.at_changes(30, tmp_path, expected)) == {"identical"}
 
 
-@pytest.mark.parametrize("executor", ["local", "processes"])
-@pytest.mark.parametrize("most", [2_000, 10_000])
+@pytest.mark.parametrize("most, executor", [(2_000, "local"), (10_000, "processes")])
 def test_where_nothing_more_can_be_written_it_is_one_line(expected, tmp_path, most, executor):
     """A limit on the size of files fails as a full disk does, and needs no disk of its own."""
     limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (most, most))

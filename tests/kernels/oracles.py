@@ -131,14 +131,14 @@ def check_derivatives(function, x, *, rtol=1e-6, atol=1e-8, step=1e-5, seed=0):
 
     @jax.jit
     def derivatives(x):
-        slope, forward_over_reverse = jax.jvp(jax.grad(of), (x,), (direction,))
-        return of(x), along(x), slope, forward_over_reverse, jax.grad(along)(x)
+        forward_over_reverse = jax.jvp(jax.value_and_grad(of), (x,), (direction,))
+        return *forward_over_reverse, jax.value_and_grad(along)(x)
 
-    _, forward, slope, *seconds = derivatives(x)
-    ahead, back = derivatives(x + step * direction), derivatives(x - step * direction)
-    first, second = ((ahead[k] - back[k]) / (2 * step) for k in (0, 2))
+    (_, slope), *found = derivatives(x)
+    ahead, back = (derivatives(x + sign * step * direction)[0] for sign in (1, -1))
+    first, second = ((one - other) / (2 * step) for one, other in zip(ahead, back, strict=True))
     close = functools.partial(np.testing.assert_allclose, rtol=rtol, atol=atol)
-    close(forward, first)
     close((slope * direction).sum(), first)
-    for found in seconds:
-        close(found, second)
+    for along, change_of_slope in found:
+        close(along, first)
+        close(change_of_slope, second)

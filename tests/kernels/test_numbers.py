@@ -113,11 +113,8 @@ def _all(points):
         pj.euclidean_distance(points),
         pj.minimum_spanning_tree(distances, algorithm="boruvka"),
         pj.zeroth_deaths(distances, algorithm="prim"),
-        *(
-            kernel(points, algorithm=algorithm)
-            for kernel in (pj.correlation_deaths, pj.correlation_tree)
-            for algorithm in ("auto", "prim", "boruvka", "matrix_free")
-        ),
+        pj.correlation_deaths(points, algorithm="matrix_free"),
+        pj.correlation_tree(points),
         pj.mean_correlation(points),
         standardise(points),
     ]
@@ -137,4 +134,4 @@ def test_what_is_called_twice_is_compiled_once():
         _all(_pairs(14, 9).astype(np.float32))
     finally:
         monitoring.unregister_event_duration_listener(count)
-    assert first > 10 and len(compiled) == first
+    assert first > 5 and len(compiled) == first

@@ -21,7 +21,7 @@ CHANGED = {
     "train.patience": "1000",
     "train.checkpoint_every": "2",
 }
-MANY = "--config.train.epochs=40"
+MANY = "--config.train.epochs=20"
 
 
 def _start(workdir, *flags, devices=2, **environment):
@@ -102,13 +102,14 @@ def two(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_two_processes_equal_one_with_as_many_devices_and_one_device(two, tmp_path):
-    """To rounding: between processes sums are taken in another order, as the origins say."""
-    for devices in (4, 1):
-        alone = tmp_path / str(devices)
-        _end(_start(alone, devices=devices))
-        _close(two, alone, rtol=1e-4, atol=1e-5)
-        assert [r.origins[0].processes for r in read_results(alone)] == [1, 1]
+def test_two_processes_equal_one_with_one_device(two, tmp_path):
+    """To rounding: between processes sums are taken in another order, as the origins say.
+
+    That one process with four devices equals it too is shown where no command is needed.
+    """
+    _end(_start(tmp_path, devices=1))
+    _close(two, tmp_path, rtol=1e-4, atol=1e-5)
+    assert [r.origins[0].processes for r in read_results(tmp_path)] == [1, 1]
     origins = [record.origins[0] for record in read_results(two)]
     assert [(origin.processes, origin.devices) for origin in origins] == [(2, 4), (2, 4)]
 

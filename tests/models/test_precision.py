@@ -57,18 +57,22 @@ def _batch(iteration=0):
 
 
 def _step(network, precision, name="t1"):
+    """The first state, as a function, and the step."""
     network = at_precision(network, precision)
     optimiser = make_optimiser(OPTIONS.optimiser)
-    variables = initial_variables(network, (8, 8, 1), 0)
-    state = initial_state(variables, optimiser, OPTIONS, 0, with_term=True)
-    return state, make_step(network, optimiser, OPTIONS.term(name), OPTIONS)
+
+    def start():
+        variables = initial_variables(network, (8, 8, 1), 0)
+        return initial_state(variables, optimiser, OPTIONS, 0, with_term=True)
+
+    return jax.jit(start), make_step(network, optimiser, OPTIONS.term(name), OPTIONS)
 
 
 def _products(name, precision):
     """Every product and convolution of a step's program for a GPU, in text."""
-    state, step = _step(NETWORKS[name], precision)
-    lowered = jax.jit(step).trace(state, _batch(), 0.1).lower(lowering_platforms=("cuda",))
-    lines = lowered.as_text().splitlines()
+    start, step = _step(NETWORKS[name], precision)
+    traced = jax.jit(step).trace(jax.eval_shape(start), _batch(), 0.1)
+    lines = traced.lower(lowering_platforms=("cuda",)).as_text().splitlines()
     return [line for line in lines if re.search(r"stablehlo\.(dot_general|convolution)", line)]
 
 
@@ -106,15 +110,17 @@ def test_every_product_for_a_gpu_has_the_chosen_precision(name, monkeypatch):
 def test_outputs_are_those_of_the_network_in_float32(name, precision, digits):
     network = NETWORKS[name]
     changed, x = at_precision(network, precision), _batch().x
-    variables = initial_variables(changed, (8, 8, 1), 0)
-    jax.tree.map(np.testing.assert_array_equal, variables, initial_variables(network, (8, 8, 1), 0))
+    both = [jax.jit(lambda m=m: initial_variables(m, (8, 8, 1), 0))() for m in (network, changed)]
+    jax.tree.map(np.testing.assert_array_equal, *both)
+    variables = both[0]
     assert changed.training_differs is network.training_differs is True
     key = jax.random.key(3)
     for function in (
         lambda model: (model.apply(variables, x), {}),
         lambda model: model.apply_in_training(variables, x, key),
     ):
-        found, expected = function(changed), function(network)
+        run = jax.jit(function, static_argnums=0)
+        found, expected = jax.device_get((run(changed), run(network)))
         assert jax.tree.structure(found) == jax.tree.structure(expected)
         for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
             assert ours.dtype == theirs.dtype == jnp.float32
@@ -125,10 +131,10 @@ def test_moving_averages_are_as_precise_as_without():
     """Of images whose mean is far above their spread bfloat16 would see no spread."""
     network = models.linen(_Normalised())
     x = 100 + jax.random.normal(jax.random.key(0), (BATCH, 4)).astype(jnp.bfloat16)
-    variables = network.init(jax.random.key(0), x)
-    _, expected = network.apply_in_training(variables, x.astype(jnp.float32), jax.random.key(0))
-    half = at_precision(network, "bfloat16")
-    _, found = half.apply_in_training(variables, x, jax.random.key(0))
+    key, half = jax.random.key(0), at_precision(network, "bfloat16")
+    variables = jax.jit(network.init)(key, x)
+    _, expected = jax.jit(network.apply_in_training)(variables, x.astype(jnp.float32), key)
+    _, found = jax.jit(half.apply_in_training)(variables, x, key)
     found, expected = (renewed["batch_stats"]["normalised"] for renewed in (found, expected))
     for name in ("mean", "var"):
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-6)
@@ -150,17 +156,18 @@ class _Normalised(nn.Module):
 
 def test_activations_keep_their_order_and_every_collection_its_type():
     network = at_precision(models.linen(_Normalised()), "bfloat16")
-    x = jnp.ones((BATCH, 4))
-    variables = network.init(jax.random.key(0), x)
-    assert list(network.apply(variables, x)[1]) == ["z", "a"]
-    _, renewed = network.apply_in_training(variables, x, jax.random.key(0))
+    key, x = jax.random.key(0), jax.ShapeDtypeStruct((BATCH, 4), jnp.float32)
+    variables = jax.eval_shape(network.init, key, x)
+    assert list(jax.eval_shape(network.apply, variables, x)[1]) == ["z", "a"]
+    _, renewed = jax.eval_shape(network.apply_in_training, variables, x, key)
     assert sorted(renewed) == ["batch_stats", "seen"]
     assert {leaf.dtype for leaf in jax.tree.leaves(renewed)} == {jnp.dtype("float32")}
 
 
 def test_the_term_is_the_float32_term_of_the_activations_in_bfloat16():
     network = at_precision(NETWORKS["mlp"], "bfloat16")
-    state, step = _step(NETWORKS["mlp"], "bfloat16")
+    start, step = _step(NETWORKS["mlp"], "bfloat16")
+    state = start()
     _, activations = jax.jit(network.apply)(state.variables, _batch().x)
     for layer in activations:
         np.testing.assert_array_equal(layer, layer.astype(jnp.bfloat16).astype(jnp.float32))
@@ -172,8 +179,8 @@ def test_the_term_is_the_float32_term_of_the_activations_in_bfloat16():
 
 @EVERY
 def test_some_steps_in_bfloat16_lower_the_loss(name):
-    state, step = _step(NETWORKS[name], "bfloat16")
-    step, losses = jax.jit(step), []
+    start, step = _step(NETWORKS[name], "bfloat16")
+    state, step, losses = start(), jax.jit(step), []
     for iteration in range(20):
         before = state
         state, metrics = step(state, _batch(iteration), jnp.float32(1e-3))

@@ -80,7 +80,7 @@ def test_published_regulariser_had_no_effect_beside_constant_neurons(golden, opt
 
 def _setup(network, options, name="t1", seed=0):
     optimiser = make_optimiser(options.optimiser)
-    variables = network.init(jax.random.key(1), jnp.zeros((1, *network.input_shape)))
+    variables = jax.jit(network.init)(jax.random.key(1), jnp.zeros((1, *network.input_shape)))
     term = options.term(name)
     state = initial_state(variables, optimiser, options, seed, with_term=name != "none")
     return state, make_step(network, optimiser, term, options)
@@ -134,9 +134,13 @@ def test_a_term_of_every_third_iteration_is_reused_in_between(options, dataset):
     state, step = _setup(network, options, "t1")
     step, weight, params, kept = jax.jit(step), jnp.float32(0.1), state.params, None
 
-    def entropy(params, batch):
+    @jax.jit
+    @jax.grad
+    def slope_of_entropy(params, batch):
         return cross_entropy(network.apply({"params": params}, batch.x)[0], batch.y)
 
+    @jax.jit
+    @jax.value_and_grad
     def term(params, batch):
         _, activations = network.apply({"params": params}, batch.x)
         points = pj.sample_neurons(activations, options.sampling)
@@ -150,9 +154,9 @@ def test_a_term_of_every_third_iteration_is_reused_in_between(options, dataset):
         )
         state, metrics = step(state, batch, weight)
         if iteration % 3 == 0:
-            kept = jax.value_and_grad(term)(params, batch)
-        slope = jax.tree.map(jnp.add, jax.grad(entropy)(params, batch), kept[1])
-        params = jax.tree.map(lambda p, s: p - 0.05 * s, params, slope)
+            kept = term(params, batch)
+        slopes = slope_of_entropy(params, batch), kept[1]
+        params = jax.tree.map(lambda p, s, t: p - 0.05 * np.add(s, t), params, *slopes)
         np.testing.assert_allclose(metrics.term, kept[0], rtol=1e-5)
     chex.assert_trees_all_close(state.params, params, rtol=1e-4, atol=1e-6)
 
@@ -216,15 +220,19 @@ def test_the_term_sees_the_network_in_inference_mode(options, dataset):
     # The averages matter to the logits, which alone are kept; the batch moves them far.
     options, batch, trained = options.replace(sampling=0.05), _batch(dataset), []
     batch = batch._replace(x=30 * batch.x)
+
+    @jax.jit
+    def expected(variables, x):
+        _, activations = network.apply(variables, x, train=False)
+        points = pj.sample_neurons(activations, options.sampling)
+        assert points.shape == (10, 32)
+        return pj.t1(pj.correlation_deaths(points))
+
     for every in (1, 2):
         state, step = _setup(network, options.replace(term_every=every), "t1")
         after, metrics = jax.jit(step)(state, batch, jnp.float32(1.0))
         variables = {"params": state.params, **after.collections}
-        _, activations = network.apply(variables, batch.x, train=False)
-        points = pj.sample_neurons(activations, options.sampling)
-        assert points.shape == (10, 32)
-        expected = pj.t1(pj.correlation_deaths(points))
-        np.testing.assert_allclose(metrics.term, expected, rtol=1e-5)
+        np.testing.assert_allclose(metrics.term, expected(variables, batch.x), rtol=1e-5)
         trained.append(after.params)
     chex.assert_trees_all_close(*trained, rtol=1e-4, atol=1e-6)
 
