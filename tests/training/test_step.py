@@ -113,7 +113,14 @@ def test_one_compilation_serves_every_weight(perceptron, options, dataset, name)
     np.testing.assert_allclose(np.array(losses) / losses[1], [1e-5, 1, 1e3], rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", [name for name in REGULARISERS if name != "none"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in ("t1", "t2", "min_corr") else pytest.mark.slow)
+        for name in REGULARISERS
+        if name != "none"
+    ],
+)
 def test_gradients_are_finite_with_dead_and_twin_neurons(options, dataset, name):
     network = models.mlp((8, 8, 1), hidden=(12, 8))
     state, step = _setup(network, options, name)
