@@ -70,9 +70,9 @@ def test_a_file_is_read_in_blocks(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "_BLOCK_BYTES", 8 * 32 * 50)
     sizes, unit = [], paths._unit
 
-    def counted(points, index):
-        sizes.append(len(points[index]))
-        return unit(points, index)
+    def counted(cloud, index):
+        sizes.append(len(cloud.points[index]))
+        return unit(cloud, index)
 
     monkeypatch.setattr(paths, "_unit", counted)
     tree = jax.jit(pj.correlation_tree)(points)

@@ -1,3 +1,5 @@
+from unittest import mock
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -79,8 +81,7 @@ def test_a_wrong_parameter_is_one_line(name, parameters, message):
 @pytest.mark.usefixtures("unchecked_types")
 def test_a_regulariser_from_outside_is_one_entry():
     names = list(REGULARISERS)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(REGULARISERS, "_entries", dict(REGULARISERS._entries))
+    with mock.patch.dict(REGULARISERS):
 
         @REGULARISERS.register("strongest", of="points")
         def _strongest(points, *, share: Share, power: NotNegative = 1.0):

@@ -64,9 +64,9 @@ def _standardise(points):
     # take the mean of what is left changes the value and, in exact numbers, not the derivative.
     rows = rows - lax.stop_gradient(rows.mean(1, keepdims=True))
     squares = jnp.square(rows).sum(1, keepdims=True)
-    # A row too close to constant for its own precision may still be 0 here. XLA makes a product with
-    # `rsqrt` of a division by a root in some programs and not in others: then it could not see that
-    # a term and `measures` have their products in common.
+    # A row too close to constant for its own precision may still be 0 here. XLA turns a division by
+    # a root into a product with `rsqrt` in some programs only, and would not see that a term and
+    # `measures` have their products in common.
     unit = rows * lax.rsqrt(jnp.where(squares == 0, 1, squares))
     return jnp.where(finite, unit, jnp.nan)
 

@@ -1,6 +1,7 @@
 """What no data set may hold: each is refused by the example's number, its part and its origin."""
 
 import dataclasses
+from unittest import mock
 
 import jax.numpy as jnp
 import numpy as np
@@ -113,12 +114,10 @@ def test_arrays_of_other_classes_are_plain_ones(tmp_path):
 
 
 def test_registered_data_is_checked_where_it_is_loaded():
-    try:
+    with mock.patch.dict(data.DATASETS):
         data.register("no_data")(_no_data)
         with pytest.raises(ValueError, match="dataset.kind: 'no_data' returned a dict, not a Data"):
             data.load_dataset({"kind": "no_data"})
-    finally:
-        data.DATASETS._entries.pop("no_data")
 
 
 def _no_data():

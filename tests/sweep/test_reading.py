@@ -266,7 +266,7 @@ def test_names_of_a_command_line_are_split(small):
         ({"networks": 3}, "networks: '3' is not one of mlp, other"),
         ({"networks": {}}, "networks: {} is not a list"),
         ({"networks": ["mlp", "mlp"]}, "networks: mlp is there more than once"),
-        ({"models.mlp": {"kind": "cnn"}}, "models.mlp.kind: 'cnn' is not one of mlp"),
+        ({"models.mlp": {"kind": "mpl"}}, "models.mlp.kind: 'mpl' is not one of "),
         ({"models.mlp": {"kind": "mlp"}}, "models.mlp.hidden: missing"),
         ({"models.mlp.hidden": [4, 0]}, "models.mlp.hidden[1]: 0 must be at least 1"),
         ({"models.mlp.dropout": 1.5}, "models.mlp.dropout: 1.5 must be below 1"),
