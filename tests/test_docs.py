@@ -71,6 +71,7 @@ def test_every_fault_has_a_test():
             assert f"def {name}(" in text if name else text, (file, name)
 
 
+@pytest.mark.slow
 def test_the_scale_of_the_terms_is_as_the_page_shows(tmp_path, monkeypatch):
     _, printed = _run("weights", tmp_path, monkeypatch)
     text = (DOCS / "weights.md").read_text(encoding="utf-8")
@@ -129,7 +130,13 @@ def test_a_small_transformer_is_decorrelated_over_its_tokens(tmp_path, monkeypat
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *gradients)
 
 
-@pytest.mark.parametrize("name", self_supervised.TERMS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if "T-REGS" in name else [pytest.mark.slow])
+        for name in self_supervised.TERMS
+    ],
+)
 def test_terms_over_samples_train_an_encoder_without_labels(name):
     x = jnp.asarray(np.random.default_rng(0).random((200, 8, 8)), jnp.float32)
     train = functools.partial(self_supervised.train, self_supervised.TERMS[name], x, 1)

@@ -12,6 +12,7 @@ import persist_jax
 
 ROOT = Path(__file__).parents[1]
 pytest.importorskip("pdoc")
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,19 @@ GEOMETRIES = [
     ("euclidean", False),
 ]
 ALGORITHMS = ["prim", "boruvka", "matrix_free"]
+# Each distance by one algorithm, and the two kinds of gaps by the search that forms no matrix.
+QUICK = {(*geometry, "prim") for geometry in GEOMETRIES}
+QUICK |= {("cosine", True, "matrix_free"), ("euclidean", False, "matrix_free")}
+EVERY = pytest.mark.parametrize(
+    ("distance", "signed", "algorithm"),
+    [
+        pytest.param(*case, marks=[] if case in QUICK else [pytest.mark.slow])
+        for case in ((*geometry, name) for geometry in GEOMETRIES for name in ALGORITHMS)
+    ],
+)
+OF_EUCLIDEAN = pytest.mark.parametrize(
+    "algorithm", ["prim", pytest.param("boruvka", marks=pytest.mark.slow), "matrix_free"]
+)
 SIZE = 40
 
 
@@ -50,8 +63,7 @@ def compiled(distance, signed, algorithm):
     )
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-@pytest.mark.parametrize(("distance", "signed"), GEOMETRIES)
+@EVERY
 def test_deaths_are_single_linkage(distance, signed, algorithm):
     points = neurons(np.random.default_rng(0), SIZE, 12)
     tree, _ = compiled(distance, signed, algorithm)(points)
@@ -83,7 +95,7 @@ def large_and_small(rng):
     return rng.normal(size=(SIZE, 12)) * 1e30
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@OF_EUCLIDEAN
 @pytest.mark.parametrize("cloud", [far_from_zero, near_copies, an_outlier, large_and_small])
 def test_euclidean_deaths_have_the_digits_of_the_points(cloud, algorithm):
     """To some 1e-7 of the cloud's size, where the products alone have 3e-4."""
@@ -96,7 +108,7 @@ def test_euclidean_deaths_have_the_digits_of_the_points(cloud, algorithm):
         assert np.isfinite(gradient).all()
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@OF_EUCLIDEAN
 def test_equal_points_have_deaths_of_exactly_0_without_gradient(algorithm):
     points = np.random.default_rng(2).normal(size=(SIZE, 12)).astype(np.float32)
     points[1::2] = points[::2]
@@ -130,8 +142,15 @@ def test_gradients_equal_differences_in_float64(distance, signed):
         np.testing.assert_allclose(gradient, expected, atol=1e-8)
 
 
-@pytest.mark.parametrize("algorithm", ["prim", "matrix_free"])
-@pytest.mark.parametrize(("distance", "signed"), [("euclidean", False), ("cosine", True)])
+@pytest.mark.parametrize(
+    ("distance", "signed", "algorithm"),
+    [
+        ("euclidean", False, "prim"),
+        ("euclidean", False, "matrix_free"),
+        pytest.param("cosine", True, "prim", marks=pytest.mark.slow),
+        pytest.param("cosine", True, "matrix_free", marks=pytest.mark.slow),
+    ],
+)
 def test_vmap_equals_a_loop(distance, signed, algorithm):
     rng = np.random.default_rng(4)
     lanes = np.stack([neurons(rng, SIZE, 12), near_copies(rng)]).astype(np.float32)
@@ -158,8 +177,7 @@ def test_the_matrix_free_search_finds_the_tree_of_a_cloud_in_many_tiles(distance
     np.testing.assert_allclose(found, single_linkage(matrix), atol=2e-6)
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-@pytest.mark.parametrize(("distance", "signed"), GEOMETRIES)
+@EVERY
 def test_nan_makes_every_death_nan(distance, signed, algorithm):
     points = np.random.default_rng(6).normal(size=(SIZE, 12)).astype(np.float32)
     for wrong in (np.nan, np.inf):

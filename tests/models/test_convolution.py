@@ -115,6 +115,7 @@ def test_hessian_products_of_networks(layers):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_residual_network_has_hessian_products():
     def product(key, x):
         loss, params = _loss(models.resnet((8, 8, 1), 3, blocks=1, width=2), key, x)

@@ -177,6 +177,7 @@ def test_the_term_is_the_float32_term_of_the_activations_in_bfloat16():
     np.testing.assert_allclose(metrics.term, expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 @EVERY
 def test_some_steps_in_bfloat16_lower_the_loss(name):
     start, step = _step(NETWORKS[name], "bfloat16")

@@ -129,6 +129,7 @@ def test_shortcut_halves_the_image_and_adds_channels_of_zeros(model, variables, 
     assert not np.any(after[..., 4:])
 
 
+@pytest.mark.slow
 def test_shared_batch_equals_whole_batch(model, variables, x, trained):
     gradient, ((logits, activations), renewed) = trained
     shared = model.sharing("batch")

@@ -32,7 +32,10 @@ def _accuracy(network, variables, split):
     return np.mean(np.argmax(logits, axis=1) == split.y)
 
 
-@pytest.mark.parametrize("network_id", ["20", "21", "22", "148"])
+@pytest.mark.parametrize(
+    "network_id",
+    ["148", *(pytest.param(name, marks=pytest.mark.slow) for name in ("20", "21", "22"))],
+)
 def test_logits_and_accuracies(task, golden, network_id):
     for read, prefix in ((task.initial, "init_"), (task.trained, "")):
         network, variables = read(network_id)

@@ -93,6 +93,7 @@ def test_nothing_is_compiled_for_groups_that_have_ended(small, calls, tmp_path):
     assert ("rest", "b") not in calls
 
 
+@pytest.mark.slow
 def test_a_sweep_leaves_what_its_time_went_to(small, tmp_path):
     models = {"mlp": {"kind": "mlp", "hidden": [11, 7, 5]}}  # which no other test compiles
     config = small(regularisers=["none", "l2"], weights=[0.1], seeds=[3], models=models)

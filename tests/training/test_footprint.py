@@ -20,9 +20,8 @@ def sampled_whole(options):
     return options.replace(sampling=1.0, batch_size=70)
 
 
-@pytest.mark.parametrize(
-    "regulariser", ["min_corr", pytest.param("none", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("regulariser", ["min_corr", "none"])
 def test_a_lane_takes_what_the_program_says(dataset, sampled_whole, build, regulariser):
     """Of the most demanding term: without one it is less, but never more."""
     network = models.mlp((8, 8, 1), **WIDE)

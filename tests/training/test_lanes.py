@@ -90,6 +90,7 @@ def test_a_batch_shared_by_four_devices_is_one_batch(
     assert shared[1].constant_neurons == rows[1].constant_neurons
 
 
+@pytest.mark.slow
 def test_a_reused_term_over_four_devices_is_one_term(perceptron, train):
     sizes = {"batch_size": 28, "term_every": 2}
     one, _ = train(perceptron, "t2", [0.5], **sizes)
