@@ -79,6 +79,15 @@ def test_a_conversion_ends_with_its_parent_and_is_not_waited_for(jobs):
     assert [path.name for path in jobs.iterdir() if path.is_dir()] == [entry.name]
 
 
+@pytest.fixture
+def interruptible():
+    """A shell starts what runs in its background with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("whom", ["parent", pytest.param("child", marks=pytest.mark.slow)])
 def test_an_interrupted_conversion_leaves_nothing(jobs, whom):
     """On Ctrl-C both hear of it; a sweep may only note it."""
