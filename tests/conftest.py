@@ -51,9 +51,9 @@ _most_memory = 2 * 2**30
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(items):
-    """One notebook shows by default that they run; the others train for longer."""
+    """Notebooks train, and each starts Python."""
     for item in items:
-        if item.path.suffix == ".ipynb" and item.path.stem != "kernels":
+        if item.path.suffix == ".ipynb":
             item.add_marker("slow")
 
 

@@ -73,6 +73,7 @@ def result():
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_kernels_and_training_need_no_extra(result):
     """Up to the last statement, which ends as a command with bad input does."""
     assert result.returncode == 2, result.stderr

@@ -146,6 +146,7 @@ def test_terms_over_samples_train_an_encoder_without_labels(name):
         assert np.isfinite(new["w"]).all() and (new["w"] != old["w"]).any()
 
 
+@pytest.mark.slow
 def test_a_loop_is_watched(tmp_path, monkeypatch):
     page, _ = _run("measures", tmp_path, monkeypatch)
     (line,) = (tmp_path / "measures.jsonl").read_text().splitlines()

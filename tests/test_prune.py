@@ -83,6 +83,7 @@ class Convolutional(nn.Module):
         return nn.Dense(3, name="last")(second.reshape(len(x), -1)), [first, second]
 
 
+@pytest.mark.slow
 def test_channels_of_a_linen_network():
     x = jnp.asarray(RNG.normal(size=(7, 6, 6, 2)), jnp.float32)
     params = Convolutional().init(jax.random.key(0), x)["params"]

@@ -48,7 +48,8 @@ CHECKERS = {
 }
 
 
-@pytest.mark.parametrize("name", ["pyright", pytest.param("mypy", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CHECKERS)
 def test_a_script_of_a_user(name, tmp_path):
     """Nothing to say of what is right, something of each line that is marked as wrong."""
     (tmp_path / "user.py").write_text(SCRIPT, encoding="utf-8")

@@ -67,6 +67,7 @@ def _has_ended(process):
     return False
 
 
+@pytest.mark.slow
 def test_a_conversion_ends_with_its_parent_and_is_not_waited_for(jobs):
     with subprocess.Popen([sys.executable, "-c", PARENT, str(jobs)], stderr=-3) as parent:
         child = _process_of(jobs)

@@ -25,6 +25,7 @@ def test_a_wrong_value_is_refused_by_name_or_sensible():
     assert sum(trial.config is None for trial in found) > len(found) / 2
 
 
+@pytest.mark.slow
 def test_so_is_one_of_the_command_line():
     found = [
         trials.on_the_command_line(field, trials.TEXTS[i % len(trials.TEXTS)])

@@ -163,6 +163,7 @@ def test_vmap_equals_a_loop(distance, signed, algorithm):
         np.testing.assert_allclose(gradients[k], gradient, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("distance", "signed"), [("euclidean", False), ("cosine", True)])
 def test_the_matrix_free_search_finds_the_tree_of_a_cloud_in_many_tiles(distance, signed):
     """Points of small whole numbers, whose distances are exact and full of ties."""

@@ -215,6 +215,7 @@ def test_vmap_gives_each_tree():
         assert_same_tree(points, edges, _tree(points))
 
 
+@pytest.mark.slow
 def test_vmapped_gradient_equals_the_dense_one():
     clouds = np.stack([_random(40, seed=seed) for seed in range(3)])
 

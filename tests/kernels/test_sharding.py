@@ -68,6 +68,7 @@ def expected(points):
     return jax.device_get(jax.jit(everything)(points))
 
 
+@pytest.mark.slow
 def test_shard_map_of_lanes(points, expected):
     mesh = mesh_of(AxisType.Auto)
     mapped = jax.shard_map(jax.vmap(everything), mesh=mesh, in_specs=P("d"), out_specs=P("d"))

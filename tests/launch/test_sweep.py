@@ -47,7 +47,7 @@ def one_epoch(tmp_path_factory):
         (["--config.train.optimiser=sdg"], "train.optimiser.name: 'sdg' is not one of sgd, adam"),
         (["--config.weights=abc"], "weights[1]: 'abc' is not a number"),
         (["--config.terms.l1.beta=1"], "--config.terms.l1.beta: unknown field; known are none"),
-        (["--config.networks=mlp_7"], "networks: 'mlp_7' is not one of mlp_0, mlp_1, mlp_2"),
+        (["--config.networks=mlp_7"], "networks: 'mlp_7' is not one of cnn, mlp_0, mlp_1"),
         (["--config.report.test=anova"], "test: 'anova' is not one of nemenyi, wilcoxon"),
         (["--steps=3"], "Unknown command line flag 'steps'"),
     ],
@@ -197,6 +197,7 @@ def test_a_finished_run_needed_no_tensorflow(one_epoch):
     assert json.loads(result.read_text())["epochs"] == 1
 
 
+@pytest.mark.slow
 def test_a_process_of_its_own_knows_every_kind(tmp_path):
     """Not a fork of one that has imported everything, as the commands of other tests are."""
     command = [sys.executable, "-m", "launch.sweep", "--config=configs/pgdl.py", "--dry_run"]

@@ -59,6 +59,7 @@ def _gradient(network, variables, x, total):
     return jax.grad(loss, has_aux=True)(variables["params"])
 
 
+@pytest.mark.slow
 def test_shared_batch_equals_whole_batch(network, x):
     variables = jax.jit(network.init)(jax.random.key(0), x)
     whole_batch = jax.jit(partial(_gradient, network, total=len(x)))

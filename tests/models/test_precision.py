@@ -85,6 +85,7 @@ def _is_of_the_term(line):
     return bool(re.search(rf"tensor<(\d+)x{BATCH}xf32>, tensor<{BATCH}x\1xf32>", line))
 
 
+@pytest.mark.slow
 @EVERY
 def test_every_product_for_a_gpu_has_the_chosen_precision(name, monkeypatch):
     """Those of the backward pass too, whatever JAX's own setting is around the trace."""
@@ -164,6 +165,7 @@ def test_activations_keep_their_order_and_every_collection_its_type():
     assert {leaf.dtype for leaf in jax.tree.leaves(renewed)} == {jnp.dtype("float32")}
 
 
+@pytest.mark.slow
 def test_the_term_is_the_float32_term_of_the_activations_in_bfloat16():
     network = at_precision(NETWORKS["mlp"], "bfloat16")
     start, step = _step(NETWORKS["mlp"], "bfloat16")

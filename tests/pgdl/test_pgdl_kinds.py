@@ -26,6 +26,7 @@ def _ask(about, **fields):
     return getattr(kind.properties, about)(**parameters)
 
 
+@pytest.mark.slow
 def test_real_data_by_root_and_by_environment(cache, monkeypatch):
     task = pgdl.read_task(TASK, validation_seed=1, cache=cache)
     by_root = {"kind": "pgdl", "root": str(ROOT), "validation_seed": 1, "cache": str(cache)}

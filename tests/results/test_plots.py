@@ -102,6 +102,7 @@ def test_more_regularisers_than_colours_differ_by_their_dashes():
     assert len({line.colour for line in found.values()}) == 7
 
 
+@pytest.mark.slow
 def test_the_animation_shows_every_regulariser_in_its_colour(tmp_path, sweeps):
     names = ("mine", "none", *(f"other_{i}" for i in range(6)))
     sweeps.write(tmp_path, networks=("a",), regularisers=names, weights=(0.1,))

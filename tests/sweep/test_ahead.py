@@ -17,6 +17,8 @@ from persist_jax.sweep import run as run_module
 from persist_jax.sweep.ahead import compile_rest
 from tests.sweep.conftest import finish, groups_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def experiment(small):

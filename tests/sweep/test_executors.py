@@ -170,6 +170,7 @@ def test_a_group_that_fails_is_named_and_the_others_go_on(experiment, tmp_path, 
     assert {record.run.network for record in read_results(tmp_path)} == {"other"}
 
 
+@pytest.mark.slow
 def test_a_bug_of_one_group_is_a_traceback_and_the_others_go_on(small, tmp_path, capsys):
     @regularisers.register("broken")
     def broken(deaths):
@@ -258,6 +259,7 @@ def test_a_workers_command_is_the_sweeps(monkeypatch, tmp_path):
     assert command == Command((sys.executable, *words[1:], "--worker"), str(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_worker_ends_with_the_process_that_started_it():
     program = "from persist_jax.sweep.executors.workers import end_with_parent as end\nend()\n"
     command = Command((sys.executable, "-c", f"{program}import time\ntime.sleep(100)"), ".")

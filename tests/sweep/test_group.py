@@ -220,6 +220,7 @@ def test_interrupted_and_resumed_is_uninterrupted_to_the_bit(
     _same(_results(tmp_path), _results(uninterrupted))
 
 
+@pytest.mark.slow
 def test_epochs_are_measured_from_where_it_is_asked_for(small, train, uninterrupted, tmp_path):
     """Two epochs without measures, then three with them, in one go and interrupted."""
     measuring = load_experiment(small(**{"train.measures": True}))

@@ -43,6 +43,7 @@ def counting(input_shape, classes):
 OPTIMISER = {"name": "noisy_of_tests", "learning_rate": 0.05}
 
 
+@pytest.mark.slow
 def test_such_a_state_is_trained():
     options = Options(batch_size=70, epochs=2, optimiser=OPTIMISER)
     model = counting((8, 8, 1), 10)

@@ -93,6 +93,8 @@ from configs import mnist
 from persist_jax.sweep import load_experiment, run_sweep
 from persist_jax.sweep.reading import read_configuration
 
+pytestmark = pytest.mark.slow
+
 fields = mnist.get_config("digits")
 fields.networks, fields.regularisers, fields.devices = ("mlp_0",), ("t1",), 1
 fields.weights, fields.lane_strategy = tuple(i / 1000 for i in range(1, 9)), "vmap"

@@ -156,6 +156,7 @@ def test_train_refuses_wrong_runs_in_one_line(perceptron, dataset, options, wron
     assert str(error.value) == words
 
 
+@pytest.mark.slow
 def test_the_term_ends_after_its_epochs(perceptron, build):
     programs = build(perceptron, "l2", [0.1], **SIZES, term_epochs=2)[0]
     rows = _trained(_cohort(programs, [0.1]))

@@ -49,6 +49,7 @@ def test_together_is_the_same_to_rounding(perceptron, train, company):
     np.testing.assert_allclose(rows[1].loss, company[1][1].loss, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_lanes_on_four_devices_are_the_same_to_rounding(perceptron, train, company):
     """A program of one lane a device may fuse differently: rounding, grown over 8 steps."""
     state, _ = train(perceptron, "t1", WEIGHTS, devices=4)

@@ -76,6 +76,8 @@ import pickle, sys
 from pathlib import Path
 import numpy as np
 from tests.training.test_x64 import resumed, trained
+
+pytestmark = pytest.mark.slow
 folder, *names = sys.argv[1:]
 left = trained([name for name in names if name != "sweep"], (np.float64, np.int64))
 differences = resumed(Path(folder)) if "sweep" in names else []
