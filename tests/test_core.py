@@ -79,6 +79,7 @@ def test_kernels_and_training_need_no_extra(result):
     assert result.returncode == 2, result.stderr
 
 
+@pytest.mark.slow
 def test_the_rest_says_in_one_line_what_to_install(result):
     experiment = 'pip install "persist_jax[experiment]"'
     assert result.stdout.splitlines() == [

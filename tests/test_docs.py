@@ -130,6 +130,7 @@ def test_a_small_transformer_is_decorrelated_over_its_tokens(tmp_path, monkeypat
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *gradients)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

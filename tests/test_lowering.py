@@ -64,6 +64,7 @@ def test_kernels_and_their_gradients(name):
     _check(jax.vmap(jax.grad(function)), jnp.ones((2, *shape)), fixed=fixed, exact=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind, name",
     [

@@ -159,6 +159,7 @@ def test_lanes_and_every_other_step():
         np.testing.assert_allclose(in_turn[name], each, rtol=1e-5, atol=1e-6, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.needs_devices(4)
 @pytest.mark.parametrize(
     "how", ["shard_map", "explicit", "auto", pytest.param("pmap", marks=pytest.mark.slow)]

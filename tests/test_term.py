@@ -154,6 +154,7 @@ def test_devices_that_share_a_batch_have_the_term_and_the_gradient_of_the_whole(
         np.testing.assert_allclose(mine, np.full(4, theirs), rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.needs_devices(4)
 @pytest.mark.parametrize(
     "neurons, fraction",
@@ -222,7 +223,7 @@ def test_every_token_is_an_example():
 
 
 @pytest.mark.parametrize("name", ["t1", "min_corr"])
-@pytest.mark.parametrize("fraction", [1.0, 0.6])
+@pytest.mark.parametrize("fraction", [1.0, pytest.param(0.6, marks=pytest.mark.slow)])
 def test_padded_tokens_change_nothing(name, fraction):
     """Value and gradient are those of the real tokens alone, whatever padding holds."""
     hidden = RNG.normal(size=(4, 6, 5)).astype(np.float32)

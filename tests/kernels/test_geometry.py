@@ -142,6 +142,7 @@ def test_gradients_equal_differences_in_float64(distance, signed):
         np.testing.assert_allclose(gradient, expected, atol=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("distance", "signed", "algorithm"),
     [

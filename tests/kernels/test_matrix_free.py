@@ -228,6 +228,7 @@ def test_vmapped_gradient_equals_the_dense_one():
     np.testing.assert_allclose(gradients("matrix_free"), gradients("prim"), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.needs_devices(4)
 @pytest.mark.parametrize("name", ["relu", "clusters", "exact ties", "constant rows"])
 def test_devices_share_the_rows_and_agree(name):

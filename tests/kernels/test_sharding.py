@@ -98,6 +98,7 @@ def test_lanes_of_an_explicit_mesh_stay_where_they_are(points, expected):
     _close(jax.tree.map(lambda x: np.asarray(x)[2], found), expected)
 
 
+@pytest.mark.slow
 def test_an_explicit_mesh_without_jit(points, expected):
     shared = jax.device_put(points, NamedSharding(mesh_of(AxisType.Explicit), P(None, "d")))
     deaths = correlation_deaths(shared, algorithm="matrix_free")

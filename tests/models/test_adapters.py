@@ -155,6 +155,7 @@ def test_batch_statistics_move_in_training_only(name, x):
     assert not np.allclose(passes.infer(moved)[0], passes.infer(passes.variables)[0])
 
 
+@pytest.mark.slow
 def test_lanes_train_in_one_scan_as_they_train_alone(passes, x):
     model = passes.model
 

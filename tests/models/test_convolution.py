@@ -84,6 +84,7 @@ def _loss(network, key, x):
     return loss, variables["params"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "layers",
     [

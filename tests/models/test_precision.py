@@ -106,6 +106,7 @@ def test_every_product_for_a_gpu_has_the_chosen_precision(name, monkeypatch):
     assert sum(map(_is_float32, _products(name, "default"))) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision, digits", [("highest", 7), ("bfloat16", 2)])
 @EVERY
 def test_outputs_are_those_of_the_network_in_float32(name, precision, digits):

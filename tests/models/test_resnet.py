@@ -90,6 +90,7 @@ def trained(model, variables, x):
     return jax.jit(partial(_gradient, model, total=len(x)))(variables, x)
 
 
+@pytest.mark.slow
 def test_training_reaches_every_weight_and_moves_every_average(model, variables, x, trained):
     gradient, ((_, activations), renewed) = trained
     for leaf in jax.tree.leaves(gradient):

@@ -64,6 +64,7 @@ def test_networks_of_the_sample_are_those_that_are_written(sample_root, cache):
     assert all((Path(fields["folder"]) / "config.json").is_file() for fields in written.values())
 
 
+@pytest.mark.slow
 def test_at_hand_is_what_needs_no_conversion(tmp_path, cache):
     pgdl.read_task(TASK, cache=cache)
     assert _ask("at_hand", root=str(ROOT), cache=str(cache))

@@ -113,6 +113,7 @@ def test_the_animation_shows_every_regulariser_in_its_colour(tmp_path, sweeps):
     assert {line.colour for line in lines(names).values()} <= shown
 
 
+@pytest.mark.slow
 def test_the_animation_is_small_and_moves(tmp_path, sweeps):
     sweeps.write(tmp_path, networks=("a", "b"), regularisers=("none", "t1"), weights=(0.1,))
     table = tabulate(read_sweep(tmp_path))

@@ -213,6 +213,7 @@ def test_a_sweep_without_runs_says_so(tmp_path, sweeps):
     assert entry["friedman"] is None and entry["problem"]
 
 
+@pytest.mark.slow
 def test_several_sweeps_are_shown_one_by_one_and_combined(tmp_path, sweeps):
     names = ("none", "t1", "l1")
     one = sweeps.write(tmp_path / "one", ("mlp_0", "mlp_1"), names, weights=(0.01, 1.0))
@@ -273,6 +274,7 @@ def run(*arguments):
     return run_command("launch.report", *arguments)
 
 
+@pytest.mark.slow
 def test_the_command_prints_table_and_path_and_makes_the_same_files(tmp_path, sweeps):
     sweep = sweeps.write(tmp_path, ("mlp_0",), ("none", "t1"), weights=(0.01,))
     report, again = write_report(sweep).parent, tmp_path / "again"

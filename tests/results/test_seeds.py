@@ -58,6 +58,7 @@ def test_an_interval_of_two_strata_is_welchs():
     assert t_interval([np.full(3, 1.0), np.full(50, 2.0)]) == (1.5, 1.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strata", [1, 3])
 def test_an_interval_of_five_seeds_holds_what_it_says(strata):
     scales = np.arange(1, strata + 1)[:, None]

@@ -76,6 +76,7 @@ def test_files_have_the_permissions_of_the_umask(experiment, tmp_path):
     assert len(files) == 3 and {path.stat().st_mode & 0o777 for path in files} == {0o660}
 
 
+@pytest.mark.slow
 def test_a_group_that_another_process_trains_is_left_to_it(experiment, tmp_path, capsys):
     taken, _ = groups_of(experiment.config, tmp_path)
     with locked(taken.lock(tmp_path)):

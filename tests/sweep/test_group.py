@@ -192,6 +192,7 @@ def test_a_finished_run_keeps_its_best_weights_and_its_group_nothing(uninterrupt
     assert groups_of(experiment.config, uninterrupted) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stops", [(), (3,)])
 def test_a_run_to_be_continued_keeps_the_last_state_before_its_best(
     small, uninterrupted, tmp_path, stops

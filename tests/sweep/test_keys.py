@@ -61,6 +61,7 @@ def experiment(small):
     return load_experiment(small(**changes, **{"train.optimiser": OPTIMISER}))
 
 
+@pytest.mark.slow
 def test_resumed_is_uninterrupted_to_the_bit_and_a_run_loads(experiment, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     for folder in (whole, parts):

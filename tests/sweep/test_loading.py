@@ -39,6 +39,7 @@ def run(workdir):
     return pj.load_run(workdir, "mlp", "l2", 0.1, seed=3)
 
 
+@pytest.mark.slow
 def test_its_weights_give_what_the_record_says(run):
     for weights, accuracy in (
         (run.trained, run.record.accuracy.trained), (run.initial, run.record.accuracy.initial)

@@ -16,6 +16,7 @@ from persist_jax.sweep import load_experiment, run_sweep
 from persist_jax.training.programs import Programs
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
 
 
 def _losses(folder):
@@ -92,8 +93,6 @@ from pathlib import Path
 from configs import mnist
 from persist_jax.sweep import load_experiment, run_sweep
 from persist_jax.sweep.reading import read_configuration
-
-pytestmark = pytest.mark.slow
 
 fields = mnist.get_config("digits")
 fields.networks, fields.regularisers, fields.devices = ("mlp_0",), ("t1",), 1

@@ -57,6 +57,7 @@ def test_lanes_on_four_devices_are_the_same_to_rounding(perceptron, train, compa
         _assert_same(_lane(state, index), _lane(company[0], index), 2e-4)
 
 
+@pytest.mark.slow
 def test_spare_lanes_fill_the_devices_and_are_not_trained(perceptron, build):
     programs, lanes, wanted = build(perceptron, "t1", WEIGHTS[:3], devices=4)
     assert wanted.tolist() == [True, True, True, False]

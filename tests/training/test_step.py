@@ -67,6 +67,7 @@ def test_end_weights_are_those_of_the_published_training(golden, options, name):
     assert _distance(case, _train_on(case, options, case["weight"])) < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["train_mlp_t1", "train_mlp_min_corr"])
 def test_published_regulariser_had_no_effect_beside_constant_neurons(golden, options, name):
     """There its gradient was NaN and was replaced by 0; ours is finite and moves the weights."""
@@ -170,6 +171,7 @@ def test_a_term_of_every_third_iteration_is_reused_in_between(options, dataset):
     chex.assert_trees_all_close(state.params, params, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_reusing_every_iteration_is_the_plain_step(perceptron, options, dataset):
     """With the term due each time, the two ways to differentiate agree."""
     results = []

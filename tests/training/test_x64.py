@@ -18,6 +18,7 @@ from persist_jax.training import Options, train
 from tests.faults import small_sweep
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
 OPTIONS = Options(
     batch_size=35,
     epochs=4,
@@ -77,7 +78,6 @@ from pathlib import Path
 import numpy as np
 from tests.training.test_x64 import resumed, trained
 
-pytestmark = pytest.mark.slow
 folder, *names = sys.argv[1:]
 left = trained([name for name in names if name != "sweep"], (np.float64, np.int64))
 differences = resumed(Path(folder)) if "sweep" in names else []
