@@ -120,8 +120,9 @@ def _of_regulariser(table: Table, name: str) -> list[Difference]:
             continue
         seeds = sorted(mine.tests.keys() & base.tests.keys())
         if len(seeds) > 1:
-            ours[network] = np.array([mine.tests[seed] for seed in seeds])
-            theirs[network] = np.array([base.tests[seed] for seed in seeds])
+            ours[network], theirs[network] = without_rounding(
+                np.array([[choice.tests[seed] for seed in seeds] for choice in (mine, base)])
+            )
 
     def difference(where, networks):
         pairs = [without_rounding(ours[n] - theirs[n]) for n in networks]
