@@ -9,7 +9,6 @@ from jaxtyping import Float, Int32
 
 from persist_jax.kernels.devices import with_lanes
 from persist_jax.kernels.distances import (
-    ZERO,
     at_least_single,
     normalise,
     one_minus,
@@ -78,18 +77,20 @@ class Geometry:
         return one_minus(product) if self.signed else one_minus_absolute(product)
 
     def lower_bounds(self, left: Float[Array, "r k"], right: Float[Array, "c k"]) -> Array:
-        """What the gaps, as a look finds them, are not below."""
+        """Lower bounds on the gaps that `gaps_to_blocks` finds between the same rows."""
         gaps = self.gaps(self.product(left, right))
         if self.distance != "euclidean":
             return gaps
-        rounding = ZERO * jnp.finfo(gaps.dtype).eps
+        # A sum of k products, whose sizes add up to at most twice the half squares, is off by at
+        # most k eps times these; the half squares are sums as long.
+        rounding = 2 * left.shape[1] * jnp.finfo(gaps.dtype).eps
         slack = rounding * (left[:, -2, None] + right[None, :, -2])
         return jnp.maximum(gaps - slack, 0)
 
     def gaps_to_blocks(
         self, rows: Float[Array, "r k"], blocks: Float[Array, "r s k"] | Float[Array, "s k"]
     ) -> Float[Array, "r s"]:
-        """From every row to the rows of one block for all, or of a block of its own."""
+        """The gaps from each row to the `s` rows of the one block, or of the row's own block."""
         if self.distance == "euclidean":
             blocks = blocks if blocks.ndim == 3 else blocks[None]
             differences = rows[:, None, :-2] - blocks[..., :-2]
