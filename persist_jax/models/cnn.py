@@ -4,8 +4,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from persist_jax.models.layers import Conv2D, Dense, Dropout, Flatten, Layer, MaxPooling2D
-from persist_jax.models.mlp import Widths
+from persist_jax.models.layers import Conv2D, Dense, Flatten, Layer, MaxPooling2D
+from persist_jax.models.mlp import Widths, hidden_layers
 from persist_jax.models.network import Network
 from persist_jax.models.registry import MODELS
 from persist_jax.parameters import Rate
@@ -44,9 +44,5 @@ def cnn(
     for channels in filters:
         size = (kernel_size, kernel_size)
         layers += [Conv2D(channels, size, padding="same", activation="relu"), MaxPooling2D()]
-    layers.append(Flatten())
-    for width in hidden:
-        layers.append(Dense(width, "relu"))
-        if dropout:
-            layers.append(Dropout(dropout))
+    layers += [Flatten(), *hidden_layers(hidden, dropout)]
     return Network((*layers, Dense(classes)), input_shape)

@@ -37,9 +37,14 @@ def mlp(
         >>> len(mlp((8, 8, 1), hidden=(16, 8), dropout=0.5).layers)
         6
     """
-    layers: list[Layer] = [Flatten()]
-    for width in hidden:
+    return Network((Flatten(), *hidden_layers(hidden, dropout), Dense(classes)), input_shape)
+
+
+def hidden_layers(widths: Widths, dropout: float) -> list[Layer]:
+    """Dense layers with ReLU, each followed by dropout if its rate is not 0."""
+    layers: list[Layer] = []
+    for width in widths:
         layers.append(Dense(width, "relu"))
         if dropout:
             layers.append(Dropout(dropout))
-    return Network((*layers, Dense(classes)), input_shape)
+    return layers
