@@ -16,7 +16,7 @@ _SHOWN = 10  # lines of a list, and neurons of a cluster
 
 
 class Pair(NamedTuple):
-    """Two neurons and their |corr|, or what else says how alike they are."""
+    """Two neurons and their |corr|; their cosine or signed correlation if that was asked for."""
 
     first: Neuron
     second: Neuron

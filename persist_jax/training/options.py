@@ -39,7 +39,7 @@ class Options(Given):
         min_delta: by how much a validation loss must fall to count as better.
         optimiser: name, learning rate, parameters, schedule; see `make_optimiser`.
         sampling: share of each layer's neurons that enter the point cloud.
-        neurons: what a neuron is, "positions" or "channels"; see `persist_jax.sample_neurons`.
+        neurons: what a neuron is, "positions", "channels" or "tokens"; see `sample_neurons`.
         matmul_precision: of the network's products, "default", "highest" or "bfloat16"; the term
             is computed in float32 whatever it is. See `persist_jax.models.at_precision`.
         term_every: the term's gradient is taken every so many iterations and reused in between.
