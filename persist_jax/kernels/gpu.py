@@ -11,7 +11,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,9 +35,13 @@ _ZERO = ZERO * float(jnp.finfo(jnp.float32).eps)
 
 # Rows and columns of a tile of a product, the columns multiplied at a time, and the warps for it.
 _TILE, _DEPTH, _TILE_WARPS = 64, 32, 4
-# Vertices of the smallest group whose bounds fill a tile, and columns of a group that a row's look
-# reads at a time.
-_LEAST_GROUP, _LOOK_COLUMNS = 64, 32
+# Vertices of the smallest group whose bounds fill a tile; rows and columns of a tile of bounds, the
+# columns multiplied at a time, and the vertices whose groups one program takes, so that it writes
+# several bounds of a row at once.
+_LEAST_GROUP = 64
+_BOUND_ROWS, _BOUND_COLUMNS, _BOUND_DEPTH, _BOUND_VERTICES = 256, 128, 64, 1024
+# Rows that look at a group together, the vertices of it that they read at a time, and the bounds.
+_LOOK_ROWS, _LOOK_COLUMNS, _LOOK_BOUNDS = 4, 8, 256
 # Rows that one program searches, the columns that it reads at a time, and its warps.
 _ROWS, _WIDTH, _SEARCH_WARPS = 4, 1024, 4
 
@@ -217,43 +221,72 @@ def group_bounds(
 
     row_parts, row_slack = rounded(rows)
     parts, slack = rounded(units)
+    together = max(_BOUND_VERTICES // size, 1)
     (table,) = _call(
         "group_bounds",
         [row_parts, row_labels, row_slack, parts, labels, slack.reshape(groups, size).max(1)],
         [((count, groups), jnp.float32)],
-        grid=(_over(count, 128), groups), warps=8,
-        ROWS=count, N=n, B=b, SIZE=size, GROUPS=groups, T=128, W=min(size, 128), K=64,
+        grid=(_over(count, _BOUND_ROWS), _over(groups, together)), warps=8, stages=3,
+        ROWS=count, N=n, B=b, SIZE=size, GROUPS=groups, T=_BOUND_ROWS,
+        W=min(size, _BOUND_COLUMNS), G=together, K=_BOUND_DEPTH,
         ROUNDING=b * 2.0**-22 + _ZERO, SIGNED=signed,
     )  # fmt: skip
     return table
 
 
-def nearest_in_groups(
+class Look(NamedTuple):
+    """What a row's look at a group found; of rows that are not active nothing is said.
+
+    The best candidate after it; the bounds on the old candidate's group, `back`, and on the group
+    looked at, `left`; and with these the least bound of the row and the first group that has it.
+    """
+
+    distance: Float[Array, " rows"]
+    target: Int32[Array, " rows"]
+    back: Float[Array, " rows"]
+    left: Float[Array, " rows"]
+    least: Float[Array, " rows"]
+    group: Int32[Array, " rows"]
+
+
+def look_at_groups(
     rows: Float[Array, "rows b"],
     row_labels: Int32[Array, " rows"],
     groups: Int32[Array, " rows"],
     active: Bool[Array, " rows"],
     units: Float[Array, "m b"],
     labels: Int32[Array, " m"],
+    distance: Float[Array, " rows"],
+    target: Int32[Array, " rows"],
+    table: Float[Array, "rows groups"],
     n: int,
     size: int,
     signed: bool = False,
-) -> tuple[Float[Array, " rows"], Int32[Array, " rows"], Float[Array, " rows"]]:
-    """Every active row's nearest unit in its group, own label left out: distance, unit, the next.
+) -> Look:
+    """Every active row's nearest unit in its group, own label left out, and what it changes.
 
-    Args: as for `group_bounds`; `groups` says which one a row looks at, if it is `active`.
+    Args: as for `group_bounds`; `groups` says which one a row looks at, if it is `active`;
+        `distance` and `target` are the candidates before the look.
     """
     count, b = rows.shape
+    # Rows that look at one group lie together: they read it once.
+    wanted = jnp.where(active, groups, table.shape[1])
+    row = varying_as(jnp.arange(count, dtype=jnp.int32), wanted)
+    _, order = lax.sort((wanted, row), num_keys=1, is_stable=False)
     number = (count,), jnp.float32
-    distance, target, rest = _call(
-        "nearest_in_group",
-        [rows, row_labels, groups, active.astype(jnp.int32), units, labels],
-        [number, (count,), number],
-        grid=(count, 1), warps=4,
-        N=n, B=b, SIZE=size, J=_LOOK_COLUMNS, K=min(_power_of_two(b), 256), ZERO=_ZERO,
-        SIGNED=signed,
+    found = _call(
+        "look_at_group",
+        [
+            order, rows, row_labels, groups, active.astype(jnp.int32), units, labels,
+            distance, target, table,
+        ],
+        [number, (count,), number, number, number, (count,)],
+        grid=(_over(count, _LOOK_ROWS), 1), warps=4,
+        ROWS=count, N=n, B=b, SIZE=size, GROUPS=table.shape[1],
+        R=_LOOK_ROWS, J=_LOOK_COLUMNS, K=min(_power_of_two(b), 256), C=_LOOK_BOUNDS,
+        ZERO=_ZERO, SIGNED=signed,
     )  # fmt: skip
-    return distance, target, rest
+    return Look(*found)
 
 
 def _parts(units: Float[Array, "*shape"]) -> list[Array]:
@@ -273,7 +306,7 @@ def _to_bfloat16(numbers: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 def _call(
     name: str, arrays: Sequence[Array], results: Sequence[Any], *, grid: tuple, warps: int,
-    **constants: Any,
+    stages: int = 2, **constants: Any,
 ) -> list[Array]:  # fmt: skip
     """Launch a kernel; results are given as (shape, dtype), or as the shape of an int32 array."""
     arrays = [varying_as(array, *arrays) for array in arrays]
@@ -282,7 +315,7 @@ def _call(
         for result in results
     ]
     dtypes = tuple(array.dtype.name for array in (*arrays, *results))
-    ptx, entry, shared, unused = _ptx(name, dtypes, tuple(constants.items()), warps, _capability())
+    ptx, entry, shared, unused = _ptx(name, dtypes, tuple(constants.items()), warps, stages, _capability())
     # Triton's own parameters come last. XLA passes no buffer twice, so these must differ.
     spare = [varying_as(jnp.int32(k), *arrays) for k in range(unused)]
     columns, lanes = (*grid, 1)[:2]
@@ -303,7 +336,7 @@ _TYPES = {"float32": "*fp32", "bfloat16": "*bf16", "int32": "*i32"}
 
 @functools.cache
 def _ptx(
-    name: str, dtypes: tuple[str, ...], constants: tuple, warps: int, capability: int
+    name: str, dtypes: tuple[str, ...], constants: tuple, warps: int, stages: int, capability: int
 ) -> tuple[str, str, int, int]:
     """A kernel's PTX, its entry, bytes of shared memory, and the number of Triton's parameters."""
     import triton
@@ -322,7 +355,7 @@ def _ptx(
     )
     # The GPU's driver compiles the PTX: one older than Triton knows that version and no newer one.
     version = 80 if capability <= 90 else 88
-    options = dict(num_warps=warps, num_stages=2, ptx_version=version, enable_fp_fusion=True)
+    options = dict(num_warps=warps, num_stages=stages, ptx_version=version, enable_fp_fusion=True)
     with _COMPILING, triton.knobs.compilation.scope():
         triton.knobs.compilation.disable_line_info = True
         compiled = triton.compile(source, GPUTarget("cuda", capability, 32), options)

@@ -494,19 +494,21 @@ def _look_from_all(unit, labels, bounds, candidates, active, tiling):
     own, label, old_distance, old_target = (
         lax.dynamic_slice_in_dim(array, first, rows) for array in (unit, labels, *candidates)
     )
-    distance, target, rest = gpu.nearest_in_groups(
-        own, label, bounds.group, active, unit, labels, tiling.n, size, tiling.geometry.signed
-    )
-    better, back, left = _outcome(old_distance, old_target, distance, target, rest)
+    look = gpu.look_at_groups(
+        own, label, bounds.group, active, unit, labels, old_distance, old_target, bounds.table,
+        tiling.n, size, tiling.geometry.signed,
+    )  # fmt: skip
     row = jnp.where(active, jnp.arange(rows, dtype=jnp.int32), rows)
-    table = bounds.table.at[row, old_target // size].min(back, mode="drop")
-    table = table.at[row, bounds.group].set(left, mode="drop")
-    least, group = _first_minimum(table)
+    table = bounds.table.at[row, old_target // size].min(look.back, mode="drop")
+    table = table.at[row, bounds.group].set(look.left, mode="drop")
     bounds = _Bounds(
-        table, jnp.where(active, least, bounds.least), jnp.where(active, group, bounds.group)
+        table,
+        jnp.where(active, look.least, bounds.least),
+        jnp.where(active, look.group, bounds.group),
     )
-    better &= active
-    found = jnp.where(better, distance, old_distance), jnp.where(better, target, old_target)
+    found = (
+        jnp.where(active, look.distance, old_distance), jnp.where(active, look.target, old_target),
+    )  # fmt: skip
     candidates = _Candidates(
         *(
             lax.dynamic_update_slice_in_dim(all_, new, first, 0)

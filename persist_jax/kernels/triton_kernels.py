@@ -389,94 +389,139 @@ def signed_sums(
 def group_bounds(
     row_ptr, row_label_ptr, row_slack_ptr, column_ptr, column_label_ptr, group_slack_ptr, table_ptr,
     ROWS: tl.constexpr, N: tl.constexpr, B: tl.constexpr, SIZE: tl.constexpr,
-    GROUPS: tl.constexpr, T: tl.constexpr, W: tl.constexpr, K: tl.constexpr,
+    GROUPS: tl.constexpr, T: tl.constexpr, W: tl.constexpr, G: tl.constexpr, K: tl.constexpr,
     ROUNDING: tl.constexpr, SIGNED: tl.constexpr,
 ):  # fmt: skip
     """For each row and group of columns a bound below `1 - |corr|`, own components left out.
 
-    If `SIGNED` it is a bound below `1 - corr`.
+    If `SIGNED` it is a bound below `1 - corr`. A program takes `T` rows and `G` groups.
 
     The products are those of the rows rounded to bfloat16. Let a rounded row be off by a vector
     no longer than its slack s. Then a product of two rows is off by at most 1.01 (s + t) + s t,
     and by `ROUNDING` for the sums.
     """
     row = (tl.program_id(0) * T + tl.arange(0, T)).to(tl.int64)
-    group = tl.program_id(1)
+    groups = tl.program_id(1) * G + tl.arange(0, G)
     inside = row < ROWS
     own = tl.load(row_label_ptr + row, mask=inside, other=-1)
-    largest = tl.full((T,), -2.0, tl.float32)
-    for first in range(0, SIZE, W):
-        column = (group * SIZE + first + tl.arange(0, W)).to(tl.int64)
-        product = tl.zeros((T, W), tl.float32)
-        for start in range(0, B, K):
-            k = start + tl.arange(0, K)
-            left = tl.load(
-                row_ptr + row[:, None] * B + k[None, :],
-                mask=inside[:, None] & (k < B)[None, :], other=0.0,
-            )  # fmt: skip
-            right = tl.load(
-                column_ptr + column[:, None] * B + k[None, :],
-                mask=(column < N)[:, None] & (k < B)[None, :], other=0.0,
-            )  # fmt: skip
-            product = tl.dot(left, tl.trans(right), product)
-        label = tl.load(column_label_ptr + column, mask=column < N, other=-1)
-        outside = (column < N)[None, :] & (own[:, None] != label[None, :])
-        if not SIGNED:
-            product = tl.abs(product)
-        largest = tl.maximum(largest, tl.max(tl.where(outside, product, -2.0), 1))
-    slack = tl.load(row_slack_ptr + row, mask=inside, other=0.0)
-    other = tl.load(group_slack_ptr + group)
+    table = tl.full((T, G), -2.0, tl.float32)
+    for g in range(0, G):
+        group = tl.program_id(1) * G + g
+        largest = tl.full((T,), -2.0, tl.float32)
+        for first in range(0, SIZE, W):
+            column = (group * SIZE + first + tl.arange(0, W)).to(tl.int64)
+            product = tl.zeros((T, W), tl.float32)
+            for start in range(0, B, K):
+                k = start + tl.arange(0, K)
+                left = tl.load(
+                    row_ptr + row[:, None] * B + k[None, :],
+                    mask=inside[:, None] & (k < B)[None, :], other=0.0,
+                )  # fmt: skip
+                right = tl.load(
+                    column_ptr + column[:, None] * B + k[None, :],
+                    mask=(column < N)[:, None] & (k < B)[None, :], other=0.0,
+                )  # fmt: skip
+                product = tl.dot(left, tl.trans(right), product)
+            label = tl.load(column_label_ptr + column, mask=column < N, other=-1)
+            outside = (column < N)[None, :] & (own[:, None] != label[None, :])
+            if not SIGNED:
+                product = tl.abs(product)
+            largest = tl.maximum(largest, tl.max(tl.where(outside, product, -2.0), 1))
+        table = tl.where((groups == group)[None, :], largest[:, None], table)
+    slack = tl.load(row_slack_ptr + row, mask=inside, other=0.0)[:, None]
+    other = tl.load(group_slack_ptr + groups, mask=groups < GROUPS, other=0.0)[None, :]
     error = 1.01 * (slack + other) + slack * other + ROUNDING
-    bound = tl.maximum(1 - largest - error, 0.0)
+    bound = tl.maximum(1 - table - error, 0.0)
     # Below every product, rounding included: no column is outside.
-    bound = tl.where(largest < -1.5, float("inf"), bound)
-    tl.store(table_ptr + row * GROUPS + group, bound, mask=inside)
+    bound = tl.where(table < -1.5, float("inf"), bound)
+    place = table_ptr + row[:, None] * GROUPS + groups[None, :]
+    tl.store(place, bound, mask=inside[:, None] & (groups < GROUPS)[None, :])
 
 
 @triton.jit
 @no_type_check
-def nearest_in_group(
-    row_ptr, row_label_ptr, group_ptr, active_ptr, column_ptr, column_label_ptr,
-    distance_ptr, target_ptr, rest_ptr,
-    N: tl.constexpr, B: tl.constexpr, SIZE: tl.constexpr, J: tl.constexpr, K: tl.constexpr,
+def look_at_group(
+    order_ptr, row_ptr, row_label_ptr, group_ptr, active_ptr, column_ptr, column_label_ptr,
+    old_distance_ptr, old_target_ptr, table_ptr,
+    distance_ptr, target_ptr, back_ptr, left_ptr, least_ptr, next_ptr,
+    ROWS: tl.constexpr, N: tl.constexpr, B: tl.constexpr, SIZE: tl.constexpr,
+    GROUPS: tl.constexpr, R: tl.constexpr, J: tl.constexpr, K: tl.constexpr, C: tl.constexpr,
     ZERO: tl.constexpr, SIGNED: tl.constexpr,
 ):  # fmt: skip
-    """The nearest vertex of a row's group outside its component, and how far the next one is.
+    """Every active row's look at its group, and the first group with the least bound after it.
 
-    Products are in float32 and sum up in one order, so two rows are as far from each other as the
-    other way round. A row that is not active gets nothing.
+    The look finds the nearest vertex of the group outside the row's component, and how far the next
+    one is. `back` and `left` are the bounds on the groups of the old candidate and of this look,
+    which the table does not hold yet. A program takes `R` rows in the given order; rows that look
+    at one group read it together. Products are in float32 and sum up in one order, so two rows are
+    as far from each other as the other way round. Of rows that are not active nothing is written.
     """
-    row = tl.program_id(0).to(tl.int64)
+    place = tl.program_id(0) * R + tl.arange(0, R)
+    row = tl.load(order_ptr + place, mask=place < ROWS, other=0).to(tl.int64)
+    active = (tl.load(active_ptr + row) != 0) & (place < ROWS)
     group = tl.load(group_ptr + row)
-    nearest = float("inf")
-    rest = float("inf")
+    waiting = tl.where(active, group, GROUPS)
+    own = tl.load(row_label_ptr + row)
+    nearest = tl.full((R,), float("inf"), tl.float32)
+    rest = tl.full((R,), float("inf"), tl.float32)
     target = group * SIZE
-    if tl.load(active_ptr + row) != 0:
-        own = tl.load(row_label_ptr + row)
+    current = tl.min(waiting, 0)
+    while current < GROUPS:
+        here = waiting == current
         for first in range(0, SIZE, J):
-            column = (group * SIZE + first + tl.arange(0, J)).to(tl.int64)
-            product = tl.zeros((J,), tl.float32)
+            column = (current * SIZE + first + tl.arange(0, J)).to(tl.int64)
+            product = tl.zeros((R, J), tl.float32)
             for start in range(0, B, K):
                 k = start + tl.arange(0, K)
-                here = tl.load(row_ptr + row * B + k, mask=k < B, other=0.0)
-                there = tl.load(
+                left = tl.load(
+                    row_ptr + row[:, None] * B + k[None, :],
+                    mask=here[:, None] & (k < B)[None, :], other=0.0,
+                )  # fmt: skip
+                right = tl.load(
                     column_ptr + column[:, None] * B + k[None, :],
                     mask=(column < N)[:, None] & (k < B)[None, :], other=0.0,
                 )  # fmt: skip
-                product += tl.sum(here[None, :] * there, 1)
+                product += tl.sum(left[:, None, :] * right[None, :, :], 2)
             label = tl.load(column_label_ptr + column, mask=column < N, other=0)
             if not SIGNED:
                 product = tl.abs(product)
             gap = 1 - product
             gap = tl.where(gap < ZERO, 0.0, gap)
-            gap = tl.where((column < N) & (label != own), gap, float("inf"))
-            least = tl.min(gap, 0)
-            place = tl.min(tl.where(gap == least, column.to(tl.int32), NO_KEY), 0)
-            next_ = tl.min(tl.where(column == place, float("inf"), gap), 0)
+            leaves = (column < N)[None, :] & (label[None, :] != own[:, None]) & here[:, None]
+            gap = tl.where(leaves, gap, float("inf"))
+            number = column.to(tl.int32)[None, :]
+            least = tl.min(gap, 1)
+            found = tl.min(tl.where(gap == least[:, None], number, NO_KEY), 1)
+            next_ = tl.min(tl.where(number == found[:, None], float("inf"), gap), 1)
             better = least < nearest
             rest = tl.where(better, tl.minimum(nearest, next_), tl.minimum(rest, least))
-            target = tl.where(better, place, target)
+            target = tl.where(better, found, target)
             nearest = tl.minimum(nearest, least)
-    tl.store(distance_ptr + row, nearest)
-    tl.store(target_ptr + row, target)
-    tl.store(rest_ptr + row, rest)
+        waiting = tl.where(here, GROUPS, waiting)
+        current = tl.min(waiting, 0)
+    old_distance = tl.load(old_distance_ptr + row)
+    old_target = tl.load(old_target_ptr + row)
+    better = (nearest < old_distance) | ((nearest == old_distance) & (target < old_target))
+    # A candidate is excepted from its group's bound, so one that is given up goes back into it.
+    back = tl.where(better, old_distance, float("inf"))
+    left = tl.where(better | (target == old_target), rest, nearest)
+    least = tl.full((R,), float("inf"), tl.float32)
+    next_group = tl.full((R,), 0, tl.int32)
+    for first in range(0, GROUPS, C):
+        column = first + tl.arange(0, C)
+        wanted = active[:, None] & (column < GROUPS)[None, :]
+        number = row[:, None] * GROUPS + column[None, :]
+        bound = tl.load(table_ptr + number, mask=wanted, other=float("inf"))
+        given_up = column[None, :] == (old_target // SIZE)[:, None]
+        bound = tl.where(given_up, tl.minimum(bound, back[:, None]), bound)
+        bound = tl.where(column[None, :] == group[:, None], left[:, None], bound)
+        best = tl.min(bound, 1)
+        at = tl.min(tl.where(bound == best[:, None], column[None, :], NO_KEY), 1)
+        next_group = tl.where(best < least, at, next_group)
+        least = tl.minimum(least, best)
+    tl.store(distance_ptr + row, tl.where(better, nearest, old_distance), mask=active)
+    tl.store(target_ptr + row, tl.where(better, target, old_target), mask=active)
+    tl.store(back_ptr + row, back, mask=active)
+    tl.store(left_ptr + row, left, mask=active)
+    tl.store(least_ptr + row, least, mask=active)
+    tl.store(next_ptr + row, next_group, mask=active)

@@ -57,7 +57,7 @@ def use_interpreter(monkeypatch) -> None:
     take_numpy_arrays(monkeypatch)
     monkeypatch.setenv(gpu.SWITCH, "1")
 
-    def call(name, arrays, results, *, grid, warps, **constants):
+    def call(name, arrays, results, *, grid, warps, stages=2, **constants):
         shapes = [
             jax.ShapeDtypeStruct(*(one if isinstance(one[0], tuple) else (one, np.int32)))
             for one in results
@@ -85,7 +85,10 @@ def sorted_edges(distances, edges):
 def interpreted(monkeypatch):
     use_interpreter(monkeypatch)
     # Small tiles, so that few points fill several of them.
-    for name, value in {"_TILE": 16, "_DEPTH": 16, "_ROWS": 4, "_WIDTH": 16}.items():
+    small = {"_TILE": 16, "_DEPTH": 16, "_ROWS": 4, "_WIDTH": 16, "_LEAST_GROUP": 16}
+    small |= {"_BOUND_ROWS": 16, "_BOUND_COLUMNS": 8, "_BOUND_DEPTH": 16, "_BOUND_VERTICES": 64}
+    small |= {"_LOOK_COLUMNS": 8, "_LOOK_BOUNDS": 4}
+    for name, value in small.items():
         monkeypatch.setattr(gpu, name, value)
 
 
@@ -152,8 +155,6 @@ def test_the_matrix_free_tree_is_exact(interpreted, monkeypatch, kind, signed):
         "random": lambda: rng.normal(size=(50, 24)),
     }[kind]()
     points = jnp.asarray(points, jnp.float32)
-    monkeypatch.setattr(gpu, "_LEAST_GROUP", 16)
-    monkeypatch.setattr(gpu, "_LOOK_COLUMNS", 8)
 
     def on_gpu(*operands, default, **platforms):
         return platforms.get("cuda", default)(*operands)
@@ -170,7 +171,7 @@ def test_the_matrix_free_tree_is_exact(interpreted, monkeypatch, kind, signed):
     monkeypatch.setattr(gpu, "_call", counted)
     geometry = Geometry(signed=signed)
     edges = matrix_free_edges(standardise(points), tile=32, geometry=geometry)
-    assert {"group_bounds", "nearest_in_group"} <= set(calls)
+    assert {"group_bounds", "look_at_group"} <= set(calls)
     unit = np.asarray(standardise(points), np.float64)
     products = (unit[edges[:, 0]] * unit[edges[:, 1]]).sum(1)
     found = 1 - (products if signed else np.abs(products))
