@@ -102,7 +102,8 @@ def _normalise(points):
     size = jnp.abs(lax.stop_gradient(points)).max(1, keepdims=True)
     rows = points / power_near(size)
     squares = jnp.square(rows).sum(1, keepdims=True)
-    unit = rows / jnp.sqrt(jnp.where(squares == 0, 1, squares))
+    # XLA turns two divisions into one by their product in some programs, where it may overflow.
+    unit = rows * lax.rsqrt(jnp.where(squares == 0, 1, squares))
     return jnp.where(jnp.isfinite(size), unit, jnp.nan)
 
 

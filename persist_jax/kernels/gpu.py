@@ -35,13 +35,14 @@ _ZERO = ZERO * float(jnp.finfo(jnp.float32).eps)
 
 # Rows and columns of a tile of a product, the columns multiplied at a time, and the warps for it.
 _TILE, _DEPTH, _TILE_WARPS = 64, 32, 4
-# Vertices of the smallest group whose bounds fill a tile; rows and columns of a tile of bounds, the
-# columns multiplied at a time, and the vertices whose groups one program takes, so that it writes
-# several bounds of a row at once.
+# Vertices of the smallest group whose bounds fill a tile; rows and columns of a tile of bounds and
+# the columns multiplied at a time; and the vertices whose groups one program takes, so that it
+# writes several bounds of a row at once.
 _LEAST_GROUP = 64
-_BOUND_ROWS, _BOUND_COLUMNS, _BOUND_DEPTH, _BOUND_VERTICES = 256, 128, 64, 1024
-# Rows that look at a group together, the vertices of it that they read at a time, and the bounds.
-_LOOK_ROWS, _LOOK_COLUMNS, _LOOK_BOUNDS = 4, 8, 256
+_BOUND_ROWS, _BOUND_COLUMNS, _BOUND_DEPTH, _BOUND_VERTICES = 256, 128, 32, 1024
+# Rows that look at a group together, the vertices of it that they read at a time, the entries of
+# both multiplied at a time, and the bounds that they read at a time.
+LOOK_ROWS, _LOOK_COLUMNS, _LOOK_DEPTH, _LOOK_BOUNDS = 16, 64, 32, 256
 # Rows that one program searches, the columns that it reads at a time, and its warps.
 _ROWS, _WIDTH, _SEARCH_WARPS = 4, 1024, 4
 
@@ -187,6 +188,7 @@ def group_bounds(
     row_labels: Int32[Array, " rows"],
     units: Float[Array, "m b"],
     labels: Int32[Array, " m"],
+    table: Float[Array, "rows groups"],
     n: int,
     size: int,
     signed: bool = False,
@@ -206,6 +208,7 @@ def group_bounds(
         row_labels: their components.
         units: all rows; those from `n` on only fill up.
         labels: the components of all.
+        table: the bounds before, whose memory the new ones take.
         n: how many units there are.
         size: of a group.
         signed: whether distances are `1 - corr` instead of `1 - |corr|`.
@@ -222,11 +225,13 @@ def group_bounds(
     row_parts, row_slack = rounded(rows)
     parts, slack = rounded(units)
     together = max(_BOUND_VERTICES // size, 1)
+    arrays = [
+        row_parts, row_labels, row_slack, parts, labels, slack.reshape(groups, size).max(1), table,
+    ]  # fmt: skip
     (table,) = _call(
-        "group_bounds",
-        [row_parts, row_labels, row_slack, parts, labels, slack.reshape(groups, size).max(1)],
-        [((count, groups), jnp.float32)],
-        grid=(_over(count, _BOUND_ROWS), _over(groups, together)), warps=8, stages=3,
+        "group_bounds", arrays, [((count, groups), jnp.float32)],
+        grid=(_over(count, _BOUND_ROWS), _over(groups, together)), warps=8, stages=4,
+        in_place={len(arrays) - 1: 0},
         ROWS=count, N=n, B=b, SIZE=size, GROUPS=groups, T=_BOUND_ROWS,
         W=min(size, _BOUND_COLUMNS), G=together, K=_BOUND_DEPTH,
         ROUNDING=b * 2.0**-22 + _ZERO, SIGNED=signed,
@@ -235,7 +240,7 @@ def group_bounds(
 
 
 class Look(NamedTuple):
-    """What a row's look at a group found; of rows that are not active nothing is said.
+    """What a row's look at a group found; of rows in no job nothing is said.
 
     The best candidate after it; the bounds on the old candidate's group, `back`, and on the group
     looked at, `left`; and with these the least bound of the row and the first group that has it.
@@ -250,10 +255,9 @@ class Look(NamedTuple):
 
 
 def look_at_groups(
+    jobs: Sequence[Int32[Array, " _"]],
     rows: Float[Array, "rows b"],
     row_labels: Int32[Array, " rows"],
-    groups: Int32[Array, " rows"],
-    active: Bool[Array, " rows"],
     units: Float[Array, "m b"],
     labels: Int32[Array, " m"],
     distance: Float[Array, " rows"],
@@ -263,28 +267,21 @@ def look_at_groups(
     size: int,
     signed: bool = False,
 ) -> Look:
-    """Every active row's nearest unit in its group, own label left out, and what it changes.
+    """The nearest unit in its group of every row in a job, own label left out, and what follows.
 
-    Args: as for `group_bounds`; `groups` says which one a row looks at, if it is `active`;
-        `distance` and `target` are the candidates before the look.
+    Args: as for `group_bounds`, and
+        jobs: the rows in the order of the groups that they look at; and of each group where its
+            rows begin, how many there are, and the number of jobs of `LOOK_ROWS` rows up to it.
+        distance, target: the candidates before the look.
     """
-    count, b = rows.shape
-    # Rows that look at one group lie together: they read it once.
-    wanted = jnp.where(active, groups, table.shape[1])
-    row = varying_as(jnp.arange(count, dtype=jnp.int32), wanted)
-    _, order = lax.sort((wanted, row), num_keys=1, is_stable=False)
+    (count, b), groups = rows.shape, table.shape[1]
     number = (count,), jnp.float32
     found = _call(
-        "look_at_group",
-        [
-            order, rows, row_labels, groups, active.astype(jnp.int32), units, labels,
-            distance, target, table,
-        ],
+        "look_at_group", [*jobs, rows, row_labels, units, labels, distance, target, table],
         [number, (count,), number, number, number, (count,)],
-        grid=(_over(count, _LOOK_ROWS), 1), warps=4,
-        ROWS=count, N=n, B=b, SIZE=size, GROUPS=table.shape[1],
-        R=_LOOK_ROWS, J=_LOOK_COLUMNS, K=min(_power_of_two(b), 256), C=_LOOK_BOUNDS,
-        ZERO=_ZERO, SIGNED=signed,
+        grid=(_over(count, LOOK_ROWS) + groups, 1), warps=4,
+        N=n, B=b, SIZE=size, GROUPS=groups, GROUPS_PADDED=_power_of_two(groups),
+        R=LOOK_ROWS, J=_LOOK_COLUMNS, K=_LOOK_DEPTH, C=_LOOK_BOUNDS, ZERO=_ZERO, SIGNED=signed,
     )  # fmt: skip
     return Look(*found)
 
@@ -306,9 +303,12 @@ def _to_bfloat16(numbers: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 def _call(
     name: str, arrays: Sequence[Array], results: Sequence[Any], *, grid: tuple, warps: int,
-    stages: int = 2, **constants: Any,
+    stages: int = 2, in_place: dict[int, int] | None = None, **constants: Any,
 ) -> list[Array]:  # fmt: skip
-    """Launch a kernel; results are given as (shape, dtype), or as the shape of an int32 array."""
+    """Launch a kernel; results are given as (shape, dtype), or as the shape of an int32 array.
+
+    `in_place` says which array's memory a result takes, by their numbers.
+    """
     arrays = [varying_as(array, *arrays) for array in arrays]
     results = [
         jax.ShapeDtypeStruct(*(result if isinstance(result[0], tuple) else (result, jnp.int32)))
@@ -319,7 +319,9 @@ def _call(
     # Triton's own parameters come last. XLA passes no buffer twice, so these must differ.
     spare = [varying_as(jnp.int32(k), *arrays) for k in range(unused)]
     columns, lanes = (*grid, 1)[:2]
-    launched = jax.ffi.ffi_call("__gpu$xla.gpu.ptx", results)(
+    launched = jax.ffi.ffi_call(
+        "__gpu$xla.gpu.ptx", results, input_output_aliases=in_place or {}
+    )(
         *arrays, *spare, name=entry, kernel_type="ptx", kernel_data=ptx,
         grid_x=np.int32(columns), grid_y=np.int32(lanes), grid_z=np.int32(1),
         block_x=np.int32(32 * warps), block_y=np.int32(1), block_z=np.int32(1),

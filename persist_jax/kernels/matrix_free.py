@@ -308,7 +308,7 @@ def _renewed(
             lax.dynamic_slice_in_dim(array, tiling.first, tiling.rows) for array in (unit, labels)
         )
         signed = tiling.geometry.signed
-        return gpu.group_bounds(rows, label, unit, labels, tiling.n, tiling.size, signed)
+        return gpu.group_bounds(rows, label, unit, labels, table, tiling.n, tiling.size, signed)
 
     def on_gpu(table):
         return lax.fori_loop(0, due.astype(jnp.int32), lambda _, table: screened(table), table)
@@ -494,9 +494,10 @@ def _look_from_all(unit, labels, bounds, candidates, active, tiling):
     own, label, old_distance, old_target = (
         lax.dynamic_slice_in_dim(array, first, rows) for array in (unit, labels, *candidates)
     )
+    jobs = _in_jobs(active, bounds, gpu.LOOK_ROWS)
     look = gpu.look_at_groups(
-        own, label, bounds.group, active, unit, labels, old_distance, old_target, bounds.table,
-        tiling.n, size, tiling.geometry.signed,
+        (jobs.rows, jobs.firsts, jobs.sizes, jobs.ends), own, label, unit, labels,
+        old_distance, old_target, bounds.table, tiling.n, size, tiling.geometry.signed,
     )  # fmt: skip
     row = jnp.where(active, jnp.arange(rows, dtype=jnp.int32), rows)
     table = bounds.table.at[row, old_target // size].min(look.back, mode="drop")
@@ -521,7 +522,7 @@ def _look_from_all(unit, labels, bounds, candidates, active, tiling):
 def _look_in_turn(unit, labels, bounds, candidates, active, tiling):
     """A loop over jobs of some active rows each."""
     if tiling.size >= _SHARED:
-        jobs = _in_jobs(active, bounds, tiling)
+        jobs = _in_jobs(active, bounds, tiling.chunk)
 
         def look(k, known):
             return _look(unit, labels, *known, *jobs.number(k), tiling)
@@ -563,17 +564,17 @@ class _Jobs(NamedTuple):
         return jnp.where(inside, rows, self.rows.shape[0]), group
 
 
-def _in_jobs(active: Bool[Array, " rows"], bounds: _Bounds, tiling: _Tiling) -> _Jobs:
+def _in_jobs(active: Bool[Array, " rows"], bounds: _Bounds, chunk: int) -> _Jobs:
     """What the active rows look at: one product of a job's rows with the vertices of its group."""
     groups = bounds.table.shape[1]
     wanted = jnp.where(active, bounds.group, groups)
     sizes = jnp.zeros(groups + 1, jnp.int32).at[wanted].add(1)[:groups]
-    vertex = jnp.arange(tiling.rows, dtype=jnp.int32)
+    vertex = jnp.arange(active.size, dtype=jnp.int32)
     _, rows = lax.sort((wanted, vertex), num_keys=1, is_stable=False)
-    ends = jnp.cumsum(-(-sizes // tiling.chunk))
+    ends = jnp.cumsum(-(-sizes // chunk))
     # A job's slice may go past the last row.
-    rows = jnp.pad(rows, (0, tiling.chunk))
-    return _Jobs(rows, jnp.cumsum(sizes) - sizes, sizes, ends, tiling.chunk)
+    rows = jnp.pad(rows, (0, chunk))
+    return _Jobs(rows, jnp.cumsum(sizes) - sizes, sizes, ends, chunk)
 
 
 def _look(unit, labels, bounds, candidates, row, group, tiling):

@@ -26,7 +26,8 @@ def _keys(entries, NOT_NEGATIVE: tl.constexpr):
     """Integers that compare as the distances do, with both zeros equal and NaN above infinity."""
     bits = entries.to(tl.int32, bitcast=True)
     if NOT_NEGATIVE:
-        keys = bits
+        # The NaN of a GPU's arithmetic has all bits set but that of the sign.
+        keys = tl.minimum(bits, _NAN_KEY)
     else:
         keys = tl.where(bits < 0, (bits ^ 0x7FFFFFFF) + 1, bits)
         keys = tl.where(entries != entries, _NAN_KEY, keys)
@@ -387,14 +388,16 @@ def signed_sums(
 @triton.jit
 @no_type_check
 def group_bounds(
-    row_ptr, row_label_ptr, row_slack_ptr, column_ptr, column_label_ptr, group_slack_ptr, table_ptr,
+    row_ptr, row_label_ptr, row_slack_ptr, column_ptr, column_label_ptr, group_slack_ptr, _before,
+    table_ptr,
     ROWS: tl.constexpr, N: tl.constexpr, B: tl.constexpr, SIZE: tl.constexpr,
     GROUPS: tl.constexpr, T: tl.constexpr, W: tl.constexpr, G: tl.constexpr, K: tl.constexpr,
     ROUNDING: tl.constexpr, SIGNED: tl.constexpr,
 ):  # fmt: skip
     """For each row and group of columns a bound below `1 - |corr|`, own components left out.
 
-    If `SIGNED` it is a bound below `1 - corr`. A program takes `T` rows and `G` groups.
+    If `SIGNED` it is a bound below `1 - corr`. A program takes `T` rows and `G` groups. The table
+    takes the place of the one before.
 
     The products are those of the rows rounded to bfloat16. Let a rounded row be off by a vector
     no longer than its slack s. Then a product of two rows is off by at most 1.01 (s + t) + s t,
@@ -441,87 +444,88 @@ def group_bounds(
 @triton.jit
 @no_type_check
 def look_at_group(
-    order_ptr, row_ptr, row_label_ptr, group_ptr, active_ptr, column_ptr, column_label_ptr,
+    job_rows_ptr, job_firsts_ptr, job_sizes_ptr, job_ends_ptr,
+    row_ptr, row_label_ptr, column_ptr, column_label_ptr,
     old_distance_ptr, old_target_ptr, table_ptr,
     distance_ptr, target_ptr, back_ptr, left_ptr, least_ptr, next_ptr,
-    ROWS: tl.constexpr, N: tl.constexpr, B: tl.constexpr, SIZE: tl.constexpr,
-    GROUPS: tl.constexpr, R: tl.constexpr, J: tl.constexpr, K: tl.constexpr, C: tl.constexpr,
-    ZERO: tl.constexpr, SIGNED: tl.constexpr,
+    N: tl.constexpr, B: tl.constexpr, SIZE: tl.constexpr, GROUPS: tl.constexpr,
+    GROUPS_PADDED: tl.constexpr, R: tl.constexpr, J: tl.constexpr, K: tl.constexpr,
+    C: tl.constexpr, ZERO: tl.constexpr, SIGNED: tl.constexpr,
 ):  # fmt: skip
-    """Every active row's look at its group, and the first group with the least bound after it.
+    """A job: up to `R` rows look at one group; what they find, and which group is next for them.
 
-    The look finds the nearest vertex of the group outside the row's component, and how far the next
+    A look finds the nearest vertex of the group outside the row's component, and how far the next
     one is. `back` and `left` are the bounds on the groups of the old candidate and of this look,
-    which the table does not hold yet. A program takes `R` rows in the given order; rows that look
-    at one group read it together. Products are in float32 and sum up in one order, so two rows are
-    as far from each other as the other way round. Of rows that are not active nothing is written.
+    which the table does not hold yet; the next group is the first with the least bound after both.
+    Products are in float32 and sum up in one order, so two rows are as far from each other as the
+    other way round. Nothing is written of rows that are in no job.
     """
-    place = tl.program_id(0) * R + tl.arange(0, R)
-    row = tl.load(order_ptr + place, mask=place < ROWS, other=0).to(tl.int64)
-    active = (tl.load(active_ptr + row) != 0) & (place < ROWS)
-    group = tl.load(group_ptr + row)
-    waiting = tl.where(active, group, GROUPS)
-    own = tl.load(row_label_ptr + row)
-    nearest = tl.full((R,), float("inf"), tl.float32)
-    rest = tl.full((R,), float("inf"), tl.float32)
-    target = group * SIZE
-    current = tl.min(waiting, 0)
-    while current < GROUPS:
-        here = waiting == current
+    job = tl.program_id(0)
+    number = tl.arange(0, GROUPS_PADDED)
+    ends = tl.load(job_ends_ptr + number, mask=number < GROUPS, other=NO_KEY)
+    group = tl.sum((ends <= job).to(tl.int32), 0)
+    if group < GROUPS:
+        before = tl.max(tl.where(number < group, ends, 0), 0)
+        done = (job - before) * R
+        place = tl.arange(0, R)
+        active = place < tl.load(job_sizes_ptr + group) - done
+        first_row = tl.load(job_firsts_ptr + group) + done
+        row = tl.load(job_rows_ptr + first_row + place, mask=active, other=0).to(tl.int64)
+        own = tl.load(row_label_ptr + row)
+        nearest = tl.full((R,), float("inf"), tl.float32)
+        rest = tl.full((R,), float("inf"), tl.float32)
+        target = tl.full((R,), 0, tl.int32) + group * SIZE
         for first in range(0, SIZE, J):
-            column = (current * SIZE + first + tl.arange(0, J)).to(tl.int64)
+            column = (group * SIZE + first + tl.arange(0, J)).to(tl.int64)
             product = tl.zeros((R, J), tl.float32)
             for start in range(0, B, K):
                 k = start + tl.arange(0, K)
                 left = tl.load(
-                    row_ptr + row[:, None] * B + k[None, :],
-                    mask=here[:, None] & (k < B)[None, :], other=0.0,
-                )  # fmt: skip
+                    row_ptr + row[:, None] * B + k[None, :], mask=(k < B)[None, :], other=0.0
+                )
                 right = tl.load(
                     column_ptr + column[:, None] * B + k[None, :],
                     mask=(column < N)[:, None] & (k < B)[None, :], other=0.0,
                 )  # fmt: skip
-                product += tl.sum(left[:, None, :] * right[None, :, :], 2)
+                product = tl.dot(left, tl.trans(right), product, input_precision="ieee")
             label = tl.load(column_label_ptr + column, mask=column < N, other=0)
             if not SIGNED:
                 product = tl.abs(product)
             gap = 1 - product
             gap = tl.where(gap < ZERO, 0.0, gap)
-            leaves = (column < N)[None, :] & (label[None, :] != own[:, None]) & here[:, None]
+            leaves = (column < N)[None, :] & (label[None, :] != own[:, None])
             gap = tl.where(leaves, gap, float("inf"))
-            number = column.to(tl.int32)[None, :]
+            names = column.to(tl.int32)[None, :]
             least = tl.min(gap, 1)
-            found = tl.min(tl.where(gap == least[:, None], number, NO_KEY), 1)
-            next_ = tl.min(tl.where(number == found[:, None], float("inf"), gap), 1)
+            found = tl.min(tl.where(gap == least[:, None], names, NO_KEY), 1)
+            next_ = tl.min(tl.where(names == found[:, None], float("inf"), gap), 1)
             better = least < nearest
             rest = tl.where(better, tl.minimum(nearest, next_), tl.minimum(rest, least))
             target = tl.where(better, found, target)
             nearest = tl.minimum(nearest, least)
-        waiting = tl.where(here, GROUPS, waiting)
-        current = tl.min(waiting, 0)
-    old_distance = tl.load(old_distance_ptr + row)
-    old_target = tl.load(old_target_ptr + row)
-    better = (nearest < old_distance) | ((nearest == old_distance) & (target < old_target))
-    # A candidate is excepted from its group's bound, so one that is given up goes back into it.
-    back = tl.where(better, old_distance, float("inf"))
-    left = tl.where(better | (target == old_target), rest, nearest)
-    least = tl.full((R,), float("inf"), tl.float32)
-    next_group = tl.full((R,), 0, tl.int32)
-    for first in range(0, GROUPS, C):
-        column = first + tl.arange(0, C)
-        wanted = active[:, None] & (column < GROUPS)[None, :]
-        number = row[:, None] * GROUPS + column[None, :]
-        bound = tl.load(table_ptr + number, mask=wanted, other=float("inf"))
-        given_up = column[None, :] == (old_target // SIZE)[:, None]
-        bound = tl.where(given_up, tl.minimum(bound, back[:, None]), bound)
-        bound = tl.where(column[None, :] == group[:, None], left[:, None], bound)
-        best = tl.min(bound, 1)
-        at = tl.min(tl.where(bound == best[:, None], column[None, :], NO_KEY), 1)
-        next_group = tl.where(best < least, at, next_group)
-        least = tl.minimum(least, best)
-    tl.store(distance_ptr + row, tl.where(better, nearest, old_distance), mask=active)
-    tl.store(target_ptr + row, tl.where(better, target, old_target), mask=active)
-    tl.store(back_ptr + row, back, mask=active)
-    tl.store(left_ptr + row, left, mask=active)
-    tl.store(least_ptr + row, least, mask=active)
-    tl.store(next_ptr + row, next_group, mask=active)
+        old_distance = tl.load(old_distance_ptr + row)
+        old_target = tl.load(old_target_ptr + row)
+        better = (nearest < old_distance) | ((nearest == old_distance) & (target < old_target))
+        # A candidate is excepted from its group's bound: one that is given up goes back into it.
+        back = tl.where(better, old_distance, float("inf"))
+        left_over = tl.where(better | (target == old_target), rest, nearest)
+        least = tl.full((R,), float("inf"), tl.float32)
+        next_group = tl.full((R,), 0, tl.int32)
+        for first in range(0, GROUPS, C):
+            column = first + tl.arange(0, C)
+            wanted = active[:, None] & (column < GROUPS)[None, :]
+            entry = table_ptr + row[:, None] * GROUPS + column[None, :]
+            bound = tl.load(entry, mask=wanted, other=float("inf"))
+            given_up = column[None, :] == (old_target // SIZE)[:, None]
+            bound = tl.where(given_up, tl.minimum(bound, back[:, None]), bound)
+            bound = tl.where(column[None, :] == group, left_over[:, None], bound)
+            best = tl.min(bound, 1)
+            at = tl.min(tl.where(bound == best[:, None], column[None, :], NO_KEY), 1)
+            next_group = tl.where(best < least, at, next_group)
+            least = tl.minimum(least, best)
+        tl.store(distance_ptr + row, tl.where(better, nearest, old_distance), mask=active)
+        tl.store(target_ptr + row, tl.where(better, target, old_target), mask=active)
+        tl.store(back_ptr + row, back, mask=active)
+        tl.store(left_ptr + row, left_over, mask=active)
+        tl.store(least_ptr + row, least, mask=active)
+        tl.store(next_ptr + row, next_group, mask=active)

@@ -17,6 +17,7 @@ from triton.runtime import interpreter
 from persist_jax.kernels import Geometry, cloud_deaths, gpu, standardise, triton_kernels
 from persist_jax.kernels.matrix_free import matrix_free_edges
 
+_NAN_OF_A_GPU = np.int32(0x7FFFFFFF).view(np.float32)
 _TYPES = {"float32": "*fp32", "bfloat16": "*bf16", "int32": "*i32"}
 
 
@@ -39,9 +40,14 @@ def take_numpy_arrays(monkeypatch) -> None:
     def dot(self, left, right, added, *_, **__):
         # The interpreter multiplies the bits of a bfloat16 as if they were an integer.
         left, right = (
-            each.data.view(ml_dtypes.bfloat16).astype(np.float32) for each in (left, right)
+            each.data
+            if each.dtype.scalar.is_fp32()
+            else each.data.view(ml_dtypes.bfloat16).astype(np.float32)
+            for each in (left, right)
         )
-        return interpreter.TensorHandle(left @ right + added.data, added.dtype.scalar)
+        product = left @ right + added.data
+        product[np.isnan(product)] = _NAN_OF_A_GPU
+        return interpreter.TensorHandle(product, added.dtype.scalar)
 
     monkeypatch.setattr(interpreter, "_implicit_cvt", converted)
     monkeypatch.setattr(interpreter.InterpreterBuilder, "create_dot", dot)
@@ -57,7 +63,7 @@ def use_interpreter(monkeypatch) -> None:
     take_numpy_arrays(monkeypatch)
     monkeypatch.setenv(gpu.SWITCH, "1")
 
-    def call(name, arrays, results, *, grid, warps, stages=2, **constants):
+    def call(name, arrays, results, *, grid, warps, stages=2, in_place=None, **constants):
         shapes = [
             jax.ShapeDtypeStruct(*(one if isinstance(one[0], tuple) else (one, np.int32)))
             for one in results
@@ -87,7 +93,7 @@ def interpreted(monkeypatch):
     # Small tiles, so that few points fill several of them.
     small = {"_TILE": 16, "_DEPTH": 16, "_ROWS": 4, "_WIDTH": 16, "_LEAST_GROUP": 16}
     small |= {"_BOUND_ROWS": 16, "_BOUND_COLUMNS": 8, "_BOUND_DEPTH": 16, "_BOUND_VERTICES": 64}
-    small |= {"_LOOK_COLUMNS": 8, "_LOOK_BOUNDS": 4}
+    small |= {"LOOK_ROWS": 4, "_LOOK_COLUMNS": 8, "_LOOK_DEPTH": 16, "_LOOK_BOUNDS": 4}
     for name, value in small.items():
         monkeypatch.setattr(gpu, name, value)
 
@@ -120,6 +126,12 @@ def test_the_tree_of_units(interpreted, n):
         weights = np.sort(gaps[found[:, 0], found[:, 1]])
         np.testing.assert_allclose(weights, single_linkage(np.maximum(gaps, 0)), atol=1e-6)
         assert (found[:, 0] < found[:, 1]).all()
+
+
+def test_a_unit_of_nan_has_an_edge(interpreted):
+    units = standardise(jnp.asarray(neurons(np.random.default_rng(0), 20, 10)).at[7, 3].set(np.nan))
+    edges = np.asarray(gpu.edges_of_units(units[None])[0])
+    assert 7 in edges and (edges[:, 0] < edges[:, 1]).all()
 
 
 @pytest.mark.parametrize("n", [3, 17, 33])
@@ -185,7 +197,10 @@ def test_bounds_are_below_the_distances_and_near_them(interpreted, signed):
     unit = standardise(jnp.asarray(points, jnp.float32))
     labels = jnp.asarray(rng.integers(0, 9, 128), jnp.int32)
     padded = jnp.pad(unit, ((0, 8), (0, 0)))
-    bounds = gpu.group_bounds(padded[16:48], labels[16:48], padded, labels, 120, 16, signed)
+    before = jnp.zeros((32, 8))
+    bounds = gpu.group_bounds(
+        padded[16:48], labels[16:48], padded, labels, before, 120, 16, signed
+    )
     bounds = np.asarray(bounds)
     products = np.asarray(unit[16:48]) @ np.asarray(unit).T
     gaps = 1 - (products if signed else np.abs(products))
