@@ -80,7 +80,7 @@ def main() -> None:
         rows.append(row)
         deaths = row["deaths"]
         death = f"{deaths[0]:.4f} to {deaths[-1]:.4f}" if deaths else ""
-        cells = f"{row['seconds']:.2f} | {death} | {row['resident_mb']:.0f}"
+        cells = f"{row['seconds']:.3g} | {death} | {row['resident_mb']:.0f}"
         print(f"| {regulariser} | {row['neurons']} | {cells} |", flush=True)
     arguments.output.mkdir(parents=True, exist_ok=True)
     (arguments.output / "whole_network.json").write_text(json.dumps(rows, indent=1) + "\n")

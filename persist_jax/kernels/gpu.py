@@ -315,7 +315,9 @@ def _call(
         for result in results
     ]
     dtypes = tuple(array.dtype.name for array in (*arrays, *results))
-    ptx, entry, shared, unused = _ptx(name, dtypes, tuple(constants.items()), warps, stages, _capability())
+    ptx, entry, shared, unused = _ptx(
+        name, dtypes, tuple(constants.items()), warps, stages, _capability()
+    )
     # Triton's own parameters come last. XLA passes no buffer twice, so these must differ.
     spare = [varying_as(jnp.int32(k), *arrays) for k in range(unused)]
     columns, lanes = (*grid, 1)[:2]
