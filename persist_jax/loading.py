@@ -31,8 +31,9 @@ def load_run(
         seed: the seed.
 
     Returns:
-        The model, its trained and its initial variables, the record, the history, the options and
-        the data set. A run that diverged has the weights of its best epoch before.
+        The model, its variables of the best and of the last epoch and its initial ones, the record,
+        the history, the options and the data set. A run that diverged has the weights of its
+        best epoch before.
 
     Raises:
         ValueError: one line: there is no such run, and which there are; the run has not ended; or

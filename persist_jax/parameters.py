@@ -18,9 +18,16 @@ def _not_one(value: float) -> float:
     return value
 
 
+def _not_zero(value: float) -> float:
+    if value == 0:
+        raise ValueError(f"{value!r} must not be 0")
+    return value
+
+
 Size = Annotated[int, Field(ge=1, le=INT32_MAX)]  # a count of something that must be there
 Count = Annotated[int, Field(ge=0, le=INT32_MAX)]
 Positive = Annotated[float, Field(gt=0)]
+NotZero = Annotated[float, AfterValidator(_not_zero)]
 NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Part = Annotated[float, Field(gt=0, le=1)]  # a share that is not nothing

@@ -24,7 +24,7 @@ BELOW = {
     "data": {"_plumbing", "parameters"},
     "pgdl": {"_plumbing", "data", "models", "parameters"},
     "store": {"_plumbing", "parameters"},
-    "training": {"_plumbing", "data", "kernels", "models", "parameters", "terms"},
+    "training": {"_plumbing", "data", "kernels", "models", "parameters", "redundancy", "terms"},
     "sweep": {
         "_plumbing", "data", "kernels", "models", "parameters", "pgdl", "redundancy", "store",
         "terms", "training",

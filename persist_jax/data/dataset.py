@@ -4,12 +4,25 @@ import dataclasses
 import functools
 import hashlib
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
 from persist_jax.data.examples import Split, WrongExample, check_parts, converted
 
-__all__ = ["Dataset", "Split"]
+__all__ = ["Dataset", "Drawn", "Split"]
+
+
+class Drawn(NamedTuple):
+    """The examples that a run of one seed trains on; see `Dataset.drawn`.
+
+    Attributes:
+        positions: int32, `(n,)`, ascending: places in the train part.
+        y: int32, `(n,)`: the labels, some of them wrong.
+    """
+
+    positions: np.ndarray
+    y: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -28,6 +41,10 @@ class Dataset:
         validation: examples that decide when training stops, and which weights are taken.
         test: examples for the accuracy that is reported.
         classes: number of classes; None: one more than the largest label.
+        drawn_examples: how many train examples each seed draws for itself; None: all are trained
+            on.
+        label_noise: the share of the labels trained on that each seed replaces by those of other
+            classes; validation and test labels stay as they are.
         origin: `origin(part, position)` says in an error where an example was read from.
 
     Raises:
@@ -49,6 +66,8 @@ class Dataset:
     validation: Split
     test: Split
     classes: int | None = None
+    drawn_examples: int | None = None
+    label_noise: float = 0.0
     origin: dataclasses.InitVar[Callable[[str, int], str] | None] = None
 
     def __post_init__(self, origin: Callable[[str, int], str] | None) -> None:
@@ -56,12 +75,61 @@ class Dataset:
             for part, split in self.parts.items():
                 object.__setattr__(self, part, converted(part, split))
             check_parts(self.parts, self.classes)
+            self._check_drawn()
         except WrongExample as wrong:
             source = f" ({origin(wrong.part, wrong.position)})" if origin else ""
             example = f"{wrong.part} example {wrong.position}{source}"
             raise ValueError(f"{self.name}: {example}: {wrong.reason}") from None
         except ValueError as error:
             raise ValueError(f"{self.name}: {error}") from None
+
+    def _check_drawn(self) -> None:
+        count, there = self.drawn_examples, len(self.train.y)
+        if count is not None and not 0 < count <= there:
+            raise ValueError(f"drawn_examples: {count} is not between 1 and {there}")
+        if not 0 <= self.label_noise <= 1:
+            raise ValueError(f"label_noise: {self.label_noise} is not in [0, 1]")
+        if self.label_noise and self.num_classes < 2:
+            raise ValueError(f"label_noise: {self.label_noise} of labels of one class")
+
+    @property
+    def train_examples(self) -> int:
+        """How many examples a run trains on."""
+        return len(self.train.y) if self.drawn_examples is None else self.drawn_examples
+
+    def drawn(self, seed: int) -> Drawn | None:
+        """The examples that runs of a seed train on; None where all seeds train on `train`.
+
+        The images are drawn without replacement. Of `n` labels, `round(label_noise * n)` are
+        wrong, each of them one of the other classes with equal probability. One seed has the same
+        images with any noise, and the labels that are wrong with little noise are so with more.
+
+        Example:
+            >>> part = Split(np.zeros((20, 2), np.float32), np.arange(20, dtype=np.int32) % 4)
+            >>> noisy = Dataset("blank", part, part, part, drawn_examples=10, label_noise=0.3)
+            >>> positions, labels = noisy.drawn(0)
+            >>> len(positions), int(np.sum(labels != part.y[positions]))
+            (10, 3)
+        """
+        if self.train_examples == len(self.train.y) and not self.label_noise:
+            return None
+        generator, count = np.random.default_rng([seed, 23]), self.train_examples
+        positions = np.sort(generator.permutation(len(self.train.y))[:count]).astype(np.int32)
+        y = self.train.y[positions].astype(np.int32)
+        wrong = generator.permutation(count)[: round(self.label_noise * count)]
+        shift = generator.integers(1, max(self.num_classes, 2), count)[: len(wrong)]
+        y[wrong] = (y[wrong] + shift) % self.num_classes
+        return Drawn(positions, y)
+
+    def of_seed(self, seed: int) -> "Dataset":
+        """The data set of one seed, with the examples and labels that its runs train on."""
+        drawn = self.drawn(seed)
+        if drawn is None:
+            return self
+        train = Split(self.train.x[drawn.positions], drawn.y)
+        changes = {"train": train, "classes": self.num_classes}
+        changes |= {"drawn_examples": None, "label_noise": 0.0, "origin": None}
+        return dataclasses.replace(self, **changes)
 
     @property
     def parts(self) -> dict[str, Split]:

@@ -1,7 +1,7 @@
 """MNIST-like image sets, through tfds or embedded, as a `Dataset`."""
 
 import os
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -10,8 +10,9 @@ from persist_jax.data.cache import Conversion, entry, read_arrays
 from persist_jax.data.dataset import Dataset, Split
 from persist_jax.data.digits import digits
 from persist_jax.data.registry import DATASETS
-from persist_jax.parameters import Size
+from persist_jax.parameters import Rate, Size
 
+Draw = Literal["per_seed", "first"]
 InnerShare = Annotated[float, Field(gt=0, lt=1)]
 # As tfds has them: name/config:version.
 Name = Annotated[str, Field(pattern=r"^\w+([/:]\w[\w.*+-]*)*$", max_length=100)]
@@ -42,6 +43,8 @@ def load_images(
     *,
     validation_fraction: float = 0.2,
     train_examples: int | None = None,
+    draw: Draw = "first",
+    label_noise: float = 0.0,
     double_division: bool = False,
     data_dir: str | os.PathLike[str] | None = None,
     manual_dir: str | os.PathLike[str] | None = None,
@@ -53,8 +56,14 @@ def load_images(
         name: "digits" (embedded, 8 x 8 x 1), or a tfds data set with `image`, `label` and the
             splits `train` and `test`: "mnist", "fashion_mnist", "kmnist", "cifar10", ...
         validation_fraction: share of the train split, at its end, that becomes validation.
-        train_examples: train on so many examples only, the first ones, while validation and test
-            stay as they are; None for all.
+        train_examples: train on so many examples only, while validation and test stay as they are;
+            None for all.
+        draw: which of them. "first": the first ones, the same for every seed; how much runs differ
+            then leaves out how much the choice of the images matters. "per_seed", the default in a
+            configuration: each seed of a training draws its own, and `train` is what they are drawn
+            from; `Dataset.of_seed` has those of one seed.
+        label_noise: share of the labels trained on that is replaced by other classes, drawn per
+            seed; those of validation and test stay right. See `Dataset.drawn`.
         double_division: divide the pixels by their largest value twice, as the published code does.
         data_dir: where tfds keeps its files; None for its own default.
         manual_dir: folder with the original files, so that nothing is downloaded.
@@ -94,6 +103,8 @@ def load_images(
     used = cut if train_examples is None else train_examples
     if not 0 < used <= cut:
         raise ValueError(f"train_examples: {used} is not between 1 and {cut}")
+    drawn = used if draw == "per_seed" and used < cut else None
+    used = cut if draw == "per_seed" else used
 
     def origin(part: str, position: int) -> str:
         stored = "test" if part == "test" else "train"
@@ -102,19 +113,25 @@ def load_images(
 
     test = Split(_scaled(arrays["test_x"], top, double_division), np.array(arrays["test_y"]))
     train, validation = Split(x[:used], y[:used]), Split(x[cut:], y[cut:])
-    return Dataset(name, train, validation, test, origin=origin)
+    drawing = {"drawn_examples": drawn, "label_noise": label_noise}
+    return Dataset(name, train, validation, test, origin=origin, **drawing)
 
 
 def _at_hand(*, name: str, cache: str | None, **others: object) -> bool:
     return name == "digits" or _conversion(name).is_done(cache)
 
 
-@DATASETS.register("images", places=("data_dir", "manual_dir", "cache"), at_hand=_at_hand)
+# Which examples `draw` takes is compared by the checksum of those that they are taken from.
+@DATASETS.register(
+    "images", places=("draw", "data_dir", "manual_dir", "cache"), at_hand=_at_hand
+)
 def _images(
     *,
     name: Name,
     validation_fraction: InnerShare = 0.2,
     train_examples: Size | None = None,
+    draw: Draw = "per_seed",
+    label_noise: Rate = 0.0,
     double_division: bool = False,
     data_dir: str | None = None,
     manual_dir: str | None = None,
@@ -124,6 +141,8 @@ def _images(
         name,
         validation_fraction=validation_fraction,
         train_examples=train_examples,
+        draw=draw,
+        label_noise=label_noise,
         double_division=double_division,
         data_dir=data_dir,
         manual_dir=manual_dir,

@@ -145,8 +145,8 @@ def choose(records: Sequence[Record]) -> Choice | None:
     """Choose among the runs of one network and regulariser.
 
     The weight with the best validation accuracy, averaged over its completed seeds; on a tie the
-    one with the smaller validation loss, then the smaller weight. Diverged runs never count;
-    those that collapsed do, as in the paper.
+    one with the smaller validation loss, then the weight that is nearer to 0. Diverged runs
+    never count; those that collapsed do, as in the paper.
 
     Args:
         records: runs that differ in weight and seed only.
@@ -162,7 +162,9 @@ def choose(records: Sequence[Record]) -> Choice | None:
     levels = without_rounding(np.array([choice.validation for choice in candidates]))
     ordered = sorted(
         zip(levels, candidates, strict=True),
-        key=lambda entry: (-entry[0], entry[1].validation_loss, entry[1].weight),
+        key=lambda entry: (
+            -entry[0], entry[1].validation_loss, abs(entry[1].weight), entry[1].weight
+        ),
     )
     if not ordered:
         return None

@@ -37,6 +37,11 @@ def best_checkpoint(run_folder: str | os.PathLike[str]) -> Path:
     return Path(run_folder) / CHECKPOINT_FOLDER / "best"
 
 
+def last_checkpoint(run_folder: str | os.PathLike[str]) -> Path:
+    """Where a run keeps the weights of its last epoch."""
+    return Path(run_folder) / CHECKPOINT_FOLDER / "last"
+
+
 def earlier_checkpoint(run_folder: str | os.PathLike[str], epoch: int) -> Path:
     """Where a run that will be continued keeps its state of an epoch before the best one."""
     return Path(run_folder) / CHECKPOINT_FOLDER / str(epoch)

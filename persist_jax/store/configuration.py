@@ -18,7 +18,7 @@ from persist_jax._plumbing.validation import (
     flatten,
     shortened,
 )
-from persist_jax.parameters import Count, Positive, Share, Size
+from persist_jax.parameters import Count, NotZero, Share, Size
 from persist_jax.store.files import read_json, replace_json
 from persist_jax.store.run import Run, is_folder_name, runs_folder
 
@@ -65,7 +65,7 @@ Section = dict[str, Any]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 _Several = (Field(min_length=1), AfterValidator(_differ))
 Names = Annotated[tuple[str, ...], *_Several, BeforeValidator(as_names)]
-Weights = Annotated[tuple[Positive, ...], *_Several, BeforeValidator(_listed)]
+Weights = Annotated[tuple[NotZero, ...], *_Several, BeforeValidator(_listed)]
 Seeds = Annotated[tuple[Seed, ...], *_Several, BeforeValidator(_listed)]
 
 
@@ -99,10 +99,11 @@ class Configuration(Given):
         networks: names of the models to train.
         regularisers: registered names.
         terms: parameters of regularisers, by their names.
-        weights: one run with each; `none` is trained once.
+        weights: one run with each; `none` is trained once. Below 0, a term of neurons is maximised.
         weights_of: by regulariser, weights of its own.
         seeds: one run with each.
         train: hyperparameters; see `persist_jax.training.Options`.
+        evaluate: what is measured of every run that ends; see `persist_jax.training.Evaluate`.
         continued: whether to continue finished runs without their regulariser afterwards.
         parallel: "lanes": each device trains its share of the runs; "batch": of every batch.
         lane_strategy: "vmap": runs of one device advance together; "map": one after another.
@@ -126,6 +127,7 @@ class Configuration(Given):
     weights_of: Annotated[dict[str, Weights], MayChange] = {}
     seeds: Annotated[Seeds, MayChange] = (0,)
     train: Section = {}
+    evaluate: Annotated[Section, MayChange] = {}
     continued: Annotated[bool, MayChange] = False
     parallel: Annotated[Literal["lanes", "batch"], MayChange] = "lanes"
     lane_strategy: Annotated[Literal["auto", "vmap", "map"], MayChange] = "auto"

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -10,12 +11,32 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from persist_jax._plumbing.validation import Fields
-from persist_jax.parameters import Count, NotNegative, Share, Size
+from persist_jax.parameters import Count, NotNegative, Positive, Share, Size
 from persist_jax.store.files import read_json, replace_json
 from persist_jax.store.run import CONTINUED, Run, runs_folder
 
 RESULT_FILE = "result.json"
-_SINCE_0_2 = ("points", "chance", "redundancy", "origins")
+_NOT_IN_ALL = ("points", "chance", "redundancy", "examples", "evaluation", "origins")
+# What is measured of a set of weights: of the test examples, where no other ones are named. Beside
+# them, `pruned_<share>` and `pruned_<share>_fitted`: the accuracy with this share of each hidden
+# layer's neurons, without and with a least-squares fit.
+NUMBERS = {
+    "train": "accuracy on the labels trained on",
+    "validation": "accuracy on the validation examples",
+    "test": "accuracy",
+    "log_loss": "negative log-likelihood in nats",
+    "calibration_error": "expected calibration error over 15 bins",
+    "temperature": "the temperature that fits the validation examples best",
+    "scaled_log_loss": "negative log-likelihood at this temperature",
+    "scaled_calibration_error": "expected calibration error at this temperature",
+    "memorised": "of the training labels that are wrong, the share predicted",
+    "effective_rank": "effective rank of the hidden layers, on validation examples",
+    "mean_correlation": "mean |corr| of their neurons",
+    "constant": "share of constant neurons",
+    "noise": "accuracy under noise on the pixels",
+    "dropped": "accuracy without some of the hidden neurons",
+}
+_PRUNED = re.compile(r"pruned_[0-9.e-]+(_fitted)?")
 
 
 class Accuracy(Fields):
@@ -76,6 +97,39 @@ class Chance(Fields):
     examples: Size
 
 
+class Examples(Fields):
+    """What a run trained on."""
+
+    train: Size  # examples
+    of: Size  # from which its seed drew them
+    wrong_labels: Count
+    checksum: str | None  # of their places and labels; null where all are trained on as they are
+
+
+class LossReached(Fields):
+    """When the training cross-entropy was first as low as a level, if ever."""
+
+    level: Positive
+    epochs: Size | None
+    validation_accuracy: Share | None  # after this epoch
+
+
+class Evaluation(Fields):
+    """What was measured of the best and of the last weights, by the names of `NUMBERS`."""
+
+    best: dict[str, float | None]
+    last: dict[str, float | None]
+    loss: LossReached | None = None
+
+    @field_validator("best", "last")
+    @classmethod
+    def _are_known(cls, numbers: dict[str, float | None]) -> dict[str, float | None]:
+        for name in numbers:
+            if name not in NUMBERS and not _PRUNED.fullmatch(name):
+                raise ValueError(f"{name!r} is not one of {', '.join(NUMBERS)}, pruned_...")
+        return numbers
+
+
 class Origin(Fields):
     """Where and with what a stretch of a run was trained: its last bits may depend on it."""
 
@@ -121,8 +175,10 @@ class Record(Fields):
         points: size of the point cloud, the number of sampled neurons.
         chance: what guessing reaches on the validation examples.
         redundancy: what is redundant in the initial and in the best weights.
-        origins: where and with what it was trained, in order. These four are not in files of
-            before 0.2.
+        examples: what it was trained on.
+        evaluation: what was measured of its best and of its last weights.
+        origins: where and with what it was trained, in order. Files of before 0.2 have none of
+            these from `points` on; of 0.2, neither `examples` nor `evaluation`.
         folder: where the record was read from; not in the file.
     """
 
@@ -141,6 +197,8 @@ class Record(Fields):
     points: Size | None = None
     chance: Chance | None = None
     redundancy: Redundancies | None = None
+    examples: Examples | None = None
+    evaluation: Evaluation | None = None
     origins: tuple[Origin, ...] = ()
     folder: Path | None = Field(default=None, exclude=True)
 
@@ -157,7 +215,7 @@ class Record(Fields):
     def plain(self) -> dict[str, Any]:
         """The fields as JSON has them; without those that are not known."""
         fields = super().plain()
-        return {n: value for n, value in fields.items() if value or n not in _SINCE_0_2}
+        return {n: value for n, value in fields.items() if value or n not in _NOT_IN_ALL}
 
     @property
     def run(self) -> Run:

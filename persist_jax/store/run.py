@@ -21,8 +21,8 @@ class Run:
         seed: the seed.
 
     Raises:
-        ValueError: for a weight that is not finite and at least 0, a negative seed, or a name that
-            is not one folder.
+        ValueError: for a weight that is not finite, a negative seed, or a name that is not one
+            folder.
 
     Example:
         >>> Run("mlp0", "t1", 1e-3, 0).folder("runs/mnist").as_posix()
@@ -38,8 +38,8 @@ class Run:
         for field in ("network", "regulariser"):
             if not is_folder_name(getattr(self, field)):
                 raise ValueError(f"{field}: {getattr(self, field)!r} cannot name a folder")
-        if not 0 <= self.weight < math.inf:
-            raise ValueError(f"weight: {self.weight!r} is not a finite number of at least 0")
+        if not math.isfinite(self.weight):
+            raise ValueError(f"weight: {self.weight!r} is not a finite number")
         if self.seed < 0:
             raise ValueError(f"seed: {self.seed!r} is not at least 0")
 

@@ -15,7 +15,7 @@ from persist_jax.models.registry import build_model
 from persist_jax.store.configuration import Configuration
 from persist_jax.sweep.diagnosis import Diagnosis
 from persist_jax.sweep.machine import compilers, cores_that_fit
-from persist_jax.sweep.reading import model_section, options_of
+from persist_jax.sweep.reading import evaluate_of, model_section, options_of
 from persist_jax.training.layout import Layout
 from persist_jax.training.options import Options
 from persist_jax.training.programs import Evaluation, Programs
@@ -76,12 +76,14 @@ class Experiment:
             return own[regulariser]
 
     def _evaluation(self, network: str) -> Evaluation:
-        layout, size = self.layout(network), self.options(network).batch_size
+        layout, options = self.layout(network), self.options(network)
         # Networks are trained on the same devices as a rule: the data is put there once.
         if layout.devices not in self._on_devices:
             self._on_devices.clear()
             self._on_devices[layout.devices] = layout.replicate(Data.of(self.dataset))
-        return Evaluation(self.models[network], size, layout, self._on_devices[layout.devices])
+        data = self._on_devices[layout.devices]
+        evaluate = evaluate_of(self.config)
+        return Evaluation(self.models[network], self.dataset, options, evaluate, layout, data)
 
     def diagnosis(self, network: str) -> Diagnosis:
         """The counter of a network's redundant neurons; only the last network's is kept."""
@@ -116,7 +118,7 @@ def load_experiment(config: Configuration) -> Experiment:
     models, checksums = {}, {}
     for name in config.networks:
         options = options_of(config, name)
-        options.check_iterations(len(dataset.train.y))
+        options.check_iterations(dataset.train_examples)
         section, where = model_section(config, name), f"models.{name}"
         model = build_model(section, dataset.input_shape, dataset.num_classes, where)
         checksums[name] = _checksum(model, dataset, where)

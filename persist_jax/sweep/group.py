@@ -1,18 +1,21 @@
 """One group of runs, from where it is to its results."""
 
 import functools
+import hashlib
 import math
 import re
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
+from persist_jax.data.dataset import Dataset
 from persist_jax.store import checkpoints
-from persist_jax.store.checkpoints import best_checkpoint, earlier_checkpoint
+from persist_jax.store.checkpoints import best_checkpoint, earlier_checkpoint, last_checkpoint
 from persist_jax.store.files import discard_unfinished
 from persist_jax.store.groups import (
     Group,
@@ -31,7 +34,8 @@ from persist_jax.sweep.experiment import Experiment
 from persist_jax.sweep.origin import origin_of
 from persist_jax.sweep.profiling import Profile
 from persist_jax.sweep.watching import Watcher
-from persist_jax.training.cohort import Cohort, Ended, Row, outcome
+from persist_jax.training.cohort import PARTS, Cohort, Ended, Row, outcome
+from persist_jax.training.evaluation import loss_reached
 from persist_jax.training.programs import Programs
 from persist_jax.training.state import Best, LaneState
 
@@ -209,8 +213,8 @@ class _Writer:
         folder = self._group.folder(run, self._workdir)
         if has_result(folder):
             return
-        best = {"params": state.best.params, **state.best.collections}
-        checkpoints.save(best_checkpoint(folder), best)
+        for path, of in ((best_checkpoint, state.best), (last_checkpoint, state)):
+            checkpoints.save(path(folder), {"params": of.params, **of.collections})
         self._note_earlier(place, state)
         if place in self._earlier:
             epoch, leaves = self._earlier.pop(place)
@@ -223,13 +227,23 @@ class _Writer:
         # The weights that a continued run began with are not its initial ones.
         initial = self._initial_counts(run.seed) if self._group.continued_at is None else None
         record |= self._diagnosis.record(initial, state.best.variables)
+        best = {part: ended.evaluation["best"][part] for part in PARTS}
         record |= {
-            "accuracy": {"initial": self._initial[place].plain(), "trained": ended.accuracy},
+            "accuracy": {"initial": self._initial[place].plain(), "trained": best},
+            "examples": _examples(self._programs.evaluation.dataset, run.seed),
+            "evaluation": ended.evaluation | {"loss": self._loss_reached(rows)},
             "seconds": float(rows["seconds"].sum()),
             "origins": [origin.plain() for origin in self._origins],
         }
         self._lock.check()
         write_result(folder, record)
+
+    def _loss_reached(self, rows: Rows) -> dict[str, Any] | None:
+        level, plan = self._programs.evaluation.evaluate.loss, self._programs.plan
+        if level is None or self._group.continued_at is not None:
+            return None
+        epochs, reached = loss_reached(rows, plan.examples, plan.batch_size, level) or (None, None)
+        return {"level": level, "epochs": epochs, "validation_accuracy": reached}
 
     def save(self) -> None:
         """Write a checkpoint of the group."""
@@ -257,6 +271,21 @@ class _Writer:
         """Keep the state of the last regular checkpoint, if the best weights are younger."""
         if run in self._last and int(state.best.epoch) > self._last[run][0]:
             self._earlier[run] = self._last[run]
+
+
+def _examples(dataset: Dataset, seed: int) -> dict[str, Any]:
+    """What the runs of a seed train on."""
+    drawn, there = dataset.drawn(seed), len(dataset.train.y)
+    if drawn is None:
+        return {"train": there, "of": there, "wrong_labels": 0, "checksum": None}
+    wrong = int(np.sum(drawn.y != dataset.train.y[drawn.positions]))
+    digest = hashlib.sha256(b"".join(np.ascontiguousarray(part).data for part in drawn))
+    return {
+        "train": len(drawn.y),
+        "of": there,
+        "wrong_labels": wrong,
+        "checksum": digest.hexdigest()[:16],
+    }
 
 
 def _origins(before: tuple[Origin, ...], here: Origin, label: str) -> list[Origin]:

@@ -34,10 +34,12 @@ class LoadedRun:
         trained: its variables of the best epoch. Of a run that diverged before it had one, the
             initial ones.
         initial: the variables that it started from.
+        last: its variables of the last epoch; None in a folder of version 0.2.
         record: what `result.json` says: status, epochs, accuracies, seconds.
         history: the arrays of `history.npz`, by name.
         options: the hyperparameters, with the sampling.
-        dataset: the examples it was trained, validated and tested on.
+        dataset: the examples it was trained, validated and tested on, with the labels it was
+            trained on.
 
     Example:
         >>> run = persist_jax.load_run("runs/digits", "mlp_0", "t1", 0.01)  # doctest: +SKIP
@@ -48,6 +50,7 @@ class LoadedRun:
     model: Model
     trained: Variables
     initial: Variables
+    last: Variables | None
     record: Record
     history: dict[str, np.ndarray]
     options: Options
@@ -102,15 +105,21 @@ def read_run(
     experiment = load_experiment(config.replace(networks=[network]))
     model, dataset = experiment.models[network], experiment.dataset
     initial = initial_variables(model, dataset.input_shape, seed)
-    best = checkpoints.load(checkpoints.best_checkpoint(folder), pack_keys(dict(initial)))
+
+    def variables(path):
+        loaded = checkpoints.load(path, pack_keys(dict(initial)))
+        return unpack_keys(jax.tree.map(jnp.asarray, loaded))
+
+    last = checkpoints.last_checkpoint(folder)
     return LoadedRun(
         model=model,
-        trained=unpack_keys(jax.tree.map(jnp.asarray, best)),
+        trained=variables(checkpoints.best_checkpoint(folder)),
         initial=initial,
+        last=variables(last) if last.exists() else None,
         record=read_result(folder),
         history=read_history(folder),
         options=experiment.options(network),
-        dataset=dataset,
+        dataset=dataset.of_seed(seed),
     )
 
 

@@ -51,11 +51,15 @@ def dry_run(config: Configuration, workdir: Path, executor: str) -> Iterator[str
 
 def describe_training(experiment: Experiment, *, here: bool = True) -> Iterator[str]:
     """What the runs of an experiment are; `here`: trained by this process, on its devices."""
-    examples = len(experiment.dataset.train.y)
+    dataset = experiment.dataset
+    examples, there = dataset.train_examples, len(dataset.train.y)
     for network in experiment.models:
         options = experiment.options(network)
         steps = EpochPlan(examples, options.batch_size, options.snapshot_every).steps
         if network == experiment.config.networks[0]:
+            if dataset.drawn(0) is not None:
+                noise = f", {dataset.label_noise:.0%} of the labels wrong"
+                yield f"  each seed draws its {examples} training examples of {there}{noise}"
             yield (
                 f"  {examples} training examples, {steps} steps an epoch, at most "
                 f"{options.epochs} epochs = {steps * options.epochs} steps a run"

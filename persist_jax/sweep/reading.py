@@ -25,6 +25,7 @@ from persist_jax.parameters import Part
 from persist_jax.store.configuration import Configuration, as_names
 from persist_jax.terms import REGULARISERS
 from persist_jax.terms.sampling import Neurons
+from persist_jax.training.evaluation import Evaluate
 from persist_jax.training.optimisers import OPTIMISERS, SCHEDULES
 from persist_jax.training.options import Options
 
@@ -105,12 +106,17 @@ def read_configuration(
     with mistakes:
         if isinstance(given.get("train", {}), dict):
             train = Options.read(given.get("train", {})).plain()
+    with mistakes:
+        if isinstance(given.get("evaluate", {}), dict):
+            evaluate = Evaluate.read(given.get("evaluate", {}), "evaluate").plain()
     mistakes.check()
+    _check_signs(config, regularisers)
     config = config.replace(
         models={name: models[name] for name in networks},
         networks=networks,
         terms={name: terms[name] for name in regularisers if terms[name]},
         train=train,
+        evaluate=evaluate,
     )
     left_out = f"The data has no {', '.join(missing)}: left out." if missing else ""
     return config, tuple(filter(None, [config.notice, left_out]))
@@ -118,7 +124,20 @@ def read_configuration(
 
 def every_field() -> list[str]:
     """Dotted names of the fields that every configuration has."""
-    return [*field_names(Configuration), *(f"train.{name}" for name in field_names(Options))]
+    sections = {"train": Options, "evaluate": Evaluate}
+    below = (f"{name}.{field}" for name in sections for field in field_names(sections[name]))
+    return [*field_names(Configuration), *below]
+
+
+def _check_signs(config: Configuration, regularisers: Collection[str]) -> None:
+    """Refuse weights below 0 for terms of parameters, which would have these grow for ever."""
+    mistakes = Mistakes()
+    for name in regularisers:
+        least = min(config.weights_for(name))
+        if least < 0 and not REGULARISERS[name].properties.may_be_negative:
+            field = f"weights_of.{name}" if name in config.weights_of else "weights"
+            mistakes.append(f"{field}: {least:g} of {name}, must be above 0")
+    mistakes.check()
 
 
 def _without_leftovers(value: Any, overridden: Collection[str], where: str = "") -> Any:
@@ -233,6 +252,11 @@ def defaults(config: Configuration) -> dict[str, Any]:
 def model_section(config: Configuration, name: str) -> dict[str, Any]:
     """The fields of a network that its kind knows: all but how its neurons are sampled."""
     return {field: v for field, v in config.models[name].items() if field != "sampling"}
+
+
+def evaluate_of(config: Configuration) -> Evaluate:
+    """What is measured of every run that has ended."""
+    return Evaluate.read(config.evaluate, "evaluate")
 
 
 def options_of(config: Configuration, name: str) -> Options:

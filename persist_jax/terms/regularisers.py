@@ -171,6 +171,11 @@ class Kind:
     of: Subject = "deaths"
     ordered: bool = True
 
+    @property
+    def may_be_negative(self) -> bool:
+        """Whether a weight below 0 makes sense: without bound, weights that grow pay off."""
+        return self.of != "params"
+
     def __post_init__(self):
         if self.of not in get_args(Subject):
             raise ValueError(f"of: {self.of!r} is not one of {', '.join(get_args(Subject))}")

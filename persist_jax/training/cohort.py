@@ -1,7 +1,7 @@
 """Runs in training as lanes of one program: which lane is whose, and who has ended."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +9,9 @@ import numpy as np
 
 from persist_jax.training.epoch import EpochMetrics, EpochPlan
 from persist_jax.training.programs import Programs
-from persist_jax.training.state import REASONS, Lane, LaneState
+from persist_jax.training.state import REASONS, Data, LaneState
+
+PARTS = Data._fields
 
 
 class Row(NamedTuple):
@@ -31,11 +33,11 @@ class Ended(NamedTuple):
 
     Attributes:
         state: its last state, on the host.
-        accuracy: of its best weights on each part of the data.
+        evaluation: what was measured of its `best` and of its `last` weights, by name.
     """
 
     state: LaneState
-    accuracy: dict[str, float]
+    evaluation: dict[str, dict[str, float]]
 
 
 class Epoch(NamedTuple):
@@ -101,9 +103,9 @@ class Cohort:
         while self.training:
             rows = self.train_epoch()
             ended = self.ended(rows)
-            accuracies, states = self.accuracies(ended), self.states(ended)
+            evaluations, states = self.evaluations(ended), self.states(ended)
             self.end(ended)
-            runs = {run: Ended(states[run], accuracies[run]) for run in ended}
+            runs = {run: Ended(states[run], evaluations[run]) for run in ended}
             yield Epoch(self.epoch, rows, runs)
 
     def train_epoch(self) -> dict[int, Row]:
@@ -135,13 +137,22 @@ class Cohort:
 
     def accuracies(self, runs: Iterable[int]) -> dict[int, dict[str, float]]:
         """Accuracy of runs with their best weights so far, on each part of the data."""
+        found = self._of_runs(runs, self._programs.numbers)
+        return {run: {part: numbers[part] for part in PARTS} for run, numbers in found.items()}
+
+    def evaluations(self, runs: Iterable[int]) -> dict[int, dict[str, dict[str, float]]]:
+        """What is measured of runs with their `best` weights so far and with their `last`."""
+        return self._of_runs(runs, self._programs.evaluations)
+
+    def _of_runs(self, runs: Iterable[int], function: Callable) -> dict[int, Any]:
+        """A function's numbers of all lanes, run by run."""
         runs = list(runs)
         if not runs:
             return {}
         chosen = np.isin([-1 if run is None else run for run in self._slots], runs)
-        parts = self._programs.accuracies(self._lanes, chosen)
+        numbers = function(self._lanes, chosen)
         return {
-            self._slots[slot]: {part: float(values[slot]) for part, values in parts.items()}
+            self._slots[slot]: jax.tree.map(lambda values, slot=slot: float(values[slot]), numbers)
             for slot in np.flatnonzero(chosen)
         }
 
@@ -180,7 +191,7 @@ class Cohort:
         filler = next(iter(states))
         used = [run if run in states else filler for run in self._slots]
         self._lanes = layout.place(
-            [Lane(states[run], np.asarray(self._weights[run], np.float32)) for run in used]
+            [self._programs.lane(states[run], self._weights[run]) for run in used]
         )
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from persist_jax.data.dataset import Split
+from persist_jax.data.dataset import Drawn, Split
 from persist_jax.models.model import Model, Variables
 from persist_jax.terms import Term, constant_neurons, measures
 from persist_jax.training.options import Options
@@ -66,7 +66,8 @@ class EpochPlan(NamedTuple):
 
 
 Epoch = Callable[
-    [LaneState, Float[Array, ""], Data, Int[Array, ""]], tuple[LaneState, EpochMetrics]
+    [LaneState, Float[Array, ""], Data, Int[Array, ""], Drawn | None],
+    tuple[LaneState, EpochMetrics],
 ]
 
 
@@ -92,8 +93,8 @@ def make_epoch(
         axis_name: the mapped axis over which every batch is shared out.
 
     Returns:
-        `epoch(state, weight, data, number)`, which gives the state after the epoch of that number
-        (0-based) and its metrics.
+        `epoch(state, weight, data, number, drawn)`, which gives the state after the epoch of that
+        number (0-based) and its metrics; `drawn` has the run's examples, None where it is all.
     """
     plan = EpochPlan(examples, options.batch_size, options.snapshot_every)
     shared, shared_term = model.sharing(axis_name), replace(term, axis_name=axis_name)
@@ -104,21 +105,21 @@ def make_epoch(
     last_term = options.term("none") if alone else term
     last_step = _recorded(model, last_term, optimiser, options)
 
-    def epoch(state, weight, data, number):
+    def epoch(state, weight, data, number, drawn=None):
         batches, rest = plan.cut(_order(state.seed, number, plan.examples))
         first = number * plan.steps
         deaths = _empty_snapshots(model, term, state, data.train, plan)
 
         def body(carry, inputs):
             indices, i = inputs
-            batch = _take(data.train, _own_share(indices, axis_name), first + i)
+            batch = take(data.train, own_share(indices, axis_name), first + i, drawn)
             return step(carry, batch, weight, first)
 
         carry, metrics = jax.lax.scan(
             body, (state, deaths), (batches, jnp.arange(plan.full_steps, dtype=jnp.int32))
         )
         if len(rest):
-            batch = _take(data.train, rest, first + plan.full_steps)
+            batch = take(data.train, rest, first + plan.full_steps, drawn)
             carry, last = last_step(carry, batch, weight, first)
             metrics = jax.tree.map(lambda rows, row: jnp.append(rows, row), metrics, last)
         state, deaths = carry
@@ -154,8 +155,8 @@ def evaluate(
     positions = jnp.arange(steps * batch_size).reshape(steps, batch_size)
 
     def body(sums, indices):
-        indices = _own_share(indices, axis_name)
-        batch = _take(split, jnp.minimum(indices, examples - 1), None)
+        indices = own_share(indices, axis_name)
+        batch = take(split, jnp.minimum(indices, examples - 1), None)
         logits, _ = model.apply(variables, batch.x, train=False)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.y)
         right = jnp.argmax(logits, axis=-1) == batch.y
@@ -200,7 +201,7 @@ def watch(
     axis_name = term.axis_name
     if axis_name is not None and len(first) % jax.lax.axis_size(axis_name):
         axis_name = None
-    batch = _take(split, _own_share(first, axis_name), None)
+    batch = take(split, own_share(first, axis_name), None)
     _, activations = model.apply(variables, batch.x, train=False)
     points = replace(term, axis_name=axis_name).points(activations)
     constant = jnp.sum(constant_neurons(points), dtype=jnp.int32)
@@ -223,12 +224,21 @@ def _order(seed, number, examples: int) -> Int[Array, "examples"]:
     return jax.random.permutation(key, examples)
 
 
-def _take(split: Split, indices: Int[Array, "b"], iteration) -> Batch:
-    rows = [jnp.take(part, indices, axis=0, mode="clip") for part in (split.x, split.y)]
-    return Batch(*rows, iteration)
+def take(
+    split: Split, indices: Int[Array, "b"], iteration, drawn: Drawn | None = None
+) -> Batch:
+    """Examples of a split, or of those that were drawn from it."""
+
+    def rows(part, indices):
+        return jnp.take(part, indices, axis=0, mode="clip")
+
+    if drawn is None:
+        return Batch(rows(split.x, indices), rows(split.y, indices), iteration)
+    x = rows(split.x, rows(drawn.positions, indices))
+    return Batch(x, rows(drawn.y, indices), iteration)
 
 
-def _own_share(indices: Int[Array, "b"], axis_name: str | None) -> Int[Array, "share"]:
+def own_share(indices: Int[Array, "b"], axis_name: str | None) -> Int[Array, "share"]:
     if axis_name is None:
         return indices
     share = len(indices) // jax.lax.axis_size(axis_name)

@@ -5,10 +5,20 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
+from persist_jax.data.dataset import Dataset
 from persist_jax.models.model import Model, Variables
 from persist_jax.terms import Term
 from persist_jax.training.compilation import Compilations
-from persist_jax.training.epoch import EpochMetrics, EpochPlan, evaluate, make_epoch
+from persist_jax.training.epoch import EpochMetrics, EpochPlan, make_epoch
+from persist_jax.training.evaluation import (
+    FITTED,
+    Evaluate,
+    chain_of,
+    make_evaluation,
+    make_test_accuracy,
+    pruned,
+    pruning_names,
+)
 from persist_jax.training.layout import Layout
 from persist_jax.training.optimisers import make_optimiser
 from persist_jax.training.options import Options
@@ -22,32 +32,42 @@ from persist_jax.training.state import (
 
 
 class Evaluation:
-    """Initial weights and accuracies of one network, whatever it is trained under.
+    """Initial weights and evaluations of one network, whatever it is trained under.
 
     Args:
         model: the network.
-        batch_size: examples that are evaluated together.
+        dataset: what it is trained on.
+        options: hyperparameters, of which the batch size and the sampling are used here.
+        evaluate: what is measured.
         layout: how lanes lie on devices.
-        data: the data set, as `layout.replicate` gives it.
+        data: the data set, as `layout.replicate` gives it; by default it is put on the devices.
     """
 
-    def __init__(self, model: Model, batch_size: int, layout: Layout, data: Data):
+    def __init__(
+        self,
+        model: Model,
+        dataset: Dataset,
+        options: Options,
+        evaluate: Evaluate,
+        layout: Layout,
+        data: Data | None = None,
+    ):
         self.layout = layout
-        self.data = data
-        axis_name = layout.axis_name
-        shared = model.sharing(axis_name)
-
-        def accuracies(variables, data):
-            return {
-                name: evaluate(shared, variables, split, batch_size, axis_name)[1]
-                for name, split in data._asdict().items()
-            }
-
-        self._evaluate = layout.program(accuracies, trains=False)
+        self.dataset = dataset
+        self.data = layout.replicate(Data.of(dataset)) if data is None else data
+        self.evaluate = evaluate
+        self._model = model
+        how = options.batch_size, layout.axis_name
+        evaluation = make_evaluation(model, options.term(), evaluate, *how)
+        self._evaluate = layout.program(
+            lambda lane, data: evaluation(*lane, data), trains=False
+        )
+        self._test = layout.program(make_test_accuracy(model, *how), trains=False)
+        self._apply = jax.jit(model.apply)
         self._compiled = Compilations()
-        input_shape = data.train.x.shape[2:]
         # One program for all seeds, instead of one per shape of an array.
-        self.draw = jax.jit(lambda seed: initial_variables(model, input_shape, seed))
+        shape = dataset.input_shape
+        self.draw = jax.jit(lambda seed: initial_variables(model, shape, seed))
 
     def initial_variables(self, seed: int) -> Variables:
         """The weights that a run of that seed starts from."""
@@ -57,11 +77,34 @@ class Evaluation:
         """The program of `initial_variables`."""
         return self._compiled.get("draw", lambda: self.draw.lower(0))
 
-    def accuracies(self, variables: Variables, wanted: np.ndarray) -> dict[str, np.ndarray]:
-        """Accuracy of the wanted lanes' weights on train, validation and test."""
+    def numbers(
+        self, variables: Variables, lanes: Lane, wanted: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """What is measured of the wanted lanes' weights, but for pruning; see `make_evaluation`."""
         evaluate = self.compile(len(wanted))
         wanted = self.layout.place(list(wanted))
-        return self.layout.fetch(evaluate(variables, wanted, self.data))
+        weights = variables, lanes.state.seed, lanes.drawn
+        return self.layout.fetch(evaluate(weights, wanted, self.data))
+
+    def of_pruned(
+        self, variables: Variables, lanes: Lane, wanted: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Accuracy of the wanted lanes' weights on the test examples after neurons have gone."""
+        if not chain_of(self._model) or not self.evaluate.pruning:
+            return {}
+        host, seeds = self.layout.fetch((variables, lanes.state.seed))
+        found = {}
+        for name, keep, repair in pruning_names(self.evaluate):
+            smaller = [jax.tree.map(lambda leaf, lane=lane: leaf[lane], host)
+                       for lane in range(len(wanted))]  # fmt: skip
+            for lane in np.flatnonzero(wanted):
+                x = self.dataset.of_seed(int(seeds[lane])).train.x[:FITTED]
+                smaller[lane] = pruned(
+                    self._model, smaller[lane], x, keep, repair=repair, apply=self._apply
+                )
+            placed = self.layout.place(smaller), self.layout.place(list(wanted)), self.data
+            found[name] = self.layout.fetch(self._test(*placed))
+        return found
 
     def compile(self, lanes: int) -> Callable:
         """The program that evaluates so many lanes; see `Programs.compile`."""
@@ -71,7 +114,8 @@ class Evaluation:
 
     def _shapes(self, lanes: int) -> tuple:
         variables = dict(jax.eval_shape(self.draw, 0))
-        return *self.layout.shapes((variables, np.ones((), bool)), lanes), self.data
+        lane = variables, np.zeros((), np.int32), self.dataset.drawn(0)
+        return *self.layout.shapes((lane, np.ones((), bool)), lanes), self.data
 
 
 class Programs:
@@ -95,9 +139,8 @@ class Programs:
         self.evaluation = evaluation
         self.layout = evaluation.layout
         self.data = evaluation.data
-        self.plan = EpochPlan(
-            self.data.train.y.shape[1], options.batch_size, options.snapshot_every
-        )
+        examples = evaluation.dataset.train_examples
+        self.plan = EpochPlan(examples, options.batch_size, options.snapshot_every)
         self._model = model
         self._optimiser = make_optimiser(options.optimiser)
         self._with_term = term.of != "nothing"
@@ -110,6 +153,11 @@ class Programs:
         # Of an array that failed, as there was no memory for it, NumPy would end the process.
         state = self._initial(self.evaluation.initial_variables(seed), seed)
         return jax.tree.map(np.asarray, jax.block_until_ready(state))
+
+    def lane(self, state: LaneState, weight: float) -> Lane:
+        """A run in training, on the host, with the examples of its seed."""
+        drawn = self.evaluation.dataset.drawn(int(state.seed))
+        return Lane(state, np.asarray(weight, np.float32), drawn)
 
     def train_epoch(self, lanes: Lane, wanted: np.ndarray, epoch: int) -> Callable:
         """The wanted lanes' epoch of that number, compiled: `() -> (lanes, metrics)`.
@@ -142,9 +190,20 @@ class Programs:
             (without, lanes), lambda: program.lower(*self._shapes(lanes))
         )
 
-    def accuracies(self, lanes: Lane, wanted: np.ndarray) -> dict[str, np.ndarray]:
-        """Accuracy of the wanted lanes' best weights on train, validation and test."""
-        return self.evaluation.accuracies(lanes.state.best.variables, wanted)
+    def numbers(self, lanes: Lane, wanted: np.ndarray) -> dict[str, np.ndarray]:
+        """What is measured of the wanted lanes' best weights, but for pruning."""
+        return self.evaluation.numbers(lanes.state.best.variables, lanes, wanted)
+
+    def evaluations(
+        self, lanes: Lane, wanted: np.ndarray
+    ) -> dict[str, dict[str, np.ndarray]]:
+        """What is measured of the wanted lanes' weights: `best` and `last`, each by name."""
+        weights = {"best": lanes.state.best.variables, "last": lanes.state.variables}
+        return {
+            name: self.evaluation.numbers(variables, lanes, wanted)
+            | self.evaluation.of_pruned(variables, lanes, wanted)
+            for name, variables in weights.items()
+        }
 
     def _initial(self, variables: Variables, seed: int) -> LaneState:
         return initial_state(
@@ -154,7 +213,8 @@ class Programs:
     def _shapes(self, lanes: int) -> tuple:
         """What a program is called with, as shapes."""
         state = jax.eval_shape(lambda: self._initial(self.evaluation.draw(0), 0))
-        lane = Lane(state, np.zeros((), np.float32))
+        drawn = self.evaluation.dataset.drawn(0)
+        lane = Lane(state, np.zeros((), np.float32), drawn)
         of_lanes = self.layout.shapes((lane, np.ones((), bool)), lanes)
         return *of_lanes, self.data, self.layout.shapes(np.zeros((), np.int32), None)
 
@@ -169,7 +229,7 @@ class Programs:
         )
 
         def train(lane, data, number):
-            state, metrics = epoch(lane.state, lane.weight, data, number)
+            state, metrics = epoch(lane.state, lane.weight, data, number, lane.drawn)
             return lane._replace(state=state), metrics
 
         return self.layout.program(train, trains=True)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from persist_jax.data.dataset import Dataset, Split
+from persist_jax.data.dataset import Dataset, Drawn, Split
 from persist_jax.models.model import Model, Variables
 from persist_jax.training.options import Options
 
@@ -104,10 +104,11 @@ class LaneState(NamedTuple):
 
 
 class Lane(NamedTuple):
-    """A run in training: its state and the weight of its term."""
+    """A run in training: its state, the weight of its term, and the examples that its seed drew."""
 
     state: LaneState
     weight: Float[Array, "*lanes"]
+    drawn: Drawn | None = None  # None: all train examples, with their own labels
 
 
 class Data(NamedTuple):

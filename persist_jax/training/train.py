@@ -13,12 +13,16 @@ import numpy as np
 from persist_jax.data.dataset import Dataset
 from persist_jax.models.model import Model, Variables
 from persist_jax.models.precision import at_precision
-from persist_jax.training.cohort import Cohort, Row, outcome
+from persist_jax.terms import REGULARISERS
+from persist_jax.training.cohort import PARTS, Cohort, Row, outcome
+from persist_jax.training.evaluation import Evaluate
 from persist_jax.training.layout import Layout, make_layout
 from persist_jax.training.memory import PER_ACTIVATION
 from persist_jax.training.options import Options
 from persist_jax.training.programs import Evaluation, Programs
 from persist_jax.training.state import Data
+
+DEFAULT = Evaluate()
 
 
 @dataclass(frozen=True)
@@ -29,16 +33,22 @@ class Trained:
         weight: the regularisation weight.
         seed: of the initial weights, the order of the examples and the dropout.
         variables: of the epoch with the lowest validation loss.
+        last: variables of the last epoch.
         outcome: how it ended: status, reason, epochs, best epoch, validation loss.
-        accuracy: of the `initial` and the `trained` weights on each part of the data.
+        accuracy: of the `initial` and the `trained` weights, which are `variables`, on each part of
+            the data.
+        evaluation: what was measured of `variables`, as `best`, and of `last`, by name; see
+            `Evaluate`.
         history: arrays by name; see `persist_jax.training.cohort.history_rows`.
     """
 
     weight: float
     seed: int
     variables: Variables
+    last: Variables
     outcome: dict[str, Any]
     accuracy: dict[str, dict[str, float]]
+    evaluation: dict[str, dict[str, float]]
     history: dict[str, np.ndarray]
 
 
@@ -49,6 +59,7 @@ def assemble(
     *,
     regulariser: str = "none",
     parameters: Mapping[str, Any] | None = None,
+    evaluate: Evaluate = DEFAULT,
     parallel: str = "lanes",
     lane_strategy: str = "auto",
     devices: int | None = None,
@@ -61,6 +72,7 @@ def assemble(
         options: the hyperparameters.
         regulariser: a registered name.
         parameters: of the regulariser, by name; its defaults for those left out.
+        evaluate: what is measured of a run that has ended.
         parallel: with several devices, "lanes": each trains its share of the runs; "batch": of
             every batch.
         lane_strategy: "vmap": runs of one device advance together; "map": one after another;
@@ -73,13 +85,12 @@ def assemble(
     Raises:
         ValueError: one line that names the argument that does not hold.
     """
-    options.check_iterations(len(dataset.train.y))
+    options.check_iterations(dataset.train_examples)
     model = at_precision(model, options.matmul_precision)
     layout = layout_of(
         model, dataset, options, parallel=parallel, lane_strategy=lane_strategy, devices=devices
     )
-    data = layout.replicate(Data.of(dataset))
-    evaluation = Evaluation(model, options.batch_size, layout, data)
+    evaluation = Evaluation(model, dataset, options, evaluate, layout)
     return Programs(model, options.term(regulariser, parameters), options, evaluation)
 
 
@@ -128,10 +139,12 @@ def train(
         dataset: train, validation and test arrays.
         options: the hyperparameters.
         regulariser: a registered name.
-        weights: of the regulariser.
-        seeds: of the initial weights, the order of the examples and the dropout.
+        weights: of the regulariser; below 0, a term of neurons is maximised.
+        seeds: of the initial weights, the order of the examples and the dropout, and of the
+            examples and labels where the data set draws some.
         report: called after every epoch with the epochs trained and a row per run in training.
-        **how: `parameters` of the regulariser, and how runs lie on devices; see `assemble`.
+        **how: `parameters` of the regulariser, what to `evaluate`, and how runs lie on
+            devices; see `assemble`.
 
     Returns:
         The runs: all seeds of the first weight, then of the next.
@@ -151,8 +164,10 @@ def train(
         >>> runs[0].outcome["status"], runs[0].history["train_loss"].shape
         ('completed', (12,))
     """
-    if not weights or not all(0 <= weight < math.inf for weight in weights):
-        raise ValueError(f"weights: {weights!r} must be finite and not negative")
+    if not weights or not all(map(math.isfinite, weights)):
+        raise ValueError(f"weights: {weights!r} must be finite")
+    if min(weights) < 0 and not REGULARISERS[regulariser].properties.may_be_negative:
+        raise ValueError(f"weights: {weights!r} of {regulariser} must not be negative")
     if not seeds or not all(isinstance(seed, int) and 0 <= seed < 2**31 for seed in seeds):
         raise ValueError(f"seeds: {seeds!r} must be whole numbers from 0 to {2**31 - 1}")
     programs = assemble(model, dataset, options, regulariser=regulariser, **how)
@@ -168,12 +183,15 @@ def train(
     for epoch in cohort.epochs():
         for run, row in epoch.rows.items():
             rows[run].append(row)
-        for run, (state, accuracy) in epoch.ended.items():
+        for run, (state, evaluation) in epoch.ended.items():
+            best = {part: evaluation["best"][part] for part in PARTS}
             trained[run] = Trained(
                 *grid[run],
                 variables=state.best.variables,
+                last=state.variables,
                 outcome=outcome(state, epoch.number, programs.plan),
-                accuracy={"initial": initial[run], "trained": accuracy},
+                accuracy={"initial": initial[run], "trained": best},
+                evaluation=evaluation,
                 history=_joined(rows.pop(run)),
             )
         report(epoch.number, epoch.rows)
