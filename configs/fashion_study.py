@@ -38,6 +38,7 @@ def get_config(examples: str = "all") -> config_dict.ConfigDict:
     config = mnist.get_config("fashion_mnist")
     config.name = f"fashion_study_{examples}"
     config.dataset.train_examples = EXAMPLES[examples]
+    config.dataset.draw = "first"
     config.networks = ("mlp_0", "mlp_2")
     config.regularisers = ("none", *WEIGHTS)
     count = 3 if examples == "all" else 4

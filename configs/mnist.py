@@ -13,9 +13,15 @@ steps. A smaller grid on the command line:
 
     --config.networks=mlp_0,mlp_2 --config.regularisers=none,t1 --config.weights=0.01,0.1
 
-A small training set, with the validation and test examples of the whole one:
+A small training set, with the validation and test examples of the whole one; each seed draws its
+own images, unless `--config.dataset.draw=first`. Of its labels, a share may be wrong:
 
-    --config.dataset.train_examples=1000
+    --config.dataset.train_examples=1000 --config.dataset.label_noise=0.4
+
+What is measured of every run that has ended, beside what costs little (see
+`persist_jax.training.Evaluate`):
+
+    --config.evaluate.measures=True --config.evaluate.pruning=0.5,0.25 --config.evaluate.noise=0.5
 
 Beside the perceptrons a small convolutional and a small residual network may be trained, whose
 neurons are the most active positions of the feature maps, or the channels:
@@ -76,7 +82,9 @@ def get_config(dataset: str = "mnist") -> config_dict.ConfigDict:
         dataset=dict(
             kind="images",
             name=dataset,
-            train_examples=config_dict.placeholder(int),  # the first so many only; all if unset
+            train_examples=config_dict.placeholder(int),  # so many only; all if unset
+            draw="per_seed",  # or "first": the first ones, the same for all seeds
+            label_noise=0.0,  # share of the training labels that are wrong, drawn per seed
             double_division=False,  # the published code divided the pixels by 255 twice
             data_dir=config_dict.placeholder(str),
             manual_dir=config_dict.placeholder(str),
@@ -92,6 +100,15 @@ def get_config(dataset: str = "mnist") -> config_dict.ConfigDict:
         weights=(1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 5.0, 10.0, 100.0),
         seeds=(0,),
         train=TRAIN,
+        evaluate=dict(
+            calibration=True,
+            memorised=True,
+            loss=0.5,
+            measures=False,
+            noise=0.0,
+            dropped=0.0,
+            pruning=(),
+        ),
         continued=False,  # afterwards, continue every run without its regulariser
         parallel="lanes",  # or "batch": every device takes a share of each batch
     )

@@ -54,11 +54,9 @@ def _has_weights(table: Table, name: str) -> bool:
 def _draw(panel: Axes, table: Table, cell: tuple[str, str]) -> None:
     panel.grid(color=GRID, lw=0.6)
     panel.set_axisbelow(True)
-    panel.set_xscale("log")
-    plain_numbers(panel.xaxis)
-    panel.xaxis.set_major_locator(LogLocator(numticks=5))
-    panel.xaxis.set_minor_locator(NullLocator())
     records = table.records.get(cell, ())
+    weights = sorted({record.weight for record in records})
+    _scale(panel, weights)
     if not records:
         say(panel, "no run yet")
         return
@@ -67,7 +65,6 @@ def _draw(panel: Axes, table: Table, cell: tuple[str, str]) -> None:
         level, band = 100 * baseline.test, 100 * (spread(list(baseline.tests.values())) or 0.0)
         panel.axhline(level, color=MUTED, lw=0.9, ls=(0, (4, 2)))
         panel.axhspan(level - band, level + band, color=MUTED, alpha=0.15, lw=0)
-    weights = sorted({record.weight for record in records})
     by_weight = [[r for r in records if r.weight == weight] for weight in weights]
     _points(panel, weights, by_weight, "validation", VALIDATION, 0.94)
     _points(panel, weights, by_weight, "test", TEST, 1.06)
@@ -77,6 +74,19 @@ def _draw(panel: Axes, table: Table, cell: tuple[str, str]) -> None:
     if cell in table.choices:
         chosen = table.choices[cell]
         panel.plot(1.06 * chosen.weight, 100 * chosen.test, "o", mec=TEST, mfc="none", ms=9)
+
+
+def _scale(panel: Axes, weights: Sequence[float]) -> None:
+    """A logarithmic axis of weights; where some are below 0, of both signs with 0 between."""
+    if any(weight < 0 for weight in weights):
+        panel.set_xscale("symlog", linthresh=min(map(abs, weights)))
+        ticks = [weights[0], 0.0, max(weights[-1], 0.0)]
+        panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    else:
+        panel.set_xscale("log")
+        plain_numbers(panel.xaxis)
+        panel.xaxis.set_major_locator(LogLocator(numticks=5))
+    panel.xaxis.set_minor_locator(NullLocator())
 
 
 def _points(

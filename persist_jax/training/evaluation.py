@@ -214,14 +214,14 @@ def fitted_temperature(logits: Float[Array, "b c"], y: Int[Array, "b"]) -> Float
     Reference:
         Guo et al., On calibration of modern neural networks, ICML 2017.
     """
-    own = jnp.take_along_axis(logits, y[:, None], axis=1)[:, 0]
+    # So that the derivative keeps its digits where one class is nearly certain.
+    above = logits - jnp.take_along_axis(logits, y[:, None], axis=1)
 
     def halve(_, interval):
         low, high = interval
         middle = (low + high) / 2
-        probabilities = jax.nn.softmax(jnp.exp(middle) * logits)
-        slope = jnp.mean(jnp.sum(probabilities * logits, axis=1) - own)
-        return jnp.where(slope < 0, middle, low), jnp.where(slope < 0, high, middle)
+        slope = jnp.mean(jnp.sum(jax.nn.softmax(jnp.exp(middle) * above) * above, axis=1))
+        return jnp.where(slope <= 0, middle, low), jnp.where(slope <= 0, high, middle)
 
     ends = jnp.float32(-_LARGEST), jnp.float32(_LARGEST)
     low, high = jax.lax.fori_loop(0, _HALVINGS, halve, ends)
@@ -327,10 +327,11 @@ def loss_reached(
         loss is as low.
     """
     steps, epochs = math.ceil(examples / batch_size), len(history["validation_accuracy"])
-    losses = history["train_loss"].astype(np.float64) - history["train_term"]
+    # The epochs that ended: in the one in which a run diverged the loss is not finite.
+    loss, term = (history[f"train_{name}"][: epochs * steps] for name in ("loss", "term"))
     sizes = np.full(steps, batch_size)
     sizes[-1] = examples - (steps - 1) * batch_size
-    means = losses[: epochs * steps].reshape(epochs, steps) @ sizes / examples
+    means = (loss.astype(np.float64) - term).reshape(epochs, steps) @ sizes / examples
     low = np.flatnonzero(means <= level)
     if not len(low):
         return None

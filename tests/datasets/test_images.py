@@ -117,3 +117,45 @@ def test_fewer_examples_are_the_first_ones():
     np.testing.assert_array_equal(few.train.y, whole.train.y[:100])
     for part in ("validation", "test"):
         np.testing.assert_array_equal(getattr(few, part).x, getattr(whole, part).x)
+
+
+def test_each_seed_draws_its_own_examples():
+    whole = data.load_images("digits")
+    drawn = data.load_images("digits", train_examples=300, draw="per_seed", label_noise=0.4)
+    assert drawn.train_examples == 300 and len(drawn.train.y) == 1200
+    seeds = [drawn.drawn(seed) for seed in range(3)]
+    for own in seeds:
+        assert len(np.unique(own.positions)) == 300 and np.all(np.diff(own.positions) > 0)
+        clean = whole.train.y[own.positions]
+        assert np.sum(own.y != clean) == 120
+        # Every other class is as probable: some 13 of 120 each.
+        shifts = np.bincount((own.y - clean) % 10, minlength=10)
+        assert shifts[0] == 180 and 3 <= shifts[1:].min() <= shifts[1:].max() <= 30
+    shared = len(np.intersect1d(seeds[0].positions, seeds[1].positions))
+    assert 40 < shared < 110  # 75 by chance
+    again = data.load_images("digits", train_examples=300, draw="per_seed", label_noise=0.4)
+    for ours, theirs in zip(again.drawn(1), seeds[1], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    own = drawn.of_seed(1)
+    np.testing.assert_array_equal(own.train.x, whole.train.x[seeds[1].positions])
+    np.testing.assert_array_equal(own.train.y, seeds[1].y)
+    for part in ("validation", "test"):
+        np.testing.assert_array_equal(getattr(own, part).y, getattr(whole, part).y)
+
+
+def test_more_noise_keeps_the_images_and_the_wrong_labels():
+    few, many = (
+        data.load_images("digits", train_examples=300, draw="per_seed", label_noise=share)
+        for share in (0.2, 0.4)
+    )
+    (places, some), (same, more) = few.drawn(5), many.drawn(5)
+    np.testing.assert_array_equal(places, same)
+    wrong = some != few.train.y[places]
+    np.testing.assert_array_equal(some[wrong], more[wrong])
+    # Noise alone has all images, and nothing drawn has none of its own.
+    noise = data.load_images("digits", label_noise=0.5).drawn(0)
+    np.testing.assert_array_equal(noise.positions, np.arange(1200))
+    assert data.load_images("digits", train_examples=300).drawn(0) is None
+    assert data.load_images("digits", train_examples=1200, draw="per_seed").drawn(0) is None
+    with pytest.raises(ValueError, match="digits: label_noise: 1.5 is not in"):
+        data.load_images("digits", label_noise=1.5)

@@ -96,7 +96,7 @@ def write_sweep(
             for weight in (0.0,) if regulariser == "none" else weights:
                 for seed in seeds:
                     gain = gains.get(regulariser, 0)
-                    off = 0.01 * abs(np.log10(weight or 1) + 2)
+                    off = 0.01 * abs(np.log10(abs(weight) or 1) + 2)
                     level = 0.9 + gain - off + 0.004 * generator.normal()
                     fields = record(network, regulariser, weight, seed, validation=level)
                     fields["accuracy"]["trained"]["test"] = level - 0.01

@@ -19,6 +19,7 @@ from persist_jax.results.plots import (
 from persist_jax.results.report import write_report
 from persist_jax.results.selection import tabulate
 from persist_jax.results.style import lines, own_style, plain_numbers
+from persist_jax.results.weights import plot_weights
 from persist_jax.store import read_sweep
 
 
@@ -48,6 +49,20 @@ def test_smoothing_keeps_the_mean_and_the_ends_inside(length):
     assert 0 < places[0] <= places[-1] < 1
     # A straight line stays one: every mean lies on the line through the middles.
     np.testing.assert_allclose(means, places * length - 0.5)
+
+
+def test_weights_of_both_signs_share_an_axis(tmp_path, sweeps):
+    weights = (-1.0, -0.1, 0.1, 1.0)
+    sweeps.write(tmp_path, networks=("a",), regularisers=("none", "t1"), weights=weights)
+    (panel,) = plot_weights(tabulate(read_sweep(tmp_path))).axes
+    assert panel.get_xscale() == "symlog"
+    assert [text.get_text() for text in panel.get_xticklabels()] == ["-1", "0", "1"]
+    places = [line.get_xdata() for line in panel.lines if len(line.get_xdata()) == 4]
+    np.testing.assert_allclose(places, np.outer([0.94, 1.06], weights))
+    # All four are inside, and differ on the page.
+    drawn = panel.transData.transform([(weight, 50) for weight in weights])[:, 0]
+    low, high = panel.transData.transform([(end, 50) for end in panel.get_xlim()])[:, 0]
+    assert low < drawn[0] and drawn[-1] < high and np.diff(drawn).min() > 5
 
 
 def test_panels_show_the_best_runs_and_say_why_others_are_empty(tmp_path, sweeps):

@@ -118,7 +118,11 @@ def test_continued_runs_follow_the_one_they_continue(tmp_path):
         ({"status": "failed"}, "status: 'failed' is not one of completed, diverged"),
         ({"regulariser": ""}, "regulariser: '' cannot name a folder"),
         ({"regulariser": 1}, "regulariser: 1 is not text"),
-        ({"weight": -1.0}, "weight: -1.0"),
+        ({"weight": float("nan")}, "weight: None"),
+        (
+            {"evaluation": {"best": {"tset": 0.5}, "last": {}}},
+            "evaluation.best: 'tset' is not one of train",
+        ),
         ({"seed": 0.5}, "seed: 0.5"),
         ({"network": "../x"}, "network: '../x'"),
         ({"epochs": True}, "epochs: True"),

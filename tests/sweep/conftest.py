@@ -15,12 +15,13 @@ from persist_jax.sweep.reading import read_configuration
 
 
 @register("some_digits", places=("where",))
-def some_digits(*, first: int = 0, where: str = "here") -> Dataset:
+def some_digits(*, first: int = 0, where: str = "here", label_noise: float = 0.0) -> Dataset:
     x, y = load_digits(return_X_y=True)
     x, y = (x / 16).astype("float32").reshape(-1, 8, 8, 1), y.astype("int32")
     ends = (first, first + 140, first + 210, first + 270)
     cuts = [slice(*pair) for pair in zip(ends, ends[1:], strict=False)]
-    return Dataset("some_digits", *(Split(x[cut], y[cut]) for cut in cuts))
+    parts = (Split(x[cut], y[cut]) for cut in cuts)
+    return Dataset("some_digits", *parts, label_noise=label_noise)
 
 
 def fields(**changes):

@@ -2,13 +2,13 @@ import shutil
 
 import pytest
 
-from configs import fashion_study
+from configs import fashion_study, study
 from persist_jax.store.configuration import grid
 from persist_jax.store.groups import has_failed, note_failure
 from persist_jax.store.locks import locked
 from persist_jax.store.run import CONTINUED, Run
 from persist_jax.sweep.grid import form_groups, open_groups
-from persist_jax.sweep.reading import read_configuration
+from persist_jax.sweep.reading import evaluate_of, read_configuration
 from tests.sweep.conftest import finish, groups_of
 
 
@@ -28,6 +28,15 @@ def test_the_study_has_the_runs_that_it_says(examples, runs):
     assert len(grid(config)) == runs and len({run.seed for run in grid(config)}) == 5
     for name, weights in config.weights_of.items():
         assert {run.weight for run in grid(config) if run.regulariser == name} == set(weights)
+
+
+@pytest.mark.parametrize("wrong", ["40", "0", "20"])
+def test_the_study_of_wrong_labels_has_the_runs_that_it_says(wrong):
+    config, _ = read_configuration(study.get_config(wrong))
+    assert len(grid(config)) == 90 and len({run.seed for run in grid(config)}) == 10
+    assert config.dataset["draw"] == "per_seed"
+    assert config.dataset["label_noise"] == int(wrong) / 100
+    assert evaluate_of(config).pruning == (0.75, 0.5, 0.35)
 
 
 def test_none_is_there_once_per_network_and_seed(config):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from persist_jax.store.checkpoints import best_checkpoint, load, numbered
+from persist_jax.store.checkpoints import best_checkpoint, last_checkpoint, load, numbered
 from persist_jax.store.history import read_history
 from persist_jax.store.locks import LockLost, locked
 from persist_jax.store.record import read_result
@@ -65,7 +65,7 @@ def _same(ours, theirs):
 
 @pytest.fixture(scope="module")
 def experiment(small):
-    return load_experiment(small())
+    return load_experiment(small(**{"dataset.label_noise": 0.2}))
 
 
 @pytest.fixture(scope="module")
@@ -173,21 +173,42 @@ def test_a_profile_is_of_the_second_epoch_and_says_where_it_is(train, tmp_path, 
     assert sum(event.get("dur", 0) for event in events) > 0
 
 
-def test_the_best_weights_are_on_disk(uninterrupted, experiment):
-    model, test = experiment.models["mlp"], experiment.dataset.test
+def test_the_best_and_the_last_weights_are_on_disk(uninterrupted, experiment):
+    model, own = experiment.models["mlp"], experiment.dataset.of_seed(0)
     like = jax.tree.map(np.asarray, model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1))))
-    weights = load(best_checkpoint(_run(0.1).folder(uninterrupted)), like)
-    logits, _ = model.apply(weights, test.x)
-    accuracy = np.mean(np.asarray(logits).argmax(axis=1) == test.y)
-    record = read_result(_run(0.1).folder(uninterrupted))
-    np.testing.assert_allclose(accuracy, record.accuracy.trained.test)
+    folder = _run(0.1).folder(uninterrupted)
+    record, history = read_result(folder), read_history(folder)
+    for path, found in (
+        (best_checkpoint, record.evaluation.best), (last_checkpoint, record.evaluation.last)
+    ):  # fmt: skip
+        weights = load(path(folder), like)
+        for part in ("train", "validation", "test"):
+            x, y = getattr(own, part)
+            accuracy = np.mean(np.asarray(model.apply(weights, x)[0]).argmax(axis=1) == y)
+            np.testing.assert_allclose(accuracy, found[part])
+    assert record.accuracy.trained.test == record.evaluation.best["test"]
+    np.testing.assert_allclose(found["validation"], history["validation_accuracy"][-1])
 
 
-def test_a_finished_run_keeps_its_best_weights_and_its_group_nothing(uninterrupted, experiment):
+def test_a_record_says_what_its_seed_trained_on(uninterrupted, experiment):
+    record, history = _results(uninterrupted)[0.1]
+    examples = record.examples
+    assert (examples.train, examples.of, examples.wrong_labels) == (140, 140, 28)
+    assert record.evaluation.best["memorised"] is not None
+    other = group_module._examples(experiment.dataset, 1)
+    assert other["wrong_labels"] == 28 and other["checksum"] != examples.checksum
+    means = (history["train_loss"] - history["train_term"]).reshape(5, 2).mean(1)
+    assert means.min() > record.evaluation.loss.level == 0.5
+    assert record.evaluation.loss.epochs is None
+
+
+def test_a_finished_run_keeps_two_sets_of_weights_and_its_group_nothing(
+    uninterrupted, experiment
+):
     files = {path.name for path in (_run(0.1).folder(uninterrupted)).iterdir()}
     assert files == {"result.json", "history.npz", "epochs.jsonl", "checkpoint"}
     kept = best_checkpoint(_run(0.1).folder(uninterrupted))
-    assert list(kept.parent.iterdir()) == [kept]
+    assert {path.name for path in kept.parent.iterdir()} == {"best", "last"}
     assert not list((uninterrupted / "groups").iterdir())
     assert groups_of(experiment.config, uninterrupted) == []
 

@@ -138,7 +138,8 @@ def test_the_table_has_what_the_records_say(workdir, run):
         (("mlp", "l2"), r"weight: 0 is not one of 0.1, 1e\+38 in "),
         (("mlp", "l2", 0.1), "seed: 0 is not one of 3 in "),
         (("mlp", "none", 0, 3), "mlp none 0 seed3: has not ended in "),
-        (("mlp", "l2", -1.0), "weight: -1.0 is not a finite number of at least 0"),
+        (("mlp", "l2", -1.0), r"weight: -1 is not one of 0.1, 1e\+38 in "),
+        (("mlp", "l2", float("inf")), "weight: inf is not a finite number"),
         (("..", "l2", 0.1), "network: '..' cannot name a folder"),
     ],
 )

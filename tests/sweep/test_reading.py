@@ -10,12 +10,13 @@ from persist_jax.store.configuration import fixed_checksum, read_config, settle
 from persist_jax.sweep.experiment import load_experiment
 from persist_jax.sweep.reading import (
     defaults,
+    evaluate_of,
     every_field,
     free_fields,
     options_of,
     read_configuration,
 )
-from persist_jax.training import Options
+from persist_jax.training import Evaluate, Options
 
 OWN = {
     "dataset": {"kind": "images", "name": "digits"},
@@ -110,6 +111,29 @@ def test_all_mistakes_are_said_at_once_with_the_nearest_right_name():
     (line,) = [line for line in error.value.lines if line.startswith("regularisers:")]
     assert line.endswith("; did you mean t1?")
     assert len(error.value.lines) == 16
+
+
+def test_weights_below_0_are_for_terms_of_neurons():
+    config, _ = read_configuration(OWN | {"weights": [-1.0, 0.5], "regularisers": ["none", "t1"]})
+    assert config.weights_for("t1") == (-1.0, 0.5)
+    wrong = {"regularisers": ["t2", "l1", "l2"], "weights": [-1.0], "weights_of": {"l2": [-0.1]}}
+    with pytest.raises(ValueError) as error:
+        read_configuration(OWN | wrong)
+    assert error.value.lines == [
+        "weights: -1 of l1, must be above 0", "weights_of.l2: -0.1 of l2, must be above 0"
+    ]  # fmt: skip
+
+
+def test_what_is_evaluated_is_checked_and_may_change(small, tmp_path):
+    config = small()
+    assert config.evaluate == Evaluate().plain() and evaluate_of(config) == Evaluate()
+    settle(config, tmp_path, free_fields(config), defaults(config))
+    (tmp_path / "runs" / "mlp" / "l2").mkdir(parents=True)
+    other = small(evaluate={"pruning": [0.5], "loss": None})
+    settle(other, tmp_path, free_fields(other), defaults(other))
+    with pytest.raises(ValueError, match="prunning: unknown field; did you mean") as error:
+        small(evaluate={"prunning": [0.5], "dropped": 1.0})
+    assert "evaluate.dropped: 1.0 must be below 1" in str(error.value)
 
 
 def test_many_mistakes_are_cut_short():
