@@ -57,7 +57,8 @@ def test_weights_of_both_signs_share_an_axis(tmp_path, sweeps):
     (panel,) = plot_weights(tabulate(read_sweep(tmp_path))).axes
     assert panel.get_xscale() == "symlog"
     assert [text.get_text() for text in panel.get_xticklabels()] == ["-1", "0", "1"]
-    places = [line.get_xdata() for line in panel.lines if len(line.get_xdata()) == 4]
+    lines = [line for line in panel.lines if line.get_marker() == "o" and line.get_lw() == 1]
+    places = [np.asarray(line.get_xdata(), float) for line in lines]
     np.testing.assert_allclose(places, np.outer([0.94, 1.06], weights))
     # All four are inside, and differ on the page.
     drawn = panel.transData.transform([(weight, 50) for weight in weights])[:, 0]

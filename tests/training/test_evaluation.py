@@ -39,6 +39,17 @@ def _calibration_error(logits, y):
     return error
 
 
+def _best_temperature(logits, y):
+    logits = np.asarray(logits, np.float64)
+
+    def loss(log_temperature):
+        scaled = _softmax(logits / np.exp(log_temperature))
+        return of_sklearn(y, scaled, labels=range(logits.shape[1]))
+
+    found = minimize_scalar(loss, bounds=(-5, 5), method="bounded", options={"xatol": 1e-8})
+    return np.exp(found.x)
+
+
 @pytest.fixture(scope="module")
 def predicted():
     """Logits of an overconfident network, and labels."""
@@ -55,11 +66,7 @@ def test_likelihood_calibration_and_temperature(predicted):
     np.testing.assert_allclose(loss, of_sklearn(y, _softmax(logits.astype(float))), rtol=1e-5)
     np.testing.assert_allclose(error, _calibration_error(logits, y), rtol=1e-4)
 
-    def at(log_temperature):
-        return of_sklearn(y, _softmax(logits / np.exp(log_temperature)))
-
-    wanted = minimize_scalar(at, bounds=(-5, 5), method="bounded", options={"xatol": 1e-8})
-    np.testing.assert_allclose(temperature, np.exp(wanted.x), rtol=1e-3)
+    np.testing.assert_allclose(temperature, _best_temperature(logits, y), rtol=1e-3)
     # A network that is always right cannot be too certain; one that says nothing stays finite.
     assert float(find(10 * np.eye(5, dtype=np.float32)[y], y)[2]) < 1e-2
     assert np.isfinite(find(0 * logits, y)).all()
@@ -197,7 +204,11 @@ def test_all_numbers_of_a_run(runs, noisy, which):
         "pruned_0.5_fitted": right(pruned(network, host, own.train.x, 0.5, repair=True), x, y),
     }
     np.testing.assert_allclose([found[n] for n in wanted], [*wanted.values()], rtol=2e-4)
-    hidden = np.concatenate(network.apply(variables, noisy.validation.x)[1][:2], 1)
+    of_validation, hidden = network.apply(variables, noisy.validation.x)
+    hidden = np.concatenate(hidden[:2], 1)
+    np.testing.assert_allclose(
+        found["temperature"], _best_temperature(of_validation, noisy.validation.y), rtol=1e-3
+    )
     constant = np.ptp(hidden, axis=0) == 0
     assert found["constant"] == pytest.approx(constant.mean())
     correlations = np.abs(np.corrcoef(hidden[:, ~constant].T.astype(np.float64)))
