@@ -22,6 +22,7 @@ EXPERIMENT = [
     "tqdm>=4.66",
 ]
 SLURM = ["submitit>=1.5.2"]
+SITE = ["furo>=2024.8.6", "myst-nb>=1.1", "sphinx>=8.0", "sphinx-copybutton>=0.5.2"]
 # Compiles the kernels of our own for NVIDIA GPUs; on a CPU only tests need it.
 TRITON = "triton>=3.6; sys_platform == 'linux' and platform_machine == 'x86_64'"
 PREPARE = [
@@ -94,6 +95,7 @@ setup(
         "test": [
             *EXPERIMENT,
             *PREPARE,
+            *SITE,
             *SLURM,
             "basedpyright>=1.20",
             "beartype>=0.19",
@@ -106,14 +108,13 @@ setup(
             "mypy>=1.11",
             "nbmake>=1.5",
             "networkx>=3.3",
-            "pdoc>=16.0",
             "pytest>=8.3",
             "pytest-xdist>=3.6",
             "ruff>=0.8",
             "tensorboardX>=2.6.3",
             TRITON,
         ],
-        "docs": [*EXPERIMENT, "pdoc>=16.0"],
+        "docs": [*EXPERIMENT, *SITE],
         "slurm": [*EXPERIMENT, *SLURM],
         "ray": [*EXPERIMENT, "ray>=2.40"],
         "watch": ["tensorboardX>=2.6.3"],

@@ -193,12 +193,11 @@ def cloud_deaths(
 ) -> Float[Array, " edges"]:
     r"""The deaths of any cloud of points, differentiable with respect to the points.
 
-    | `distance` | $d(x, y)$ | if `signed` |
-    |---|---|---|
-    | "correlation" | $1 - \lvert c \rvert$, with $c$ the correlation of x and y | $1 - c$ |
-    | "cosine" | $1 - \lvert c \rvert$, with $c$ the cosine of their angle | $1 - c$ |
-    | "pearson" | $\sqrt{1 - c^2}$, with $c$ the correlation | |
-    | "euclidean" | $\lVert x - y \rVert$ | |
+    With $c$ the correlation of two points x and y, or the cosine of their angle, $d(x, y)$ is
+
+    - "correlation" and "cosine": $1 - \lvert c \rvert$, or $1 - c$ if `signed`;
+    - "pearson": $\sqrt{1 - c^2}$, with the correlation;
+    - "euclidean": $\lVert x - y \rVert$.
 
     Neurons are alike whatever the sign of their correlation; embeddings of examples usually are
     not, and take `signed=True` or "euclidean". A tree needs one product of the points, as that of
