@@ -26,7 +26,10 @@ PAGES = {
         "docs/sharding", "docs/self_supervised",
     ],
     "Sweeps": ["docs/sweeps", "notebooks/results", "docs/scaling", "docs/faults", "docs/adding"],
-    "Results": ["docs/finding", "docs/performance", "docs/differences", "docs/whole_and_sample"],
+    "Results": [
+        "docs/finding", "docs/study", "docs/performance", "docs/differences",
+        "docs/whole_and_sample",
+    ],
     "Reference": ["docs/reference", "docs/modules", "notebooks/kernels", "CONTRIBUTING"],
 }  # fmt: skip
 
