@@ -90,6 +90,6 @@ def test_terms_and_gradients(case, everything, name):
 
 def test_names_are_those_of_the_experiments():
     assert list(REGULARISERS)[:6] == ["none", "t1", "t2", "min_corr", "l1", "l2"]
-    assert list(REGULARISERS)[6:] == ["t1_living", "t2_living"]
+    assert list(REGULARISERS)[6:] == ["t1_living", "t2_living", "dropout"]
     with pytest.raises(ValueError, match="regulariser: 'imp' is not one of none, t1, t2"):
         Options(batch_size=1, epochs=1, optimiser={}).term("imp")

@@ -42,7 +42,7 @@ def test_every_registered_term(name):
     layers, params = _activations(), {"kernel": jnp.array([1.0, -2.0])}
     term = pj.make_term(name, fraction=0.5, whole=-1, neurons="channels")
     value = jax.jit(term)(layers, params)
-    if name == "none":
+    if name in ("none", "dropout"):
         assert value == 0
         return
     points = pj.sample_neurons(layers, 0.5, neurons="channels")

@@ -192,8 +192,10 @@ class PReLU(Layer):
         return _PReLU(self.shared_axes, name=name)(x)
 
 
-class _Dropout(nn.Module):
-    rate: float
+class Dropped(nn.Module):
+    """Values with a share of them 0 and the others larger; the rate may be traced."""
+
+    rate: float | Array
     axis_name: str | None
 
     @nn.compact
@@ -223,7 +225,7 @@ class Dropout(Layer):
     def __call__(self, x: Float[Array, "b ..."], name: str, mode: Mode) -> Float[Array, "b ..."]:
         if not mode.train or self.rate == 0.0:
             return x
-        return _Dropout(self.rate, mode.axis_name, name=name)(x)
+        return Dropped(self.rate, mode.axis_name, name=name)(x)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from persist_jax.models.layers import Layer, Mode
+from persist_jax.models.layers import Conv2D, Dense, Dropped, Layer, Mode
 from persist_jax.models.model import Outputs, Variables
 
 
@@ -51,17 +51,29 @@ class Network(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array | np.ndarray, "b ..."], train: bool = False
+        self,
+        x: Float[Array | np.ndarray, "b ..."],
+        train: bool = False,
+        dropout: Float[Array, ""] | None = None,
     ) -> tuple[Float[Array, "b ..."], tuple[Float[Array, "b ..."], ...]]:
         if x.shape[1:] != self.input_shape:
             wanted = ("b", *self.input_shape)
             raise ValueError(f"x has shape {x.shape}, the network takes {wanted}")
         x, mode, activations = jnp.asarray(x), Mode(train, self.axis_name), []
+        hidden = self.hidden_layers
         for index, layer in enumerate(self.layers):
             x = layer(x, layer_name(index), mode)
             if layer.counted:
                 activations.append(x)
+            if dropout is not None and index in hidden:
+                x = Dropped(dropout, self.axis_name, name=f"dropout_{index:02d}")(x)
         return x, tuple(activations)
+
+    @property
+    def hidden_layers(self) -> tuple[int, ...]:
+        """Which of its layers are dense or convolutions, but for the last such layer."""
+        dense = [k for k, layer in enumerate(self.layers) if isinstance(layer, Dense | Conv2D)]
+        return tuple(dense[:-1])
 
     @property
     def training_differs(self) -> bool:
@@ -70,11 +82,19 @@ class Network(nn.Module):
 
     @nn.nowrap
     def apply_in_training(
-        self, variables: Variables, x: Float[Array | np.ndarray, "b ..."], key: Array
+        self,
+        variables: Variables,
+        x: Float[Array | np.ndarray, "b ..."],
+        key: Array,
+        dropout: Float[Array, ""] | None = None,
     ) -> tuple[Outputs, Variables]:
-        """Outputs in training mode, and the moving averages after it; see `Model`."""
+        """Outputs in training mode, and the moving averages after it; see `Model`.
+
+        With a rate of `dropout`, values behind every hidden layer are dropped with this
+        probability, beside what `Dropout` layers drop.
+        """
         outputs, updates = self.apply(
-            variables, x, train=True, rngs={"dropout": key}, mutable=["batch_stats"]
+            variables, x, True, dropout, rngs={"dropout": key}, mutable=["batch_stats"]
         )
         return outputs, dict(updates)
 

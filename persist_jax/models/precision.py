@@ -39,6 +39,11 @@ def at_precision(model: Model, precision: Precision) -> Model:
     return model if precision == "default" else AtPrecision(model, precision)
 
 
+def at_its_own(model: Model) -> Model:
+    """The network that is given at a precision, as it was before."""
+    return model.network if isinstance(model, AtPrecision) else model
+
+
 @dataclasses.dataclass(frozen=True)
 class AtPrecision:
     """A `Model` that applies another one at a precision; made by `at_precision`."""
@@ -62,11 +67,11 @@ class AtPrecision:
         return self._outputs(outputs)
 
     def apply_in_training(
-        self, variables: Variables, x: Any, key: Array
+        self, variables: Variables, x: Any, key: Array, **how: Any
     ) -> tuple[Outputs, Variables]:
         """Outputs in training mode, and the other collections after it; see `Model`."""
         with self._products():
-            outputs, renewed = self.network.apply_in_training(*self._cast(variables, x), key)
+            outputs, renewed = self.network.apply_in_training(*self._cast(variables, x), key, **how)
         before = {name: variables[name] for name in renewed}
         return self._outputs(outputs), jax.tree.map(_typed_as, renewed, before)
 

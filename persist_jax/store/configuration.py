@@ -97,8 +97,10 @@ class Configuration(Given):
         dataset: `kind`, a registered name, and that kind's own fields.
         models: by network name, `kind` and that kind's own fields; see `persist_jax.models`.
         networks: names of the models to train.
-        regularisers: registered names.
-        terms: parameters of regularisers, by their names.
+        regularisers: registered names, or several joined by `+`, as "t2+l2": the weight of a run is
+            then that of the first term.
+        terms: parameters of regularisers, by their names; of a sum, by those of its parts, the
+            later ones with a `weight` of their own.
         weights: one run with each; `none` is trained once. Below 0, a term of neurons is maximised.
         weights_of: by regulariser, weights of its own.
         seeds: one run with each.

@@ -20,6 +20,7 @@ from persist_jax.training.layout import Layout
 from persist_jax.training.options import Options
 from persist_jax.training.programs import Evaluation, Programs
 from persist_jax.training.state import Data
+from persist_jax.training.step import check_dropout
 from persist_jax.training.train import device_bytes, layout_of
 
 
@@ -64,12 +65,14 @@ class Experiment:
             own = self._programs.setdefault(network, {})
             if regulariser not in own:
                 options = self.options(network)
+                term, added = options.terms(regulariser, self.config.terms.get(regulariser))
                 evaluation = next((programs.evaluation for programs in own.values()), None)
                 own[regulariser] = Programs(
                     self.models[network],
-                    options.term(regulariser, self.config.terms.get(regulariser, {})),
+                    term,
                     options,
                     evaluation or self._evaluation(network),
+                    added,
                 )
             for oldest in list(self._programs)[: -compilers() - 1]:
                 del self._programs[oldest]
@@ -123,6 +126,9 @@ def load_experiment(config: Configuration) -> Experiment:
         model = build_model(section, dataset.input_shape, dataset.num_classes, where)
         checksums[name] = _checksum(model, dataset, where)
         models[name] = at_precision(model, options.matmul_precision)
+        for regulariser in config.regularisers:
+            terms = options.terms(regulariser, config.terms.get(regulariser))
+            check_dropout(model, *terms, where=f" of {name}")
     pairs = {"dataset": (config.dataset_checksum, dataset.checksum)}
     pairs |= {f"models.{name}": (config.checksums.get(name), checksums[name]) for name in checksums}
     for name, (before, found) in pairs.items():

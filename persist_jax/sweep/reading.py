@@ -27,7 +27,7 @@ from persist_jax.terms import REGULARISERS
 from persist_jax.terms.sampling import Neurons
 from persist_jax.training.evaluation import Evaluate
 from persist_jax.training.optimisers import OPTIMISERS, SCHEDULES
-from persist_jax.training.options import Options
+from persist_jax.training.options import Options, parameters_of
 
 with needed_by("persist_jax.sweep", "experiment"):
     from ml_collections import ConfigDict
@@ -98,11 +98,12 @@ def read_configuration(
     regularisers, terms = _names(given, "regularisers"), _sections(given, "terms")
     for name in {**dict.fromkeys(regularisers), **terms}:
         with mistakes:
-            entry = REGULARISERS.find(name, "regularisers" if name in regularisers else "terms")
-            terms[name] = plain(entry.parameters(terms.get(name, {}), f"terms.{name}"))
+            field = "regularisers" if name in regularisers else "terms"
+            terms[name] = plain(parameters_of(name, terms.get(name, {}), f"terms.{name}", field))
     for name in _sections(given, "weights_of", object):
         with mistakes:
-            REGULARISERS.find(name, "weights_of")
+            for part in name.split("+"):
+                REGULARISERS.find(part, "weights_of")
     with mistakes:
         if isinstance(given.get("train", {}), dict):
             train = Options.read(given.get("train", {})).plain()
@@ -130,13 +131,14 @@ def every_field() -> list[str]:
 
 
 def _check_signs(config: Configuration, regularisers: Collection[str]) -> None:
-    """Refuse weights below 0 for terms of parameters, which would have these grow for ever."""
+    """Refuse weights that a regulariser cannot have; see `persist_jax.terms.regularisers.Kind`."""
     mistakes = Mistakes()
     for name in regularisers:
-        least = min(config.weights_for(name))
-        if least < 0 and not REGULARISERS[name].properties.may_be_negative:
-            field = f"weights_of.{name}" if name in config.weights_of else "weights"
-            mistakes.append(f"{field}: {least:g} of {name}, must be above 0")
+        field = f"weights_of.{name}" if name in config.weights_of else "weights"
+        kind = REGULARISERS[name.partition("+")[0]].properties
+        for weight in config.weights_for(name):
+            if words := kind.refused(weight):
+                mistakes.append(f"{field}: {weight:g} of {name} {words}")
     mistakes.check()
 
 
@@ -238,7 +240,11 @@ def free_fields(config: Configuration) -> set[str]:
 
 def defaults(config: Configuration) -> dict[str, Any]:
     """By dotted name, the default of every parameter that a folder's configuration may lack."""
-    entries = _entries(config) | {f"terms.{n}": REGULARISERS[n] for n in config.regularisers}
+    entries = _entries(config)
+    for name in config.regularisers:
+        parts = name.split("+")
+        places = {part: f"terms.{name}.{part}" if parts[1:] else f"terms.{name}" for part in parts}
+        entries |= {places[part]: REGULARISERS[part] for part in parts}
     found = {section: entry.defaults() for section, entry in entries.items()}
     found["train"] = Options().plain()
     return {

@@ -154,7 +154,7 @@ def t2_living(
     return t2(deaths, alpha, where=where)
 
 
-Subject = Literal["nothing", "deaths", "points", "params"]
+Subject = Literal["nothing", "deaths", "points", "params", "dropout"]
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,9 @@ class Kind:
 
     Attributes:
         of: the "deaths" of the sampled neurons under `1 - |corr|`; their "points" `(n, b)`; the
-            trainable "params" of the network; or "nothing", of a term that is left out.
+            trainable "params" of the network; or "nothing", of a term that is left out. "dropout"
+            is none, but what is compared with terms: its weight is the probability with which the
+            values behind each hidden layer are dropped in training.
         ordered: whether the deaths must be ascending. A term that does not depend on their order
             is faster without.
     """
@@ -172,9 +174,18 @@ class Kind:
     ordered: bool = True
 
     @property
-    def may_be_negative(self) -> bool:
-        """Whether a weight below 0 makes sense: without bound, weights that grow pay off."""
-        return self.of != "params"
+    def adds(self) -> bool:
+        """Whether there is a term to add."""
+        return self.of not in ("nothing", "dropout")
+
+    def refused(self, weight: float) -> str | None:
+        """Why a weight makes no sense, if it does not.
+
+        A term of neurons may be maximised; one of parameters would have these grow for ever.
+        """
+        if self.of == "dropout" and not 0 < weight < 1:
+            return "must be between 0 and 1"
+        return "must not be below 0" if self.of == "params" and weight < 0 else None
 
     def __post_init__(self):
         if self.of not in get_args(Subject):
@@ -197,3 +208,8 @@ register("l1", of="params")(l1)
 register("l2", of="params")(l2)
 register("t1_living", of="points")(t1_living)
 register("t2_living", of="points")(t2_living)
+
+
+@register("dropout", of="dropout")
+def _dropout() -> Float[Array, ""]:
+    return jnp.zeros(())

@@ -64,8 +64,13 @@ class Term:
 
     @property
     def of(self) -> Subject:
-        """What it is a function of: "nothing", the "deaths", the "points", or the "params"."""
+        """What it is a function of; see `persist_jax.terms.regularisers.Kind`."""
         return REGULARISERS[self.name].properties.of
+
+    @property
+    def adds(self) -> bool:
+        """Whether it is added to a loss; see `Kind.adds`."""
+        return REGULARISERS[self.name].properties.adds
 
     def __call__(
         self, activations: PyTree, params: PyTree = None, *, mask: ArrayLike | None = None
@@ -78,7 +83,7 @@ class Term:
             mask: which examples count, or which tokens; see `sample_neurons`.
         """
         value = functools.partial(REGULARISERS[self.name].function, **dict(self.parameters))
-        if self.of == "nothing":
+        if not self.adds:
             return value()
         if self.of == "params":
             if params is None:

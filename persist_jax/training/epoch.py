@@ -1,7 +1,7 @@
 """One epoch of one run as a single scan, and what follows it: validation and early stopping."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from persist_jax.models.model import Model, Variables
 from persist_jax.terms import Term, constant_neurons, measures
 from persist_jax.training.options import Options
 from persist_jax.training.state import VALIDATION, Best, Data, LaneState
-from persist_jax.training.step import Batch, StepMetrics, make_step
+from persist_jax.training.step import Added, Batch, StepMetrics, make_step
 
 
 class EpochMetrics(NamedTuple):
@@ -78,6 +78,7 @@ def make_epoch(
     options: Options,
     examples: int,
     axis_name: str | None = None,
+    added: Sequence[Added] = (),
 ) -> Epoch:
     """The epoch of one lane; nothing in it knows of other lanes.
 
@@ -91,6 +92,7 @@ def make_epoch(
         options: the hyperparameters.
         examples: how many there are to train on.
         axis_name: the mapped axis over which every batch is shared out.
+        added: further terms, each with a weight that is the same for every lane.
 
     Returns:
         `epoch(state, weight, data, number, drawn)`, which gives the state after the epoch of that
@@ -98,12 +100,15 @@ def make_epoch(
     """
     plan = EpochPlan(examples, options.batch_size, options.snapshot_every)
     shared, shared_term = model.sharing(axis_name), replace(term, axis_name=axis_name)
-    step = _recorded(shared, shared_term, optimiser, options)
+    shared_added = [(replace(one, axis_name=axis_name), weight) for one, weight in added]
+    step = _recorded(shared, shared_term, optimiser, options, shared_added)
     # The last, partial batch need not divide over the devices: each of them takes it whole. One
     # example alone has no correlations: every term of activations would be constant.
-    alone = examples % options.batch_size == 1 and term.of != "params"
-    last_term = options.term("none") if alone else term
-    last_step = _recorded(model, last_term, optimiser, options)
+    last_term, last_added = term, added
+    if examples % options.batch_size == 1:
+        last_term = options.term("none") if term.of in ("deaths", "points") else term
+        last_added = [pair for pair in added if pair[0].of not in ("deaths", "points")]
+    last_step = _recorded(model, last_term, optimiser, options, last_added)
 
     def epoch(state, weight, data, number, drawn=None):
         batches, rest = plan.cut(_order(state.seed, number, plan.examples))
@@ -259,9 +264,11 @@ def _deaths(model: Model, term: Term, state: LaneState, x: Float[Array, "b ..."]
     return term.deaths(activations)
 
 
-def _recorded(model: Model, term: Term, optimiser, options: Options):
+def _recorded(
+    model: Model, term: Term, optimiser, options: Options, added: Sequence[Added]
+):
     """The step, with the deaths before it recorded where a snapshot is due."""
-    step, every = make_step(model, optimiser, term, options), options.snapshot_every
+    step, every = make_step(model, optimiser, term, options, added), options.snapshot_every
 
     def recorded(carry, batch, weight, first) -> tuple[tuple, StepMetrics]:
         state, snapshots = carry

@@ -23,7 +23,7 @@ from persist_jax.models.layers import (
 )
 from persist_jax.models.model import Model, Variables
 from persist_jax.models.network import Network, layer_name
-from persist_jax.models.precision import AtPrecision
+from persist_jax.models.precision import at_its_own
 from persist_jax.parameters import NotNegative, Part, Positive, Rate
 from persist_jax.redundancy import prune
 from persist_jax.terms import Term, measures
@@ -252,7 +252,7 @@ def without_neurons(params: Any, chain: tuple[str, ...], share: float, key: Arra
 
 def chain_of(model: Model) -> tuple[str, ...]:
     """Names of a network's layers with weights, if neurons may be taken out of it; else none."""
-    network = model.network if isinstance(model, AtPrecision) else model
+    network = at_its_own(model)
     if not isinstance(network, Network):
         return ()
     plain = (Flatten, MaxPooling2D, AveragePooling2D, GlobalAveragePooling2D, Dropout)

@@ -4,9 +4,9 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from persist_jax._plumbing.validation import Given, MayChange, Mistakes
+from persist_jax._plumbing.validation import Given, MayChange, Mistakes, not_one_of
 from persist_jax.models.precision import Precision
-from persist_jax.parameters import INT32_MAX, Count, NotNegative, Part, Size
+from persist_jax.parameters import INT32_MAX, Count, NotNegative, NotZero, Part, Size
 from persist_jax.terms import REGULARISERS, Term
 from persist_jax.terms.sampling import Neurons
 from persist_jax.training.optimisers import make_optimiser
@@ -124,4 +124,71 @@ class Options(Given):
             0.5
         """
         bound = REGULARISERS[name].parameters(parameters or {}, f"terms.{name}")
-        return Term(name, tuple(bound.items()), self.sampling, neurons=self.neurons)
+        return self._term(name, bound)
+
+    def terms(
+        self, name: str, parameters: Mapping[str, Any] | None = None
+    ) -> tuple[Term, tuple[tuple[Term, float], ...]]:
+        """The term of a regulariser and, of a sum as `t2+l2`, the others with their weights.
+
+        Args:
+            name: a registered name, or several of them joined by `+`.
+            parameters: as `parameters_of` takes them.
+
+        Raises:
+            ValueError: as `parameters_of`.
+
+        Example:
+            >>> options = Options(batch_size=32, epochs=2, optimiser={})
+            >>> term, ((other, weight),) = options.terms("t2+l2", {"l2": {"weight": 0.003}})
+            >>> term.name, other.name, weight
+            ('t2', 'l2', 0.003)
+        """
+        bound = parameters_of(name, parameters or {}, f"terms.{name}")
+        if "+" not in name:
+            return self._term(name, bound), ()
+        (first, own), *others = bound.items()
+        added = [(self._term(part, fields), fields.pop("weight")) for part, fields in others]
+        return self._term(first, own), tuple(added)
+
+    def _term(self, name: str, bound: Mapping[str, Any]) -> Term:
+        own = tuple((field, value) for field, value in bound.items() if field != "weight")
+        return Term(name, own, self.sampling, neurons=self.neurons)
+
+
+def parameters_of(
+    name: str, given: Mapping[str, Any], where: str, field: str = "regulariser"
+) -> dict[str, Any]:
+    """The checked parameters of a regulariser, its defaults for those left out.
+
+    Args:
+        name: a registered name, or several of them joined by `+`: the terms are added. The run's
+            weight is that of the first one; the others have a `weight` each.
+        given: of a registered name, its parameters by name; of a sum, those of each part by its
+            name, and its `weight`.
+        where: their section, for errors.
+        field: which gives the name, for errors.
+
+    Raises:
+        ValueError: a line for every name, parameter or weight that does not hold.
+
+    Example:
+        >>> parameters_of("t2+l2", {"l2": {"weight": 0.003}}, "terms.t2+l2")
+        {'t2': {'alpha': 0.5}, 'l2': {'weight': 0.003}}
+    """
+    parts = name.split("+")
+    if len(parts) == 1:
+        return REGULARISERS.find(name, field).parameters(given, where)
+    mistakes, found = Mistakes(), {}
+    if len(set(parts)) < len(parts) or "none" in parts:
+        mistakes.append(f"{field}: {name!r} is not a sum of different terms")
+    mistakes.extend(not_one_of(where, part, parts) for part in given if part not in parts)
+    for part in dict.fromkeys(parts):
+        with mistakes:
+            entry, place = REGULARISERS.find(part, field), f"{where}.{part}"
+            shared = {"weight": (NotZero, ...)} if part != parts[0] else {}
+            found[part] = entry.parameters(given.get(part, {}), place, shared)
+            if shared and (words := entry.properties.refused(found[part]["weight"])):
+                raise ValueError(f"{place}.weight: {found[part]['weight']:g} {words}")
+    mistakes.check()
+    return found

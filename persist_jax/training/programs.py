@@ -1,6 +1,6 @@
 """The compiled programs that train and evaluate the lanes of one network and regulariser."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -29,6 +29,7 @@ from persist_jax.training.state import (
     initial_state,
     initial_variables,
 )
+from persist_jax.training.step import Added, has_term
 
 
 class Evaluation:
@@ -126,6 +127,7 @@ class Programs:
         term: what is added to the cross-entropy.
         options: hyperparameters.
         evaluation: of the network, with the layout and the data that it is trained on too.
+        added: further terms, each with a weight that is the same for every lane.
     """
 
     def __init__(
@@ -134,6 +136,7 @@ class Programs:
         term: Term,
         options: Options,
         evaluation: Evaluation,
+        added: Sequence[Added] = (),
     ):
         self.options = options
         self.evaluation = evaluation
@@ -143,9 +146,9 @@ class Programs:
         self.plan = EpochPlan(examples, options.batch_size, options.snapshot_every)
         self._model = model
         self._optimiser = make_optimiser(options.optimiser)
-        self._with_term = term.of != "nothing"
-        self._train = self._train_program(term)
-        self._train_without = self._train_program(options.term("none"))
+        self._with_term = has_term(term, added)
+        self._train = self._train_program(term, added)
+        self._train_without = self._train_program(options.term("none"), ())
         self._compiled = Compilations()
 
     def start(self, seed: int) -> LaneState:
@@ -218,7 +221,7 @@ class Programs:
         of_lanes = self.layout.shapes((lane, np.ones((), bool)), lanes)
         return *of_lanes, self.data, self.layout.shapes(np.zeros((), np.int32), None)
 
-    def _train_program(self, term: Term) -> Callable:
+    def _train_program(self, term: Term, added: Sequence[Added]) -> Callable:
         epoch = make_epoch(
             self._model,
             self._optimiser,
@@ -226,6 +229,7 @@ class Programs:
             self.options,
             self.plan.examples,
             self.layout.axis_name,
+            added,
         )
 
         def train(lane, data, number):

@@ -1,6 +1,6 @@
 """One step of training, pure: `(state, batch, weight) -> (state, metrics)`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -9,6 +9,8 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from persist_jax.models.model import Model
+from persist_jax.models.network import Network
+from persist_jax.models.precision import at_its_own
 from persist_jax.terms import Term
 from persist_jax.training.options import Options
 from persist_jax.training.state import (
@@ -36,6 +38,7 @@ class StepMetrics(NamedTuple):
     term: Float[Array, ""]
 
 
+Added = tuple[Term, float]
 Step = Callable[[LaneState, Batch, Float[Array, ""]], tuple[LaneState, StepMetrics]]
 
 
@@ -44,8 +47,9 @@ def make_step(
     optimiser: optax.GradientTransformation,
     term: Term,
     options: Options,
+    added: Sequence[Added] = (),
 ) -> Step:
-    """A step that minimises `cross_entropy + weight * term`.
+    """A step that minimises `cross_entropy + weight * term`, and what is added to it.
 
     A step whose loss or gradient is not finite changes no weight and ends the lane; so does every
     later step of a lane that has ended. With an axis, every device of it holds its share of
@@ -57,15 +61,16 @@ def make_step(
         optimiser: of the weights.
         term: what is added; its `axis_name` is the mapped axis over which the batch is shared out.
         options: the hyperparameters, of which `term_every` is used here.
+        added: further terms, each with a weight that is the same for every lane.
 
     Returns:
         The step. `weight` is an argument, so one compilation serves every weight.
     """
     axis_name = term.axis_name
-    if term.of != "nothing" and options.term_every > 1:
-        differentiate = _separate(model, term, options.term_every)
+    if has_term(term, added) and options.term_every > 1:
+        differentiate = _separate(model, term, added, options.term_every)
     else:
-        differentiate = _together(model, term)
+        differentiate = _together(model, term, added)
 
     def step(state, batch, weight):
         state = unpack_keys(state)
@@ -95,15 +100,52 @@ def make_step(
     return step
 
 
+def has_term(term: Term, added: Sequence[Added]) -> bool:
+    """Whether anything is added to the cross-entropy."""
+    return any(one.adds for one, _ in ((term, None), *added))
+
+
+def check_dropout(model: Model, term: Term, added: Sequence[Added], where: str = "") -> None:
+    """Refuse dropout in a network that has no hidden layers of ours."""
+    network = at_its_own(model)
+    if _rate(term, added, 0.5) is None:
+        return
+    if not isinstance(network, Network) or not network.hidden_layers:
+        name = "dropout" if term.of == "dropout" else f"{term.name}+dropout"
+        raise ValueError(
+            f"regularisers: {name}{where} drops what hidden layers give, and this network is not a "
+            "chain of layers with some"
+        )
+
+
 def cross_entropy(logits: Float[Array, "b c"], y: Int[Array, "b"]) -> Float[Array, ""]:
     """Mean cross-entropy of the logits against the labels, in nats."""
     return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, y))
 
 
-def _forward(model: Model, params, state: LaneState, batch: Batch):
+def _forward(model: Model, params, state: LaneState, batch: Batch, rate):
     """Logits and activations in training mode, and the collections after it."""
     key = jax.random.fold_in(jax.random.key(state.seed), batch.iteration)
-    return model.apply_in_training({"params": params, **state.collections}, batch.x, key)
+    variables = {"params": params, **state.collections}
+    how = {} if rate is None else {"dropout": rate}
+    return model.apply_in_training(variables, batch.x, key, **how)
+
+
+def _rate(term: Term, added: Sequence[Added], weight):
+    """The rate of dropout; None where it is none of the terms."""
+    rates = [own for one, own in ((term, weight), *added) if one.of == "dropout"]
+    return jnp.asarray(rates[0], jnp.float32) if rates else None
+
+
+def _weighted(model: Model, term: Term, added, params, collections, x, weight, activations=None):
+    """All terms, each times its weight."""
+    total = jnp.float32(0)
+    for one, own in ((term, weight), *added):
+        if one.adds:
+            seen = _seen(model, one, params, collections, x, activations)
+            value = own * one(seen, params)
+            total = value if one is term else total + value
+    return total
 
 
 def _seen(model: Model, term: Term, params, collections, x, activations=None):
@@ -115,15 +157,15 @@ def _seen(model: Model, term: Term, params, collections, x, activations=None):
     return model.apply(variables, x, train=False)[1]
 
 
-def _together(model: Model, term: Term):
-    """Cross-entropy and term in one backward pass."""
+def _together(model: Model, term: Term, added: Sequence[Added]):
+    """Cross-entropy and terms in one backward pass."""
 
     def loss(params, state, batch, weight):
-        (logits, activations), collections = _forward(model, params, state, batch)
-        entropy, weighted = cross_entropy(logits, batch.y), jnp.float32(0)
-        if term.of != "nothing":
-            activations = _seen(model, term, params, collections, batch.x, activations)
-            weighted = weight * term(activations, params)
+        rate = _rate(term, added, weight)
+        (logits, activations), collections = _forward(model, params, state, batch, rate)
+        entropy = cross_entropy(logits, batch.y)
+        seen = activations if rate is None else None
+        weighted = _weighted(model, term, added, params, collections, batch.x, weight, seen)
         return entropy + weighted, (StepMetrics(entropy + weighted, weighted), collections)
 
     def differentiate(state, batch, weight):
@@ -135,20 +177,21 @@ def _together(model: Model, term: Term):
     return differentiate
 
 
-def _separate(model: Model, term: Term, every: int):
-    """The term has a backward pass of its own, taken only in the iterations where it is due."""
+def _separate(model: Model, term: Term, added: Sequence[Added], every: int):
+    """The terms have a backward pass of their own, taken only in the iterations where it is due."""
 
-    def entropy(params, state, batch):
-        (logits, _), collections = _forward(model, params, state, batch)
+    def entropy(params, state, batch, weight):
+        rate = _rate(term, added, weight)
+        (logits, _), collections = _forward(model, params, state, batch, rate)
         return cross_entropy(logits, batch.y), collections
 
     def weighted_term(params, collections, batch, weight):
-        value = term(_seen(model, term, params, collections, batch.x), params)
-        return (weight * value).astype(jnp.float32)
+        value = _weighted(model, term, added, params, collections, batch.x, weight)
+        return value.astype(jnp.float32)
 
     def differentiate(state, batch, weight):
         (loss, collections), gradient = jax.value_and_grad(entropy, has_aux=True)(
-            state.params, state, batch
+            state.params, state, batch, weight
         )
 
         def fresh():

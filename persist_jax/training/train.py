@@ -21,6 +21,7 @@ from persist_jax.training.memory import PER_ACTIVATION
 from persist_jax.training.options import Options
 from persist_jax.training.programs import Evaluation, Programs
 from persist_jax.training.state import Data
+from persist_jax.training.step import check_dropout
 
 DEFAULT = Evaluate()
 
@@ -70,8 +71,8 @@ def assemble(
         model: the network.
         dataset: train, validation and test arrays.
         options: the hyperparameters.
-        regulariser: a registered name.
-        parameters: of the regulariser, by name; its defaults for those left out.
+        regulariser: a registered name, or several joined by `+`.
+        parameters: of the regulariser; see `parameters_of`.
         evaluate: what is measured of a run that has ended.
         parallel: with several devices, "lanes": each trains its share of the runs; "batch": of
             every batch.
@@ -91,7 +92,9 @@ def assemble(
         model, dataset, options, parallel=parallel, lane_strategy=lane_strategy, devices=devices
     )
     evaluation = Evaluation(model, dataset, options, evaluate, layout)
-    return Programs(model, options.term(regulariser, parameters), options, evaluation)
+    term, added = options.terms(regulariser, parameters)
+    check_dropout(model, term, added)
+    return Programs(model, term, options, evaluation, added)
 
 
 def layout_of(
@@ -138,8 +141,9 @@ def train(
         model: the network.
         dataset: train, validation and test arrays.
         options: the hyperparameters.
-        regulariser: a registered name.
-        weights: of the regulariser; below 0, a term of neurons is maximised.
+        regulariser: a registered name, or several joined by `+`, as "t2+l2".
+        weights: of the regulariser, of a sum of its first term; below 0, a term of neurons is
+            maximised.
         seeds: of the initial weights, the order of the examples and the dropout, and of the
             examples and labels where the data set draws some.
         report: called after every epoch with the epochs trained and a row per run in training.
@@ -166,8 +170,10 @@ def train(
     """
     if not weights or not all(map(math.isfinite, weights)):
         raise ValueError(f"weights: {weights!r} must be finite")
-    if min(weights) < 0 and not REGULARISERS[regulariser].properties.may_be_negative:
-        raise ValueError(f"weights: {weights!r} of {regulariser} must not be negative")
+    kind = REGULARISERS[regulariser.partition("+")[0]].properties
+    for weight in weights:
+        if words := kind.refused(weight):
+            raise ValueError(f"weights: {weight:g} of {regulariser} {words}")
     if not seeds or not all(isinstance(seed, int) and 0 <= seed < 2**31 for seed in seeds):
         raise ValueError(f"seeds: {seeds!r} must be whole numbers from 0 to {2**31 - 1}")
     programs = assemble(model, dataset, options, regulariser=regulariser, **how)

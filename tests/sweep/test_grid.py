@@ -33,7 +33,7 @@ def test_the_study_has_the_runs_that_it_says(examples, runs):
 @pytest.mark.parametrize("wrong", ["40", "0", "20"])
 def test_the_study_of_wrong_labels_has_the_runs_that_it_says(wrong):
     config, _ = read_configuration(study.get_config(wrong))
-    assert len(grid(config)) == 90 and len({run.seed for run in grid(config)}) == 10
+    assert len(grid(config)) == 100 and len({run.seed for run in grid(config)}) == 10
     assert config.dataset["draw"] == "per_seed"
     assert config.dataset["label_noise"] == int(wrong) / 100
     assert evaluate_of(config).pruning == (0.75, 0.5, 0.35)

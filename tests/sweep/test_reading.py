@@ -6,7 +6,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import mnist, pgdl
-from persist_jax.store.configuration import fixed_checksum, read_config, settle
+from persist_jax.store.configuration import fixed_checksum, grid, read_config, settle
 from persist_jax.sweep.experiment import load_experiment
 from persist_jax.sweep.reading import (
     defaults,
@@ -120,8 +120,33 @@ def test_weights_below_0_are_for_terms_of_neurons():
     with pytest.raises(ValueError) as error:
         read_configuration(OWN | wrong)
     assert error.value.lines == [
-        "weights: -1 of l1, must be above 0", "weights_of.l2: -0.1 of l2, must be above 0"
+        "weights: -1 of l1 must not be below 0", "weights_of.l2: -0.1 of l2 must not be below 0"
     ]  # fmt: skip
+
+
+def test_a_sum_of_terms_and_dropout_are_rows_of_the_grid(tmp_path):
+    fields = OWN | {
+        "regularisers": ["none", "t2+l2", "dropout"],
+        "terms": {"t2+l2": {"l2": {"weight": 0.003}}},
+        "weights_of": {"t2+l2": [0.5, -0.5], "dropout": [0.2]},
+    }
+    config, _ = read_configuration(fields)
+    assert config.terms == {"t2+l2": {"t2": {"alpha": 0.5}, "l2": {"weight": 0.003}}}
+    settle(config, tmp_path, free_fields(config), defaults(config))
+    assert read_config(tmp_path) == config
+    assert [(run.regulariser, run.weight) for run in grid(config)] == [
+        ("none", 0), ("t2+l2", 0.5), ("t2+l2", -0.5), ("dropout", 0.2)
+    ]  # fmt: skip
+    programs = load_experiment(config).programs("m", "t2+l2")
+    assert programs._with_term and not load_experiment(config).programs("m", "dropout")._with_term
+    with pytest.raises(ValueError) as error:
+        read_configuration(fields | {"weights_of": {"t2+l3": [1.0], "dropout": [1.5]}})
+    assert "weights_of: 'l3' is not one of none, t1" in str(error.value)
+    with pytest.raises(ValueError, match="weights_of.dropout: 1.5 of dropout must be"):
+        read_configuration(fields | {"weights_of": {"dropout": [1.5]}})
+    with pytest.raises(ValueError, match="regularisers: dropout of m drops what hidden"):
+        models = {"m": {"kind": "resnet", "blocks": 1, "width": 2}}
+        load_experiment(read_configuration(fields | {"models": models})[0])
 
 
 def test_what_is_evaluated_is_checked_and_may_change(small, tmp_path):
@@ -305,7 +330,7 @@ def test_names_of_a_command_line_are_split(small):
         ({"seeds": [10**400]}, "seeds[0]: a whole number of about 400 digits is beyond"),
         ({"name": "x" * 20000}, "name: 'xxx"),
         ({"models.mlp.sampling": {"fraction": 2}}, "models.mlp.sampling.fraction: 2 must be"),
-        ({"regularisers": ["dropout"]}, "regularisers: 'dropout' is not one of none, t1"),
+        ({"regularisers": ["drop_out"]}, "regularisers: 'drop_out' is not one of none, t1"),
         ({"terms": {"t9": {}}}, "terms: 't9' is not one of none, t1"),
         ({"regularisers": ["t2"], "terms": {"t2": {"alpha": 2.0}}}, "terms.t2.alpha: 2.0 must be"),
         ({"models.other.hiden": [4]}, "models.other.hiden: unknown field; did you mean models"),

@@ -144,7 +144,7 @@ def test_train_needs_no_folder(perceptron, dataset, options, uninterrupted):
 @pytest.mark.parametrize(
     "wrong, words",
     [
-        ({"weights": (-1.0,), "regulariser": "l2"}, "weights: (-1.0,) of l2 must not be negative"),
+        ({"weights": (-1.0,), "regulariser": "l2"}, "weights: -1 of l2 must not be below 0"),
         ({"weights": (float("nan"),)}, "weights: (nan,) must be finite"),
         ({"seeds": (0, -1)}, "seeds: (0, -1) must be whole numbers from 0 to 2147483647"),
         ({"lane_strategy": "x"}, "lane_strategy: 'x' is not one of auto, vmap, map"),

@@ -19,7 +19,13 @@ from persist_jax.training.state import (
     initial_state,
     initial_variables,
 )
-from persist_jax.training.step import Batch, _all_finite, cross_entropy, make_step
+from persist_jax.training.step import (
+    Batch,
+    _all_finite,
+    check_dropout,
+    cross_entropy,
+    make_step,
+)
 
 
 def _published_options(options, case):
@@ -102,7 +108,7 @@ def _batch(dataset, iteration=0, size=32):
     [
         pytest.param(name, marks=() if name in ("t1", "l1") else pytest.mark.slow)
         for name in REGULARISERS
-        if name != "none"
+        if name not in ("none", "dropout")
     ],
 )
 def test_one_compilation_serves_every_weight(perceptron, options, dataset, name):
@@ -121,7 +127,7 @@ def test_one_compilation_serves_every_weight(perceptron, options, dataset, name)
     [
         pytest.param(name, marks=() if name in ("t1", "t2", "min_corr") else pytest.mark.slow)
         for name in REGULARISERS
-        if name != "none"
+        if name not in ("none", "dropout")
     ],
 )
 def test_gradients_are_finite_with_dead_and_twin_neurons(options, dataset, name):
@@ -284,3 +290,82 @@ def test_the_state_of_a_run_before_its_first_step(perceptron, options, dataset):
     assert (parts.train, parts.validation) == (dataset.train, dataset.validation)
     words = [REASONS[reason].split()[1:-3] for reason in (LOSS, GRADIENT, VALIDATION)]
     assert words == [["loss"], ["gradient"], ["validation", "loss"]]
+
+
+def test_several_terms_are_added(options, dataset):
+    """Against the gradient of the sum, written out by hand."""
+    network = models.mlp((8, 8, 1), hidden=(12, 8))
+    plain = {"name": "sgd", "learning_rate": 1.0}
+    options = options.replace(optimiser=plain, sampling=1.0)
+    term, added = options.terms("t2+l2", {"l2": {"weight": 0.003}, "t2": {"alpha": 0.3}})
+    optimiser, batch = make_optimiser(plain), _batch(dataset)
+    variables = jax.jit(network.init)(jax.random.key(1), batch.x[:1])
+    state = initial_state(variables, optimiser, options, 0, with_term=True)
+
+    def summed(params):
+        logits, activations = network.apply({"params": params}, batch.x)
+        deaths = pj.correlation_deaths(pj.sample_neurons(activations, 1.0))
+        terms = 2.0 * pj.t2(deaths, 0.3) + 0.003 * pj.l2(params)
+        return cross_entropy(logits, batch.y) + terms, terms
+
+    @jax.jit
+    def both(state):
+        step = make_step(network, optimiser, term, options, added)
+        return step(state, batch, 2.0), jax.value_and_grad(summed, has_aux=True)(state.params)
+
+    (after, metrics), ((loss, terms), slopes) = both(state)
+    np.testing.assert_allclose((metrics.loss, metrics.term), (loss, terms), rtol=1e-6)
+    moved = jax.tree.map(lambda new, old: old - new, after.params, state.params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), moved, slopes)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "words"),
+    [
+        ("t2+t2", {}, "regulariser: 't2+t2' is not a sum of different terms"),
+        ("t2+none", {}, "regulariser: 't2+none' is not a sum of different terms"),
+        ("t2+l2", {}, "terms.t2+l2.l2.weight: missing"),
+        ("t2+l2", {"l2": {"weight": -1.0}}, "terms.t2+l2.l2.weight: -1 must not be below 0"),
+        ("t2+l2", {"t1": {}, "l2": {"weight": 1}}, "terms.t2+l2: 't1' is not one of t2, l2"),
+        ("t2+dropout", {"dropout": {"weight": 1.0}}, "terms.t2+dropout.dropout.weight: 1 must be"),
+    ],
+)
+def test_a_wrong_sum_is_one_line(options, name, parameters, words):
+    with pytest.raises(ValueError) as error:
+        options.terms(name, parameters)
+    assert str(error.value).startswith(words)
+
+
+def test_dropout_of_a_rate_is_compared_as_a_term(options, dataset):
+    """The rate is the weight: one program serves every rate, and 0 is the network without."""
+    network = models.mlp((8, 8, 1), hidden=(12, 8))
+    state, step = _setup(network, options, "dropout")
+    compiled = jax.jit(chex.assert_max_traces(step, n=1))
+    found = [compiled(state, _batch(dataset), jnp.float32(rate)) for rate in (0.0, 0.5, 0.5)]
+    losses = [float(metrics.loss) for _, metrics in found]
+    logits = jax.jit(network.apply)(state.variables, _batch(dataset).x)[0]
+    np.testing.assert_allclose(losses[0], cross_entropy(logits, _batch(dataset).y), rtol=1e-5)
+    assert losses[1] == losses[2] != losses[0] and all(m.term == 0 for _, m in found)
+    with pytest.raises(ValueError, match="^regularisers: dropout drops what hidden layers give"):
+        check_dropout(models.resnet((8, 8, 1), blocks=1, width=2), options.term("dropout"), ())
+
+
+def test_a_share_of_what_hidden_layers_give_is_dropped():
+    """A hidden layer of ones that the logits repeat."""
+    network = models.mlp((4,), 1000, hidden=(1000,))
+    params = {
+        "layer_01": {"kernel": np.zeros((4, 1000)), "bias": np.ones(1000)},
+        "layer_02": {"kernel": np.eye(1000), "bias": np.zeros(1000)},
+    }
+    params = jax.tree.map(lambda x: x.astype("float32"), params)
+    x = np.zeros((3, 4), "float32")
+
+    @jax.jit
+    def logits(rate):
+        return network.apply_in_training({"params": params}, x, jax.random.key(0), rate)[0][0]
+
+    for rate in (0.2, 0.5):
+        values = np.asarray(logits(jnp.float32(rate)))
+        np.testing.assert_allclose(np.unique(values), [0, 1 / (1 - rate)], rtol=1e-6)
+        assert abs(np.mean(values == 0) - rate) < 0.04
+        assert not np.array_equal(values[0], values[1])
