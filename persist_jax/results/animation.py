@@ -4,17 +4,15 @@ import io
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from PIL import Image
 
 from persist_jax.results.plots import PLACES, Histories, death_density, has_deaths
 from persist_jax.results.selection import Table
-from persist_jax.results.style import FONT, INK, MUTED, empty_picture, lines
+from persist_jax.results.style import INK, MUTED, keys, lines
 
 FRAMES = 36
 LARGEST_GIF = 2_000_000
@@ -23,17 +21,19 @@ STRENGTHS = 8  # of every colour
 Curves = dict[tuple[str, str], np.ndarray]
 
 
-def animate_deaths(table: Table, histories: Histories) -> bytes:
-    """The density of the deaths of every best run over the iterations, as a GIF under 2 MB."""
+def animate_deaths(table: Table, histories: Histories) -> bytes | None:
+    """The density of the deaths of every best run over the iterations, as a GIF under 2 MB.
+
+    Returns:
+        The GIF; `None` where no run has deaths.
+    """
     shown = {cell: h for cell, h in histories.items() if has_deaths(h)}
     if not shown:
-        figure = empty_picture("No run has left deaths: there is nothing to animate.")
-        return _encode([_frame(figure, 100)], [INK, MUTED])
-    with rc_context(FONT):
-        for frames, dpi in ((FRAMES, 100), (FRAMES // 2, 80), (FRAMES // 3, 60)):
-            content = _animation(table, shown, frames, dpi)
-            if len(content) < LARGEST_GIF:
-                break
+        return None
+    for frames, dpi in ((FRAMES, 100), (FRAMES // 2, 80), (FRAMES // 3, 60)):
+        content = _animation(table, shown, frames, dpi)
+        if len(content) < LARGEST_GIF:
+            break
     return content
 
 
@@ -50,10 +50,8 @@ def _animation(table: Table, histories: Histories, frames: int, dpi: int) -> byt
         (drawn[network, name],) = panels[network].plot(
             PLACES, PLACES, color=colour, ls=dashes, lw=1.5
         )
-    used = [name for name in table.regularisers if any(cell[1] == name for cell in curves)]
-    handles = [
-        Line2D([], [], color=styles[n].colour, ls=styles[n].dashes, lw=1.8, label=n) for n in used
-    ]
+    used = {name for _, name in curves}
+    handles = [key for key in keys(table.regularisers) if key.get_label() in used]
     legend = figure.legend(
         handles=handles, loc="outside upper center", ncols=min(len(used), 6), frameon=False,
         title=f"iteration {last}",

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from persist_jax.results.pairwise import Pair, Probabilities, compare_pairs
+from persist_jax.results.pairwise import Pair, compare_pairs
 from persist_jax.results.seeds import (
     Difference,
     PerSeed,
@@ -55,8 +55,8 @@ def pairwise_matrix(table: Table, options: ReportOptions) -> dict[str, Any] | No
     """Every pair of regularisers, best mean rank first; `None` where there are too few values.
 
     Returns:
-        `names`, `rows` (a name and its cells), `pairs` as `compare_pairs` gives them, `unit` in
-        words, `sentences`, and the options that the page names.
+        `pairs` as `compare_pairs` gives them, `unit` in words, `sentences`, and the options that
+        the page names.
     """
     names, columns, cells = by_network_and_seed(table)
     if len(names) < 2 or len(columns) < 3:
@@ -69,32 +69,12 @@ def pairwise_matrix(table: Table, options: ReportOptions) -> dict[str, Any] | No
     networks = len({network for network, _ in columns})
     seeds = has_seeds(table)
     return {
-        "names": names,
-        "rows": _rows(names, pairs),
         "pairs": pairs,
         "unit": "network and seed" if seeds else "network",
         "sentences": _sentences(pairs, len(columns), networks, seeds, options),
         "correction": options.correction,
         "significance": options.significance,
     }
-
-
-def _rows(names: Sequence[str], pairs: Sequence[Pair]) -> list[tuple[str, list[Pair | None]]]:
-    found = {(pair.first, pair.second): pair for pair in pairs}
-    found |= {(pair.second, pair.first): _turned(pair) for pair in pairs}
-    return [(row, [found.get((row, column)) for column in names]) for row in names]
-
-
-def _turned(pair: Pair) -> Pair:
-    return pair._replace(
-        first=pair.second,
-        second=pair.first,
-        difference=-pair.difference,
-        wins=pair.losses,
-        losses=pair.wins,
-        effect=-pair.effect,
-        probabilities=Probabilities(*reversed(pair.probabilities)),
-    )
 
 
 def _sentences(

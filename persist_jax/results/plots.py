@@ -1,22 +1,22 @@
 """Pictures of the best runs: losses, and the density of the deaths from initial to trained."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float
-from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import ListedColormap
-from matplotlib.figure import Figure
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from scipy.ndimage import gaussian_filter1d
 
 from persist_jax.results.selection import Table
 from persist_jax.results.style import (
-    FONT,
-    GRID,
+    BLUE,
     MUTED,
-    empty_picture,
+    PALE,
+    PAPER,
+    Panels,
     panels,
     plain_numbers,
     say,
@@ -24,18 +24,16 @@ from persist_jax.results.style import (
 from persist_jax.store import Record, read_history
 from persist_jax.store.history import HISTORY_FILE
 
-TRAINING = "#9db4c8"
-VALIDATION = "#0072b2"
 REFERENCE = "#e69f00"
 SMOOTHED_POINTS = 60
-ON_WHITE = {"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 1}
-TOP = {"ha": "right", "va": "top", "bbox": ON_WHITE}
+ON_PAPER = {"facecolor": PAPER, "alpha": 0.7, "edgecolor": "none", "pad": 1}
+TOP = {"ha": "right", "va": "top", "bbox": ON_PAPER}
 RIDGES = 12
 DENSITY_POINTS = 256
 PLACES = (np.arange(DENSITY_POINTS) + 0.5) / DENSITY_POINTS
 BANDWIDTH = 0.022  # of the densities; distances lie in [0, 1]
-# Without viridis' light end, which vanishes on white.
-COLOURS = ListedColormap(colormaps["viridis"](np.linspace(0, 0.88, 256)))
+# From initial to trained; both ends are visible on white and on black.
+COLOURS = LinearSegmentedColormap.from_list("training", ["#a8b4c0", BLUE])
 
 Histories = dict[tuple[str, str], dict[str, np.ndarray]]
 
@@ -64,50 +62,46 @@ def has_deaths(history: dict) -> bool:
     return "deaths" in history and history["deaths"].size > 0
 
 
-def plot_losses(table: Table, histories: Histories) -> Figure:
-    """Training cross-entropy, smoothed, and validation loss per epoch of the best runs."""
-    if not table.networks:
-        return empty_picture("No run has ended yet: there are no losses to show.")
-    with rc_context(FONT):
-        figure, axes = panels(table.networks, table.regularisers, height=1.5, sharey="row")
-        for cell, panel in axes.items():
-            _draw_loss_panel(panel, table, histories, cell)
-        for network in table.networks:
-            _scale(axes[network, table.regularisers[0]])
-        for name in table.regularisers:
-            axes[table.networks[-1], name].set_xlabel("epoch")
-        handles = _loss_handles(table)
-        # What fits above so many panels.
-        columns = {1: 1, 2: 2}.get(len(table.regularisers), len(handles))
-        figure.legend(handles=handles, loc="outside upper center", ncols=columns, frameon=False)
-    return figure
+def plot_losses(table: Table, histories: Histories) -> Panels | None:
+    """Training cross-entropy, smoothed, and validation loss per epoch of the best runs.
+
+    Returns:
+        A panel per network and regulariser; `None` where no run has a history.
+    """
+    if not any(histories.values()):
+        return None
+    grid = panels(table.networks, table.regularisers, _loss_keys(table), sharey=True)
+    for cell, panel in grid.axes.items():
+        _draw_loss_panel(panel, table, histories, cell)
+    for network in table.networks:
+        _scale([grid.axes[network, name] for name in table.regularisers])
+    return grid
 
 
-def plot_deaths(table: Table, histories: Histories) -> Figure:
-    """Ridges of the density of the deaths over training, initial at the back, per best run."""
-    if not table.networks:
-        return empty_picture("No run has ended yet: there are no deaths to show.")
-    with rc_context(FONT):
-        figure, axes = panels(table.networks, table.regularisers, height=1.6, sharex=True)
-        for cell, panel in axes.items():
-            panel.set_yticks([])
-            panel.spines["left"].set_visible(False)
-            panel.set_xlim(0, 1)
-            panel.set_xticks([0, 0.5, 1], ["0", "½", "1"])
-            if has_deaths(histories.get(cell, {})):
-                _draw_ridges(panel, histories[cell])
-            else:
-                say(panel, "no deaths" if histories.get(cell) else _reason(table, cell))
-        for name in table.regularisers:
-            axes[table.networks[-1], name].set_xlabel("death")
-        room = 0.3 / figure.get_figheight()  # inches, for the titles of the panels
-        bar = figure.colorbar(
-            ScalarMappable(cmap=COLOURS),
-            ax=list(axes.values()), location="top", shrink=0.35, aspect=40, pad=room,
-        )  # fmt: skip
-        bar.set_ticks([0, 1], labels=["initial", "trained"])
-        bar.outline.set_visible(False)
-    return figure
+def plot_deaths(table: Table, histories: Histories) -> Panels | None:
+    """Ridges of the density of the deaths over training, initial at the back, per best run.
+
+    Returns:
+        A panel per network and regulariser; `None` where no run has deaths.
+    """
+    if not any(map(has_deaths, histories.values())):
+        return None
+    keys = [
+        Line2D([], [], color=COLOURS(end), lw=4, label=label)
+        for end, label in ((0.0, "initial, at the back"), (1.0, "trained, in front"))
+    ]
+    grid = panels(table.networks, table.regularisers, keys)
+    for cell, panel in grid.axes.items():
+        panel.set_yticks([])
+        panel.spines["left"].set_visible(False)
+        panel.set_xlim(0, 1)
+        panel.set_xticks([0, 0.5, 1], ["0", "½", "1"])
+        panel.set_xlabel("death")
+        if has_deaths(histories.get(cell, {})):
+            _draw_ridges(panel, histories[cell])
+        else:
+            say(panel, "no deaths" if histories.get(cell) else _reason(table, cell))
+    return grid
 
 
 def death_density(deaths: Float[np.ndarray, " n"]) -> Float[np.ndarray, " points"]:
@@ -149,10 +143,8 @@ def _draw_loss_panel(
     history = histories.get(cell, {})
     if not history:
         say(panel, _reason(table, cell))
-        panel.tick_params(bottom=False, labelbottom=False, left=False)
         return
-    panel.grid(color=GRID, lw=0.6)
-    panel.set_axisbelow(True)
+    panel.set_xlabel("epoch")
     panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     if cell[1] == "none":
         _draw_losses(panel, history, {})
@@ -166,16 +158,16 @@ def _draw_loss_panel(
         panel.text(1, 0.96, text, size=7, color=MUTED, transform=panel.transAxes, **TOP)
 
 
-def _loss_handles(table: Table) -> list[Line2D]:
-    handles = [
-        Line2D([], [], color=TRAINING, lw=2, label="training cross-entropy, smoothed"),
-        Line2D([], [], color=VALIDATION, lw=1.6, label="validation loss"),
-        Line2D([], [], color=VALIDATION, marker="o", ms=4, lw=0, label="lowest validation loss"),
+def _loss_keys(table: Table) -> list[Line2D]:
+    keys = [
+        Line2D([], [], color=PALE, lw=2, label="training cross-entropy, smoothed"),
+        Line2D([], [], color=BLUE, lw=1.6, label="validation loss"),
+        Line2D([], [], color=BLUE, marker="o", ms=4, lw=0, label="lowest validation loss"),
     ]
     if "none" in table.regularisers and len(table.regularisers) > 1:
         label = "validation loss of none"
-        handles.append(Line2D([], [], color=REFERENCE, lw=1.1, ls="--", label=label))
-    return handles
+        keys.append(Line2D([], [], color=REFERENCE, lw=1.1, ls="--", label=label))
+    return keys
 
 
 def _draw_losses(axes: Axes, history: dict, baseline: dict) -> None:
@@ -187,25 +179,21 @@ def _draw_losses(axes: Axes, history: dict, baseline: dict) -> None:
         # Without the term, which the validation loss does not have and which dwarfs it.
         entropy = history["train_loss"].astype(float) - history.get("train_term", 0)
         places, loss = smooth(entropy)
-        axes.plot(places * len(validation), loss, color=TRAINING, lw=1.6)
-    axes.plot(np.arange(1, len(validation) + 1), validation, color=VALIDATION, lw=1.2)
+        axes.plot(places * len(validation), loss, color=PALE, lw=1.6)
+    axes.plot(np.arange(1, len(validation) + 1), validation, color=BLUE, lw=1.2)
     if np.isfinite(validation).any():
         best = int(np.nanargmin(validation))
-        axes.plot(best + 1, validation[best], "o", color=VALIDATION, ms=3.5)
+        axes.plot(best + 1, validation[best], "o", color=BLUE, ms=3.5)
 
 
-def _scale(axes: Axes) -> None:
+def _scale(row: Sequence[Axes]) -> None:
     """Logarithmic where the losses of a row span more than a factor of 30."""
-    values = [np.asarray(line.get_ydata(), float) for line in _row_lines(axes)]
-    values = np.concatenate([np.ravel(v) for v in values]) if values else np.zeros(0)
+    values = [np.asarray(line.get_ydata(), float) for panel in row for line in panel.lines]
+    values = np.concatenate([np.zeros(0), *values])
     values = values[np.isfinite(values)]
     if len(values) and values.min() > 0 and values.max() / values.min() > 30:
-        axes.set_yscale("log")
-        plain_numbers(axes.yaxis)
-
-
-def _row_lines(axes: Axes) -> list[Line2D]:
-    return [line for other in axes.get_shared_y_axes().get_siblings(axes) for line in other.lines]
+        row[0].set_yscale("log")
+        plain_numbers(row[0].yaxis)
 
 
 def _draw_ridges(axes: Axes, history: dict) -> None:
@@ -217,7 +205,6 @@ def _draw_ridges(axes: Axes, history: dict) -> None:
         share = index / max(len(chosen) - 1, 1)
         base = 1 - share if len(chosen) > 1 else 0.0
         curve = base + 0.45 * density / tallest
-        colour = COLOURS(share)
-        axes.fill_between(PLACES, base, curve, color=colour, lw=0, zorder=index)
-        axes.plot(PLACES, curve, color="white", lw=0.7, zorder=index + 0.5)
+        around = {"fc": COLOURS(share), "ec": PAPER, "lw": 0.7, "zorder": index + 3}
+        axes.fill(np.r_[0, PLACES, 1], np.r_[base, curve, base], **around)
     axes.set_ylim(-0.02, 1.5)

@@ -2,27 +2,24 @@
 
 import base64
 import functools
-import io
 import json
 import os
-from collections import Counter
+from collections import ChainMap, Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
-from matplotlib import rc_context
-from matplotlib.figure import Figure
 
 from persist_jax.results.animation import animate_deaths
 from persist_jax.results.conclusions import counted, pairwise_matrix, seed_sentences
 from persist_jax.results.constant import plot_constant
 from persist_jax.results.cost import step_times
-from persist_jax.results.diagram import draw, tikz
+from persist_jax.results.diagram import draw
 from persist_jax.results.escape import html_text
 from persist_jax.results.grid import missing_runs
 from persist_jax.results.made import made_by
-from persist_jax.results.measured import plot_measures, was_measured
+from persist_jax.results.measured import plot_measures
 from persist_jax.results.plots import Histories, plot_deaths, plot_losses, read_histories
 from persist_jax.results.redundant import redundant_rows, threshold
 from persist_jax.results.seeds import (
@@ -32,7 +29,8 @@ from persist_jax.results.seeds import (
 )
 from persist_jax.results.selection import Table, combine, tabulate
 from persist_jax.results.statistics import DEFAULTS, Comparison, compare, describe
-from persist_jax.results.style import own_style
+from persist_jax.results.style import Panels, own_style
+from persist_jax.results.svg import figure_file, picture
 from persist_jax.results.tables import (
     csv_text,
     footnotes,
@@ -42,7 +40,7 @@ from persist_jax.results.tables import (
     statistics_json,
 )
 from persist_jax.results.verdict import COMPLETED, VERDICTS, judged, notice, verdict
-from persist_jax.results.weights import plot_weights
+from persist_jax.results.weights import at_the_edge, plot_weights
 from persist_jax.store import (
     ReportOptions,
     SweepFolder,
@@ -56,11 +54,15 @@ from persist_jax.store.notes import read_commands
 from persist_jax.store.record import RESULT_FILE
 from persist_jax.store.run import runs_folder
 
-# Of the report's files those that the page shows.
-EMBEDDED = (
-    "critical_difference.png", "weights.png", "losses.png", "constant.png", "measures.png",
-    "deaths.png", "deaths.gif",
-)  # fmt: skip
+# What a panel of each picture shows, for those who cannot see it.
+DESCRIPTIONS = {
+    "critical_difference": "Critical difference diagram",
+    "weights": "Accuracy against weight",
+    "losses": "Losses of the best run per epoch",
+    "deaths": "Densities of the deaths from initial to trained",
+    "constant": "Share of constant neurons per epoch",
+    "measures": "Measures of the sampled neurons per epoch",
+}
 
 
 def write_report(
@@ -91,10 +93,15 @@ def write_report(
     shown = [*tables, combine(tables)] if len(tables) > 1 else tables
     comparisons = [compare(table, options) for table in shown]
     histories = read_histories(shown[-1])
-    files = _texts(tables, shown, comparisons) | _pictures(shown, comparisons, histories)
+    with own_style():
+        pictures = _pictures(shown, comparisons, histories)
+        animation = animate_deaths(shown[-1], histories)
+        page = _page(sweeps, shown, comparisons, pictures, animation, folder, histories)
+        files = _texts(tables, shown, comparisons) | _files(pictures)
+    if animation is not None:
+        files["deaths.gif"] = animation
     for name, content in files.items():
         replace_file(folder / name, content)
-    page = _page(sweeps, shown, comparisons, files, folder, histories)
     return replace_file(folder / "index.html", page.encode())
 
 
@@ -129,54 +136,47 @@ def _texts(
         "accuracies.md": markdown_text(shown),
         "accuracies.tex": latex_text(shown),
         "statistics.json": statistics_json(shown, comparisons),
-        "critical_difference.tex": tikz(_titled(shown, comparisons)),
     }
     return {name: text.encode() for name, text in texts.items()}
 
 
 def _pictures(
     shown: list[Table], comparisons: list[Comparison], histories: Histories
-) -> dict[str, bytes]:
+) -> dict[str, Panels]:
+    """The pictures that have something to show."""
     table = shown[-1]
-    with own_style():
-        diagrams = draw(_titled(shown, comparisons))
-        measured = {}
-        if was_measured(histories):
-            measured["measures.png"] = _file(plot_measures(table, histories), "png")
-        return {
-            "critical_difference.png": _file(diagrams, "png"),
-            "critical_difference.svg": _file(diagrams, "svg"),
-            "weights.png": _file(plot_weights(table), "png"),
-            "losses.png": _file(plot_losses(table, histories), "png"),
-            "constant.png": _file(plot_constant(table, histories), "png"),
-            "deaths.png": _file(plot_deaths(table, histories), "png"),
-            "deaths.gif": animate_deaths(table, histories),
-            **measured,
-        }
-
-
-def _titled(shown: list[Table], comparisons: list[Comparison]) -> list[tuple[str, Comparison]]:
     titles = [table.title if len(shown) > 1 else "" for table in shown]
-    return list(zip(titles, comparisons, strict=True))
+    drawn = {
+        "critical_difference": draw(list(zip(titles, comparisons, strict=True))),
+        "weights": plot_weights(table),
+        "losses": plot_losses(table, histories),
+        "deaths": plot_deaths(table, histories),
+        "constant": plot_constant(table, histories),
+        "measures": plot_measures(table, histories),
+    }
+    return {name: panels for name, panels in drawn.items() if panels is not None}
 
 
-def _file(figure: Figure, kind: str) -> bytes:
-    buffer = io.BytesIO()
-    dated = {"metadata": {"Date": None}} if kind == "svg" else {"dpi": 150}
-    with rc_context({"svg.hashsalt": "persist_jax"}):  # the same report gives the same file
-        figure.savefig(buffer, format=kind, **dated)
-    return buffer.getvalue()
+def _files(pictures: dict[str, Panels]) -> dict[str, bytes]:
+    kinds = {name: ("png",) for name in pictures} | {"critical_difference": ("png", "svg", "pdf")}
+    return {
+        f"{name}.{kind}": figure_file(panels.figure, kind)
+        for name, panels in pictures.items()
+        for kind in kinds[name]
+    }
 
 
 def _page(
     sweeps: list[SweepFolder],
     shown: list[Table],
     comparisons: list[Comparison],
-    files: dict[str, bytes],
+    pictures: dict[str, Panels],
+    animation: bytes | None,
     folder: Path,
     histories: Histories,
 ) -> str:
     """The page; its template decides on words, order and looks."""
+    embedded = {name: picture(panels, DESCRIPTIONS[name]) for name, panels in pictures.items()}
     everything = shown[-1]
     differences = paired_differences(everything)
     wins = {name: won for name, won in everything.weight_wins().items() if won and name != "none"}
@@ -210,7 +210,10 @@ def _page(
         suspect=[(c, choice) for c, choice in everything.choices.items() if choice.suspect],
         runs=rows,
         unjudged=sum(found.status == COMPLETED and not judged(run) for _, run, found in rows),
-        pictures={name: _embedded(name, files[name]) for name in EMBEDDED if name in files},
+        animation=animation and base64.b64encode(animation).decode(),
+        edges=at_the_edge(everything),
+        pictures=embedded,
+        definitions=dict(ChainMap(*(shown.definitions for shown in embedded.values()))),
     )
 
 
@@ -259,9 +262,3 @@ def _time(seconds: float) -> str:
     units = ((3600, "hours"), (60, "minutes"), (1, "seconds"))
     size, unit = next((unit for unit in units if seconds >= unit[0]), units[-1])
     return f"{seconds / size:.1f} {unit}"
-
-
-def _embedded(name: str, content: bytes) -> str:
-    """A picture as the address that holds it."""
-    kind = name.rpartition(".")[2]
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

@@ -3,34 +3,47 @@
 import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogFormatter
 
 INK = "#1f2933"
-MUTED = "#6b7785"
-GRID = "#e3e7eb"
+MUTED = "#5b6773"
+GRID = "#d8dee4"
+PAPER = "#ffffff"
+BLUE = "#0072b2"
+PALE = "#9db4c8"
 # Without black and yellow: one is the text's, the other vanishes on white.
-PALETTE = ("#0072b2", "#56b4e9", "#009e73", "#d55e00", "#cc79a7", "#e69f00")
+PALETTE = (BLUE, "#56b4e9", "#009e73", "#d55e00", "#cc79a7", "#e69f00")
 DASHES = ("-", (0, (1, 1.3)), (0, (6, 1.5, 1, 1.5)), (0, (8, 3)))
 FONT = {
-    "font.size": 8,
+    "font.size": 8.5,
+    "axes.axisbelow": True,
     "axes.edgecolor": MUTED,
     "axes.labelcolor": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.linewidth": 0.7,
+    "axes.titlesize": 9,
+    "axes.titleweight": "bold",
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
     "text.color": INK,
     "text.parse_math": False,
     "xtick.color": MUTED,
     "ytick.color": MUTED,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
 }
+# Inches: around the axes of a panel, and left of and above all panels.
+LEFT, RIGHT, BOTTOM, TOP = 0.42, 0.12, 0.4, 0.27
+NAMES, LEGEND = 0.3, 0.45
 
 
 @contextmanager
@@ -55,7 +68,7 @@ class Line(NamedTuple):
     dashes: str | tuple[int, tuple[float, ...]]
 
 
-NONE = Line("#4d4d4d", (0, (4, 2)))
+NONE = Line(MUTED, (0, (4, 2)))
 
 
 def lines(regularisers: Sequence[str]) -> dict[str, Line]:
@@ -63,66 +76,89 @@ def lines(regularisers: Sequence[str]) -> dict[str, Line]:
 
     Example:
         >>> [line.colour for line in lines(("t1", "none", "t2")).values()]
-        ['#0072b2', '#4d4d4d', '#56b4e9']
+        ['#0072b2', '#5b6773', '#56b4e9']
     """
     styles = itertools.cycle(Line(colour, dashes) for dashes in DASHES for colour in PALETTE)
     return {name: NONE if name == "none" else next(styles) for name in regularisers}
 
 
+def keys(regularisers: Sequence[str]) -> list[Line2D]:
+    """The entries of a legend of the regularisers' lines."""
+    return [
+        Line2D([], [], color=style.colour, ls=style.dashes, lw=1.5, label=name)
+        for name, style in lines(regularisers).items()
+    ]
+
+
+@dataclass(frozen=True)
+class Panels:
+    """A grid of panels of one size.
+
+    Attributes:
+        figure: all of them, with a legend; for a file.
+        axes: each panel, by row and column.
+        size: of a panel with its labels, in inches.
+        keys: the entries of the legend.
+    """
+
+    figure: Figure
+    axes: dict[tuple[str, str], Axes]
+    size: tuple[float, float]
+    keys: Sequence[Line2D]
+
+    def window(self, cell: tuple[str, str]) -> tuple[float, float, float, float]:
+        """Left, top, width and height of a panel with its labels, in inches from the top left."""
+        left, bottom = self.axes[cell].get_position().p0 * self.figure.get_size_inches()
+        width, height = self.size
+        return left - LEFT, self.figure.get_figheight() - bottom + BOTTOM - height, width, height
+
+
 def panels(
-    rows: Sequence[str], columns: Sequence[str], *, height: float, **shared: bool | str
-) -> tuple[Figure, dict[tuple[str, str], Axes]]:
-    """A grid of panels: networks down the side, regularisers along the top.
+    rows: Sequence[str],
+    columns: Sequence[str],
+    keys: Sequence[Line2D] = (),
+    *,
+    size: tuple[float, float] = (1.9, 1.55),
+    sharey: bool = False,
+) -> Panels:
+    """A grid of panels, each with its column's name and labels, so that it can stand alone.
 
     Args:
-        rows: networks.
-        columns: regularisers.
-        height: of a panel, in inches.
-        **shared: `sharex`, `sharey` of Matplotlib's `subplots`.
-
-    Returns:
-        The figure and the panels by (network, regulariser).
+        rows: down the side.
+        columns: along the top.
+        keys: the entries of the legend.
+        size: of a panel with its labels, in inches.
+        sharey: whether the panels of a row have one scale.
     """
-    width = max(1.8 * len(columns) + 0.9, 6.0)
-    figure = Figure(figsize=(width, height * len(rows) + 0.9), layout="constrained")
-    grid = figure.subplots(len(rows), len(columns), squeeze=False, **shared)
-    axes = {
-        (row, column): grid[i][j] for i, row in enumerate(rows) for j, column in enumerate(columns)
-    }
-    for column in columns:
-        axes[rows[0], column].set_title(column, size=10, weight="bold", pad=8)
-    for row in rows:
-        axes[row, columns[0]].set_ylabel(_folded(row), size=9, weight="bold", labelpad=8)
-    return figure, axes
+    width, height = size
+    whole = (max(NAMES + width * len(columns), 6.0), LEGEND + height * len(rows))
+    figure = Figure(figsize=whole)
+    axes: dict[tuple[str, str], Axes] = {}
+    for i, row in enumerate(rows):
+        bottom = (len(rows) - 1 - i) * height
+        middle = (bottom + (BOTTOM + height - TOP) / 2) / whole[1]
+        figure.text(
+            0.5 * NAMES / whole[0], middle, row.replace("/", "/\n", 1), size=9, weight="bold",
+            rotation=90, ha="center", va="center",
+        )  # fmt: skip
+        for j, column in enumerate(columns):
+            place = (NAMES + j * width + LEFT, bottom + BOTTOM)
+            extent = (width - LEFT - RIGHT, height - BOTTOM - TOP)
+            box = [inches / whole[k % 2] for k, inches in enumerate((*place, *extent))]
+            shared = axes[row, columns[0]] if sharey and j else None
+            panel = axes[row, column] = figure.add_axes(box, sharey=shared)
+            panel.set_title(column, pad=4)
+            panel.grid(True)
+    if keys:
+        columns_of_keys = max(1, min(len(keys), int(whole[0] / 1.6)))
+        figure.legend(handles=keys, loc="upper center", ncols=columns_of_keys, frameon=False)
+    return Panels(figure, axes, size, keys)
 
 
 def say(axes: Axes, text: str) -> None:
     """Write why a panel is empty."""
+    axes.set_axis_off()
     axes.text(
         0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", size=8, color=MUTED,
         style="italic",
     )  # fmt: skip
-
-
-def empty_picture(text: str) -> Figure:
-    """A picture that says why there is none."""
-    figure = Figure(figsize=(6.5, 1.2))
-    figure.text(0.5, 0.5, text, ha="center", va="center", size=10, color=MUTED, style="italic")
-    return figure
-
-
-def _folded(name: str) -> str:
-    """A long network name on two lines, split where a sweep's name ends."""
-    return name.replace("/", "/\n", 1) if len(name) > 14 else name
-
-
-def legend(figure: Figure, names: Sequence[str]) -> None:
-    """One legend above all panels, of the lines that any of them has, in the order of the names."""
-    named = {line.get_label(): line for panel in figure.axes for line in panel.lines}
-    if named:
-        figure.legend(
-            handles=[named[name] for name in names if name in named],
-            loc="outside upper center",
-            ncols=min(len(named), int(1.2 * figure.get_figwidth()) // 2),
-            frameon=False,
-        )

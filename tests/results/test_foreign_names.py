@@ -22,12 +22,8 @@ def report(tmp_path_factory, sweeps):
 
 
 @pytest.mark.parametrize(
-    "name",
-    [
-        "accuracies.md", "accuracies.csv", "accuracies.tex", "critical_difference.tex",
-        "index.html",
-    ],
-)  # fmt: skip
+    "name", ["accuracies.md", "accuracies.csv", "accuracies.tex", "index.html"]
+)
 def test_no_file_holds_a_control_character(report, name):
     text = (report / name).read_text()
     signs = [sign for sign in text.replace("\n", "") if not sign.isprintable()]

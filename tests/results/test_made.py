@@ -6,10 +6,10 @@ import pytest
 from persist_jax.results.constant import plot_constant
 from persist_jax.results.cost import step_times
 from persist_jax.results.made import Made, made_by
-from persist_jax.results.measured import plot_measures, was_measured
+from persist_jax.results.measured import plot_measures
 from persist_jax.results.report import write_report
 from persist_jax.results.selection import tabulate
-from persist_jax.results.weights import plot_weights
+from persist_jax.results.weights import at_the_edge, plot_weights
 from persist_jax.store import read_results, read_sweep
 from persist_jax.store.notes import note_command, read_commands
 from persist_jax.store.record import Origin
@@ -88,7 +88,7 @@ def test_the_page_has_them(folder):
 
 
 def test_a_panel_has_every_weight_its_spread_and_the_choice(folder):
-    panel = plot_weights(tabulate(read_sweep(folder))).axes[0]
+    panel = plot_weights(tabulate(read_sweep(folder))).axes["a", "t1"]
     circles = {line.get_markersize(): line.get_xydata() for line in panel.lines
                if line.get_marker() == "o"}  # fmt: skip
     np.testing.assert_allclose(circles[9], [[0.106, 86.0]])
@@ -98,21 +98,57 @@ def test_a_panel_has_every_weight_its_spread_and_the_choice(folder):
     np.testing.assert_allclose(np.ptp(bars[0][:, 1]), 2 * 100 * np.std([0.84, 0.88], ddof=1))
     marks = [line.get_marker() for line in panel.lines]
     assert marks.count("x") == 1 and marks.count("v") == 2
-    low, high = panel.get_ylim()
-    assert 82 < low < 84 and high > 87
+
+
+def test_a_panel_shows_what_was_chosen_and_none_also_far_below_the_validation_accuracy(
+    tmp_path, sweeps
+):
+    sweeps.config(tmp_path, networks=["a"], regularisers=["none", "t1", "l1"])
+    for name, weight, validation, test in (
+        ("none", 0.0, 0.99, 0.80), ("t1", 0.1, 0.99, 0.90), ("t1", 1.0, 0.98, 0.95),
+        ("l1", 0.1, 0.95, 0.70), ("l1", 1.0, 0.10, 0.10),
+    ):  # fmt: skip
+        sweeps.run(tmp_path, sweeps.record("a", name, weight, validation=validation, test=test))
+    table = tabulate(read_sweep(tmp_path))
+    for (network, name), panel in plot_weights(table).axes.items():
+        chosen, none = (table.choices[network, row] for row in (name, "none"))
+        low, high = panel.get_ylim()
+        for level in (chosen.test, chosen.validation, none.test):
+            assert low < 100 * level < high
+        # A network at chance would press all others into a line.
+        assert low > 60
+        assert [line.get_marker() for line in panel.lines].count("v") == 2 * (name == "l1")
+
+
+def test_weights_at_the_edge_of_the_grid_are_said(tmp_path, sweeps):
+    sweeps.config(tmp_path, networks=["a", "b"], regularisers=["none", "t1", "t2", "l1", "l2"])
+    for network, name, best, weights in (
+        ("a", "none", 0.0, (0.0,)), ("a", "t1", 1.0, (0.01, 0.1, 1.0)),
+        ("b", "t1", 1.0, (0.01, 0.1, 1.0)), ("a", "t2", 0.1, (0.01, 0.1, 1.0)),
+        ("a", "l1", 0.01, (0.01, 0.1)), ("a", "l2", 0.1, (0.1,)),
+    ):  # fmt: skip
+        for weight in weights:
+            level = 0.8 + 0.1 * (weight == best)
+            sweeps.run(tmp_path, sweeps.record(network, name, weight, validation=level))
+    # The largest weight is an edge of what was tried although its runs diverge.
+    sweeps.run(tmp_path, sweeps.record("a", "l2", 1.0, status="diverged", reason="loss"))
+    smallest, largest = at_the_edge(tabulate(read_sweep(tmp_path)))
+    assert "the smallest that was tried of l1 on a; l2 on a. A smaller one" in smallest
+    assert "the largest that was tried of t1 on a, b. A larger one" in largest
+    assert largest in " ".join(write_report(tmp_path).read_text().split())
 
 
 def test_measures_are_drawn_by_network_and_measure(folder):
     table = tabulate(read_sweep(folder))
     histories = {("a", "t1"): {"measures/effective_rank": np.array([np.nan, 7.5])}}
-    panels = plot_measures(table, histories).axes
+    panels = list(plot_measures(table, histories).axes.values())
     assert [len(panel.lines) for panel in panels] == [0, 0, 0, 1]
     np.testing.assert_allclose(panels[3].lines[0].get_xydata(), [[1, np.nan], [2, 7.5]])
-    assert not was_measured({("a", "t1"): {"constant_neurons": np.zeros(2)}})
+    assert plot_measures(table, {("a", "t1"): {"constant_neurons": np.zeros(2)}}) is None
 
 
 def test_the_share_of_constant_neurons_is_of_the_cloud(folder):
     table = tabulate(read_sweep(folder))
     histories = {("a", "t1"): {"constant_neurons": np.array([1, 2, 5])}, ("a", "none"): {}}
-    (line,) = plot_constant(table, histories).axes[0].lines
+    (line,) = plot_constant(table, histories).axes["", "a"].lines
     np.testing.assert_allclose(line.get_xydata(), [[1, 2.0], [2, 4.0], [3, 10.0]])

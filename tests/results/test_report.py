@@ -6,19 +6,28 @@ import json
 import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 
+from persist_jax.results.plots import plot_deaths, plot_losses, read_histories
 from persist_jax.results.redundant import redundant_rows
 from persist_jax.results.report import write_report
 from persist_jax.results.selection import tabulate
+from persist_jax.results.style import PALETTE, own_style
+from persist_jax.results.weights import plot_weights
 from persist_jax.store import read_report_options, read_sweep
 from tests.commands import run_command
 
-FILES = {
-    "index.html", "accuracies.csv", "accuracies.md", "accuracies.tex", "statistics.json",
-    "critical_difference.png", "critical_difference.svg", "critical_difference.tex", "losses.png",
-    "deaths.png", "deaths.gif", "weights.png", "constant.png",
+TABLES = {"index.html", "accuracies.csv", "accuracies.md", "accuracies.tex", "statistics.json"}
+FILES = TABLES | {
+    "critical_difference.png", "critical_difference.svg", "critical_difference.pdf", "losses.png",
+    "deaths.png", "deaths.gif", "weights.png",
 }  # fmt: skip
+
+
+GIF = re.compile(r"data:image/gif;base64,[\w+/=]+")
 
 
 class Page(HTMLParser):
@@ -68,10 +77,92 @@ def test_the_page_needs_nothing_else(report):
     text = (report / "index.html").read_text()
     page = Page(text)
     assert page.open == []
-    assert len(page.sources) == 6
-    assert all(source.startswith("data:image/") for source in page.sources)
+    assert [source for source in page.sources if not source.startswith("#")] == [
+        GIF.search(text)[0]
+    ]
     assert "script" not in page.tags and "link" not in page.tags
-    assert not re.search(r"https?://|@import|url\(", text)
+    assert not re.search(r"https?://|@import|url\((?!#)", text)
+
+
+def test_what_a_picture_refers_to_is_in_the_page_once(report):
+    text = (report / "index.html").read_text()
+    ids = re.findall(r'\bid="([^"]*)"', text)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'href="#([^"]*)"|url\(#([^)]*)\)', text)) > set()
+    for pair in re.findall(r'href="#([^"]*)"|url\(#([^)]*)\)', text):
+        assert "".join(pair) in ids
+
+
+def test_pictures_have_the_colours_of_either_theme(report):
+    text = (report / "index.html").read_text()
+    style = text[: text.index("</style>")]
+    light, dark = (
+        dict(re.findall(r"--(\w+): (#\w+)", part)) for part in style.split("@media screen")[:2]
+    )
+    used = set(re.findall(r"(?:fill|stroke): var\(--(\w+)\)", text))
+    assert used == {"ink", "muted", "line", "paper", "blue"}
+    for theme in (light, dark):
+        assert _contrast(theme["ink"], theme["paper"]) > 7
+        assert _contrast(theme["muted"], theme["paper"]) > 4.5
+        assert _contrast(theme["blue"], theme["paper"]) > 4.5
+        for side in ("better", "worse", "best"):
+            assert _contrast(theme["ink"], theme[side]) > 7
+    # No ink of the light theme is left in a picture; the palette stands out from both papers.
+    panels = "".join(re.findall("<svg viewBox.*?</svg>", text, re.DOTALL))
+    fixed = set(re.findall(r"(?:fill|stroke): (#\w+)", panels))
+    assert fixed.isdisjoint(light.values()) and set(PALETTE[1:]) & fixed
+    assert min(_contrast(colour, dark["paper"]) for colour in PALETTE[1:]) > 3
+
+
+def _contrast(one, other):
+    """The Web Content Accessibility Guidelines' contrast ratio."""
+
+    def luminance(colour):
+        parts = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
+                 for value in to_rgb(colour)]  # fmt: skip
+        return sum(np.multiply(parts, (0.2126, 0.7152, 0.0722)))
+
+    low, high = sorted(map(luminance, (one, other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_no_label_is_outside_of_its_panel(sweep):
+    table = tabulate(read_sweep(sweep))
+    histories = read_histories(table)
+    drawn = 0
+    with own_style():
+        for panels in (plot_weights(table), plot_losses(table, histories),
+                       plot_deaths(table, histories)):  # fmt: skip
+            renderer = FigureCanvasAgg(panels.figure).get_renderer()
+            for cell, axes in panels.axes.items():
+                left, top, width, height = (i * panels.figure.dpi for i in panels.window(cell))
+                bottom = panels.figure.bbox.y1 - top - height
+                box = axes.get_tightbbox(renderer)
+                assert left <= box.x0 and box.x1 <= left + width, cell
+                assert bottom <= box.y0 and box.y1 <= bottom + height, cell
+                drawn += 1
+    assert drawn == 3 * (5 + 6 + 6)
+
+
+def test_a_difference_says_whether_it_is_better_or_worse(tmp_path, sweeps):
+    sweeps.config(tmp_path, networks=["a"], regularisers=["none", "t1", "l1"])
+    for seed in range(4):
+        for name, test in (("none", 0.8), ("t1", 0.9), ("l1", 0.7)):
+            fields = sweeps.record("a", name, 0.1, seed, test=test + 0.001 * seed)
+            sweeps.run(tmp_path, fields)
+    text = write_report(tmp_path).read_text()
+    found = re.findall(r'<td class="(better|worse)">(. [+-][\d.]+)</td>', text)
+    assert found == [("better", "▲ +10.00"), ("worse", "▼ -10.00")]
+
+
+def test_every_pair_is_a_row_once(report):
+    text = (report / "index.html").read_text()
+    section = text[text.index('id="pairs"') : text.index('id="weights"')]
+    names = re.findall(r"<tr><td>(\w+) − (\w+)</td>", section)
+    assert len(names) == 15 and len({frozenset(pair) for pair in names}) == 15
+    labels = re.findall("<th>(.*?)</th>", section)
+    rows = section.split("<tr>")[2:]
+    assert all(row.count("<td") == len(labels) for row in rows)
 
 
 def test_the_page_says_what_the_statistics_say(report):
@@ -153,13 +244,13 @@ def test_what_is_redundant_is_a_table(tmp_path, sweeps):
     text = write_report(tmp_path).read_text()
     assert "joined by |corr|\N{NO-BREAK SPACE}≥\N{NO-BREAK SPACE}0.9," in Page(text).text
     section = text[text.index("What is redundant") : text.index("All runs")]
-    rows = [re.findall("<td[^>]*>([^<]*)</td>", row) for row in section.split("<tr")[2:]]
+    rows = [re.findall("<td[^>]*>([^<]*)</td>", row) for row in section.split("<tr>")[2:]]
     shared = ["2", "7"], ["0.200", "0.300", "0.400", "1.000", "0.250"]
     assert rows == [
-        ["mlp_0", "untrained", "60", "3", *shared[0], "0.125", *shared[1]],
-        ["mlp_0", "none", "60", "4", *shared[0], "0.062", *shared[1]],
-        ["mlp_0", "t1", "60", "31", *shared[0], "0.062", *shared[1]],
-        ["mlp_0", "t2", ""],
+        ["untrained", "60", "3", *shared[0], "0.125", *shared[1]],
+        ["none", "60", "4", *shared[0], "0.062", *shared[1]],
+        ["t1", "60", "31", *shared[0], "0.062", *shared[1]],
+        ["t2", ""],
     ]
 
 
@@ -194,7 +285,7 @@ def test_without_a_notice_there_is_no_banner_and_without_counts_no_table_of_them
 @pytest.mark.slow
 def test_a_regulariser_of_somebody_else_gets_a_whole_report(tmp_path, sweeps):
     names = ("mine", "none", "t1", "also_mine")
-    own = sweeps.write(tmp_path, networks=("a",), regularisers=names, weights=(0.01,))
+    own = sweeps.write(tmp_path, networks=("a", "b"), regularisers=names, weights=(0.01,))
     index = write_report(own)
     assert {path.name for path in index.parent.iterdir()} == FILES
     (entry,) = json.loads((index.parent / "statistics.json").read_text())["tables"]
@@ -207,8 +298,9 @@ def test_a_regulariser_of_somebody_else_gets_a_whole_report(tmp_path, sweeps):
 def test_a_sweep_without_runs_says_so(tmp_path, sweeps):
     (tmp_path / "config.json").write_text('{"name": "empty"}')
     index = write_report(tmp_path)
-    assert "No run has finished yet" in Page(index.read_text()).text
-    assert {path.name for path in index.parent.iterdir()} == FILES
+    text = index.read_text()
+    assert "No run has finished yet" in Page(text).text and "<figure>" not in text
+    assert {path.name for path in index.parent.iterdir()} == TABLES
     (entry,) = json.loads((index.parent / "statistics.json").read_text())["tables"]
     assert entry["friedman"] is None and entry["problem"]
 
@@ -276,7 +368,7 @@ def run(*arguments):
 
 @pytest.mark.slow
 def test_the_command_prints_table_and_path_and_makes_the_same_files(tmp_path, sweeps):
-    sweep = sweeps.write(tmp_path, ("mlp_0",), ("none", "t1"), weights=(0.01,))
+    sweep = sweeps.write(tmp_path, ("a", "b"), ("none", "t1", "t2"), weights=(0.01,))
     report, again = write_report(sweep).parent, tmp_path / "again"
     done = run(f"--workdir={sweep}", f"--output={again}")
     assert done.returncode == 0

@@ -1,0 +1,109 @@
+"""Panels as pieces of a page: they take its colours, light or dark, and flow with its width."""
+
+import io
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+from markupsafe import Markup, escape
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from persist_jax.results.style import BLUE, GRID, INK, MUTED, PAPER, Panels
+
+_SVG = "{http://www.w3.org/2000/svg}"
+# Colours of the pictures that the page's style sheet sets for either theme.
+_VARIABLES = {INK: "ink", MUTED: "muted", GRID: "line", PAPER: "paper", BLUE: "blue"}
+_POINTS = 72  # an inch
+
+Definitions = dict[str, Markup]
+
+
+class Picture(NamedTuple):
+    """A figure as the page shows it.
+
+    Attributes:
+        rows: each row's name and panels.
+        width: of a panel, in pixels.
+        keys: the legend's lines and labels.
+        definitions: of the glyphs, marks and clippings that the panels and lines refer to.
+    """
+
+    rows: dict[str, list[Markup]]
+    width: float
+    keys: list[tuple[Markup, str]]
+    definitions: Definitions
+
+
+def picture(panels: Panels, description: str) -> Picture:
+    """Take a figure apart.
+
+    Args:
+        panels: the figure.
+        description: what a panel shows, for those who cannot see it.
+    """
+    found = Picture({}, 96 * panels.size[0], [], {})
+    groups = _groups(panels.figure, "axes_", found.definitions)
+    for (row, column), group in zip(panels.axes, groups, strict=True):
+        named = escape(": ".join(part for part in (description, row, column) if part))
+        shown = _svg(group, panels.window((row, column)), f'role="img" aria-label="{named}"')
+        found.rows.setdefault(row, []).append(shown)
+    found.keys.extend((_key(key, found.definitions), key.get_label()) for key in panels.keys)
+    return found
+
+
+def figure_file(figure: Figure, kind: str) -> bytes:
+    """The content of a file, "png", "svg" or "pdf"; the same figure gives the same."""
+    undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
+    buffer = io.BytesIO()
+    with rc_context({"svg.hashsalt": "persist_jax"}):
+        figure.savefig(buffer, format=kind, dpi=150, metadata=undated)
+    return buffer.getvalue()
+
+
+def _key(line: Line2D, definitions: Definitions) -> Markup:
+    """An entry's line with its mark in the middle; its label says the rest."""
+    size = (0.36, 0.14)
+    figure = Figure(figsize=size)
+    shown = Line2D([0.04, 0.5, 0.96], [0.5] * 3, transform=figure.transFigure, markevery=[1])
+    place, every = shown.get_transform(), shown.get_markevery()
+    shown.update_from(line)
+    shown.set(transform=place, markevery=every)
+    figure.add_artist(shown)
+    (group,) = _groups(figure, "line2d_", definitions)
+    return _svg(group, (0.0, 0.0, *size), 'aria-hidden="true"')
+
+
+def _groups(figure: Figure, kind: str, definitions: Definitions) -> Iterator[str]:
+    """The groups of a kind, without their definitions, which the whole page shares."""
+    root = ElementTree.fromstring(figure_file(figure, "svg"))
+    for parent in root.findall(f".//{_SVG}defs/.."):
+        for defs in parent.findall(f"{_SVG}defs"):
+            parent.remove(defs)
+            for part in defs:
+                if "id" in part.attrib:
+                    definitions[part.attrib["id"]] = Markup(_text(part).strip())
+    drawing = root.find(f"{_SVG}g")
+    groups = [group for group in drawing if group.attrib["id"].startswith(kind)]
+    for group in drawing.iter(f"{_SVG}g"):
+        group.attrib.pop("id", None)  # other figures have the same
+    return (re.sub(r"(\.\d{3})\d+", r"\1", _text(group)) for group in groups)
+
+
+def _text(element: ElementTree.Element) -> str:
+    """As a page holds it: without name spaces, in the page's colours."""
+    text = ElementTree.tostring(element, encoding="unicode")
+    text = re.sub(r' xmlns:?\w*="[^"]*"', "", text)
+    text = re.sub(r"\bns\d:", "", text)
+    text = re.sub(r"\s+", " ", text).replace("> <", "><")
+    for colour, name in _VARIABLES.items():
+        text = text.replace(colour, f"var(--{name})")
+    return text
+
+
+def _svg(group: str, window: tuple[float, ...], attributes: str) -> Markup:
+    """A group seen through a window: left, top, width and height, in inches."""
+    box = " ".join(f"{_POINTS * side:.2f}" for side in window)
+    return Markup(f'<svg viewBox="{box}" {attributes}>{group}</svg>')
