@@ -87,6 +87,14 @@ def test_a_bar_has_no_dot_at_what_it_skips():
     assert sorted(bar.get_xdata()) == [1.0, 2.5]
 
 
+def test_without_a_significant_friedman_test_one_bar_joins_all():
+    case = CASES["eight"]
+    assert case.rejected
+    weak = replace(case, friedman=case.friedman._replace(p_value=0.5))
+    (bar,) = [line for line in draw([("", weak)]).axes["", ""].lines if line.get_marker() == "o"]
+    assert sorted(bar.get_xdata()) == list(case.ranks)
+
+
 def test_the_critical_distance_is_to_scale():
     (arrow,) = [t for t in draw([("", CASES["eight"])]).axes["", ""].texts if not t.get_text()]
     assert arrow.xy[0] == 1
