@@ -69,11 +69,6 @@ def _draw(panel: Axes, table: Table, cell: tuple[str, str]) -> None:
     weights = sorted({record.weight for record in records})
     _scale(panel, weights)
     panel.set_xlabel("weight")
-    panel.set_xscale("log")
-    panel.set_xlabel("weight")
-    plain_numbers(panel.xaxis)
-    panel.xaxis.set_major_locator(LogLocator(numticks=4))
-    panel.xaxis.set_minor_locator(NullLocator())
     panel.yaxis.set_major_locator(MaxNLocator(5))
     baseline = table.choices.get((cell[0], BASELINE))
     if baseline is not None:
@@ -92,9 +87,9 @@ def _draw(panel: Axes, table: Table, cell: tuple[str, str]) -> None:
 
 
 def _scale(panel: Axes, weights: Sequence[float]) -> None:
-    """A logarithmic axis of weights; where some are below 0, of both signs with 0 between."""
-    if any(weight < 0 for weight in weights):
-        panel.set_xscale("symlog", linthresh=min(map(abs, weights)))
+    """A logarithmic axis of weights; where some are not above 0, of both signs with 0 between."""
+    if weights[0] <= 0:
+        panel.set_xscale("symlog", linthresh=min((abs(w) for w in weights if w), default=1.0))
         ticks = [weights[0], 0.0, max(weights[-1], 0.0)]
         panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     else:

@@ -54,7 +54,7 @@ def test_smoothing_keeps_the_mean_and_the_ends_inside(length):
 def test_weights_of_both_signs_share_an_axis(tmp_path, sweeps):
     weights = (-1.0, -0.1, 0.1, 1.0)
     sweeps.write(tmp_path, networks=("a",), regularisers=("none", "t1"), weights=weights)
-    (panel,) = plot_weights(tabulate(read_sweep(tmp_path))).axes
+    (panel,) = plot_weights(tabulate(read_sweep(tmp_path))).axes.values()
     assert panel.get_xscale() == "symlog"
     assert [text.get_text() for text in panel.get_xticklabels()] == ["-1", "0", "1"]
     lines = [line for line in panel.lines if line.get_marker() == "o" and line.get_lw() == 1]
