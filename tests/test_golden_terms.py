@@ -16,7 +16,16 @@ pytestmark = pytest.mark.usefixtures("float32_products")
 TERMS = ["t1", "t2", "min_corr", "l1", "l2"]
 
 
-@pytest.fixture(scope="module", params=CASES)
+# The architectures' own tests hold the layers of the others against Keras.
+QUICK = ["mlp_dead", "mlp_full", "conv_bn", "conv_prelu_gap"]
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in CASES
+    ],
+)
 def case(golden, float32_products, request):
     return golden(request.param)
 

@@ -89,7 +89,7 @@ def _assert_same(found, expected, tolerance=1e-4):
 measured = jax.jit(partial(pj.measures, dormant=TAU))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 def test_measures_are_those_of_numpy_and_scipy(dtype):
     with jax.enable_x64(dtype == "float64"):
         layers = _as(dtype, _planted())

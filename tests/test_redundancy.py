@@ -40,8 +40,12 @@ ORDER = np.random.default_rng(1).permutation(20)
 
 @pytest.mark.parametrize(
     "order, fraction, algorithm",
-    [(None, 1.0, "auto"), (None, 0.5, "auto"), (ORDER, 0.5, "auto"), (ORDER, 1.0, "matrix_free")],
-    ids=["whole", "sampled", "sampled and reordered", "reordered, without a matrix"],
+    [
+        pytest.param(None, 1.0, "auto", id="whole", marks=pytest.mark.slow),
+        pytest.param(None, 0.5, "auto", id="sampled", marks=pytest.mark.slow),
+        pytest.param(ORDER, 0.5, "auto", id="sampled and reordered"),
+        pytest.param(ORDER, 1.0, "matrix_free", id="reordered, without a matrix"),
+    ],
 )
 def test_planted_neurons_are_found_with_layer_and_index(order, fraction, algorithm):
     place = np.arange(20) if order is None else np.argsort(order)

@@ -48,7 +48,7 @@ def test_every_registered_term(name):
     points = pj.sample_neurons(layers, 0.5, neurons="channels")
     subjects = {"params": params, "points": points, "deaths": pj.correlation_deaths(points)}
     how = {"reduce": "mean"} if name == "t1" else {}
-    expected = REGULARISERS[name].function(subjects[term.of], **how)
+    expected = jax.jit(lambda of: REGULARISERS[name].function(of, **how))(subjects[term.of])
     np.testing.assert_allclose(value, expected, rtol=1e-6)
 
 
@@ -56,7 +56,6 @@ def test_own_parameters_and_distances():
     layers = list(_activations().values())
     points = pj.sample_neurons(layers, 1.0)
     for distance, matrix in [
-        ("correlation", pj.correlation_distance),
         ("pearson", pj.pearson_distance),
         ("euclidean", pj.euclidean_distance),
     ]:
@@ -69,18 +68,17 @@ def test_own_parameters_and_distances():
 
 def test_layers_by_name_and_by_position():
     layers = _activations()
-    points = pj.sample_neurons([layers["logits"], layers["h2"]], 1.0)
-    expected = -pj.correlation_deaths(points).mean()
-    for chosen in (["logits", "h2"], [2, 0], [-1, "h2"], (-1, -3)):
-        value = _value(pj.make_term(layers=chosen), layers)
-        np.testing.assert_allclose(value, expected, rtol=1e-6)
-    for chosen in ([2, 0], [-1, 0]):
-        value = _value(pj.make_term(layers=chosen), list(layers.values()))
-        np.testing.assert_allclose(value, expected, rtol=1e-6)
-    expected = -pj.correlation_deaths(layers["logits"].T).mean()
-    for chosen in ("logits", -1, 2, ["logits"]):
-        value = _value(pj.make_term(layers=chosen), layers)
-        np.testing.assert_allclose(value, expected, rtol=1e-6)
+    both = pj.sample_neurons([layers["logits"], layers["h2"]], 1.0)
+    last, unnamed = layers["logits"].T, list(layers.values())
+    for given, chosen, points in [
+        *((layers, chosen, both) for chosen in (["logits", "h2"], [2, 0], [-1, "h2"], (-1, -3))),
+        *((unnamed, chosen, both) for chosen in ([2, 0], [-1, 0])),
+        *((layers, chosen, last) for chosen in ("logits", -1, 2, ["logits"])),
+    ]:
+        np.testing.assert_array_equal(pj.make_term(layers=chosen).points(given), points)
+    for given, points in ((layers, both), (unnamed, both)):
+        value = _value(pj.make_term(layers=[2, 0]), given)
+        np.testing.assert_allclose(value, -pj.correlation_deaths(points).mean(), rtol=1e-6)
 
 
 def test_what_is_not_chosen_may_be_anything():
@@ -188,7 +186,15 @@ def test_layers_that_a_mesh_shares_in_different_ways(neurons, fraction):
         np.testing.assert_allclose(slopes[name], expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("distance", ["correlation", "cosine", "pearson", "euclidean"])
+@pytest.mark.parametrize(
+    "distance",
+    [
+        "correlation",
+        pytest.param("cosine", marks=pytest.mark.slow),
+        pytest.param("pearson", marks=pytest.mark.slow),
+        "euclidean",
+    ],
+)
 def test_a_term_over_samples_is_that_of_the_transposed_cloud(distance):
     layers = _activations()
     term = pj.make_term("t1", over="samples", distance=distance, layers="h10")
@@ -230,10 +236,11 @@ def test_padded_tokens_change_nothing(name, fraction):
     mask = np.arange(6) < np.array([6, 3, 1, 4])[:, None]
     term = pj.make_term(name, neurons="tokens", fraction=fraction, whole=None)
     flat = pj.make_term(name, fraction=fraction, whole=None)
-    expected, slopes = jax.value_and_grad(lambda real: flat([real]))(hidden[mask])
+    expected, slopes = jax.jit(jax.value_and_grad(lambda real: flat([real])))(hidden[mask])
+    with_padding = jax.jit(jax.value_and_grad(lambda x: term([x], mask=mask)))
     for padding in (0.0, 100.0, np.nan):
         padded = jnp.asarray(np.where(mask[..., None], hidden, padding), jnp.float32)
-        value, gradient = jax.value_and_grad(lambda x: term([x], mask=mask))(padded)
+        value, gradient = with_padding(padded)
         np.testing.assert_allclose(value, expected, rtol=1e-5)
         np.testing.assert_allclose(gradient[mask], slopes, atol=1e-6)
         assert (np.asarray(gradient)[~mask] == 0).all()

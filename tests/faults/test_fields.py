@@ -16,10 +16,10 @@ def test_every_field_of_every_registered_entry_is_tried():
 
 
 def test_a_wrong_value_is_refused_by_name_or_sensible():
-    """Every second field is given one of the values, and every value to some of the fields."""
+    """Every third field is given one of the values, and every value to some of the fields."""
     found = [
         trials.in_the_file(field, trials.VALUES[i % len(trials.VALUES)])
-        for i, field in enumerate(FIELDS[::2])
+        for i, field in enumerate(FIELDS[::3])
     ]
     assert not [fault for trial in found for fault in trials.faults(trial)]
     assert sum(trial.config is None for trial in found) > len(found) / 2

@@ -34,6 +34,8 @@ EVERY = pytest.mark.parametrize(
 OF_EUCLIDEAN = pytest.mark.parametrize(
     "algorithm", ["prim", pytest.param("boruvka", marks=pytest.mark.slow), "matrix_free"]
 )
+# Those with a sign share all of their program but the rows.
+SLOPES = {("cosine", True), ("pearson", False), ("euclidean", False)}
 SIZE = 40
 
 
@@ -124,7 +126,13 @@ def test_equal_points_have_deaths_of_exactly_0_without_gradient(algorithm):
     assert (np.asarray(tree.deaths) == 0).all() and (np.asarray(gradient) == 0).all()
 
 
-@pytest.mark.parametrize(("distance", "signed"), GEOMETRIES)
+@pytest.mark.parametrize(
+    ("distance", "signed"),
+    [
+        pytest.param(*case, marks=[] if case in SLOPES else [pytest.mark.slow])
+        for case in GEOMETRIES
+    ],
+)
 def test_gradients_equal_differences_in_float64(distance, signed):
     with jax.enable_x64(True):
         points = np.random.default_rng(3).normal(size=(9, 7))

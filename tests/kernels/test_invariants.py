@@ -32,7 +32,7 @@ weights = st.sampled_from([0.0, 0.25, 0.5, 1.0, 3.0, np.inf])
 upper_triangles = arrays(np.float32, N * (N - 1) // 2, elements=weights)
 points = arrays(np.float32, (N, B), elements=st.sampled_from([0.0, 0.0, 1.0, 2.0, 5.0]))
 orders = st.permutations(range(N))
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=30, deadline=None)
 algorithms = pytest.mark.parametrize("algorithm", ["prim", "boruvka"])
 point_algorithms = pytest.mark.parametrize("algorithm", ["prim", "boruvka", "matrix_free"])
 

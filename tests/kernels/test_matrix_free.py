@@ -141,7 +141,7 @@ def test_deaths_equal_single_linkage(name):
     np.testing.assert_allclose(_deaths(points, _tree(points)), _linkage_deaths(points), atol=1e-6)
 
 
-@pytest.mark.parametrize("n", [1, 2, 65])
+@pytest.mark.parametrize("n", [1, pytest.param(2, marks=pytest.mark.slow), 65])
 def test_sizes_around_the_tile(n):
     points = _random(n)
     edges = _tree(points)

@@ -199,7 +199,9 @@ def test_what_every_group_would_meet_ends_all_at_once(experiment, tmp_path, caps
     assert not list((tmp_path / "runs").rglob("other"))
 
 
-@pytest.mark.parametrize("change", ["failed", "split", "ended"])
+@pytest.mark.parametrize(
+    "change", ["failed", pytest.param("split", marks=pytest.mark.slow), "ended"]
+)
 def test_a_group_that_changes_before_it_is_locked_is_left_as_it_is(
     experiment, tmp_path, monkeypatch, change
 ):
