@@ -152,8 +152,8 @@ def traced_anew(forget_kernels):
 def unchecked_types():
     """Arguments of any type, as in a user's process.
 
-    Here every function of ours is held to its annotations, so a wrong choice would be refused
-    before our own line about it.
+    With `--jaxtyping-packages`, as in `.ci/run`, every function of ours is held to its annotations,
+    so a wrong choice would be refused before our own line about it.
     """
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
