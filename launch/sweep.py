@@ -44,8 +44,10 @@ def main() -> int | None:
     name, parameters = ("local", {}) if WORKER.value else CHOSEN_EXECUTOR()
     together, (config, notices) = DISTRIBUTED(), read_given()
     workdir = Path(WORKDIR.value or f"runs/{config.name}")
-    how = {"worker": WORKER.value, "tensorboard": TENSORBOARD.value}
-    executor = command.start(config, workdir, name, parameters, together=together, **how)
+    executor = command.start(
+        config, workdir, name, parameters,
+        together=together, worker=WORKER.value, tensorboard=TENSORBOARD.value,
+    )  # fmt: skip
     speaks = is_first() and not WORKER.value
     lines = [notices, describe(config, workdir)]
     if DRY_RUN.value:
@@ -54,11 +56,13 @@ def main() -> int | None:
         print(line, flush=True)
     if DRY_RUN.value:
         return leave() if together is not None else 0
-    how |= {"wait": WAIT.value, "profile": PROFILE.value}
-    how |= {"compilation_cache": COMPILATION_CACHE.value}
     with INTERRUPTION.deferred() as must_stop:
         try:
-            finished, costs = command.train(config, workdir, must_stop, executor, **how)
+            finished, costs = command.train(
+                config, workdir, must_stop, executor,
+                wait=WAIT.value, worker=WORKER.value, tensorboard=TENSORBOARD.value,
+                profile=PROFILE.value, compilation_cache=COMPILATION_CACHE.value,
+            )  # fmt: skip
         except ChildProcessError:
             if WORKER.value:  # the command that started it says which runs are missing
                 return 2

@@ -32,7 +32,7 @@ def start(
     worker: bool,
     tensorboard: bool,
 ) -> Executor | None:
-    """Choose the devices of this process, and its executor; `None` if it trains itself."""
+    """Choose this process's devices, and the executor: `None` if it trains itself."""
     if worker:
         end_with_parent()
     if tensorboard:
@@ -55,9 +55,11 @@ def train(
     must_stop: Callable[[], bool],
     executor: Executor | None,
     *,
+    wait: bool,
     worker: bool,
+    tensorboard: bool,
+    profile: bool,
     compilation_cache: bool,
-    **how: bool,
 ) -> tuple[bool, list[dict[str, float]]]:
     """Settle the folder, and train what has no result yet: here, or by the executor.
 
@@ -77,7 +79,11 @@ def train(
         for line in describe_training(experiment, here=executor is None):
             print(line, flush=True)
     if executor is None:
-        return run_sweep(experiment, workdir, must_stop, worker=worker, **how), COSTS_HERE
+        finished = run_sweep(
+            experiment, workdir, must_stop,
+            wait=wait, worker=worker, tensorboard=tensorboard, profile=profile,
+        )  # fmt: skip
+        return finished, COSTS_HERE
     before = len(read_costs(workdir))
     finished = run_in_workers(experiment.config, workdir, executor, must_stop)
     return finished, read_costs(workdir)[before:]
