@@ -1,1 +1,1 @@
-"""What every room needs and no user: checks of fields and files, registries, checksums."""
+"""Checks of fields and files, registries, checksums: for every other package, not for users."""

@@ -43,7 +43,7 @@ def cache_folder(cache: str | os.PathLike[str] | None = None) -> Path:
 
 @dataclass(frozen=True)
 class Conversion:
-    """What makes an entry of the cache.
+    """The parameters that make an entry of the cache.
 
     Attributes:
         name: first part of the entry's folder.

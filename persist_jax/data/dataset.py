@@ -1,4 +1,4 @@
-"""What every data set is: train, validation and test arrays."""
+"""A data set: train, validation and test arrays."""
 
 import dataclasses
 import functools

@@ -1,4 +1,4 @@
-"""What a kernel has to know of where its arrays lie: lanes, meshes and mapped axes.
+"""Where the arrays of a kernel lie: lanes, meshes and mapped axes.
 
 Where the arrays are on one device, and no `vmap` is around, all of this does nothing.
 """

@@ -147,7 +147,7 @@ def _lifted(points: Float[Array, "n b"]) -> Float[Array, "n b+2"]:
 
 
 def _facing(rows: Float[Array, "n k"]) -> Float[Array, "n k"]:
-    """What a row faces: their product is `x . y - |x|^2 / 2 - |y|^2 / 2 = -|x - y|^2 / 2`."""
+    """The rows to multiply with: a product is `x . y - |x|^2 / 2 - |y|^2 / 2 = -|x - y|^2 / 2`."""
     return jnp.concatenate([rows[:, :-2], -rows[:, -1:], -rows[:, -2:-1]], 1)
 
 

@@ -240,7 +240,7 @@ def group_bounds(
 
 
 class Look(NamedTuple):
-    """What a row's look at a group found; of rows in no job nothing is said.
+    """The result of every row's look at its group; rows in no job hold no result.
 
     The best candidate after it; the bounds on the old candidate's group, `back`, and on the group
     looked at, `left`; and with these the least bound of the row and the first group that has it.

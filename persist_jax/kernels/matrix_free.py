@@ -565,7 +565,7 @@ class _Jobs(NamedTuple):
 
 
 def _in_jobs(active: Bool[Array, " rows"], bounds: _Bounds, chunk: int) -> _Jobs:
-    """What the active rows look at: one product of a job's rows with the vertices of its group."""
+    """Jobs of the active rows: a job is one product of its rows with the vertices of one group."""
     groups = bounds.table.shape[1]
     wanted = jnp.where(active, bounds.group, groups)
     sizes = jnp.zeros(groups + 1, jnp.int32).at[wanted].add(1)[:groups]

@@ -1,4 +1,4 @@
-"""What can be trained: the `Model` protocol, its adapters, and kinds by name."""
+"""Networks to train: the `Model` protocol, adapters for other libraries, and kinds by name."""
 
 from persist_jax.models.adapters import function, linen, nnx
 from persist_jax.models.cnn import cnn

@@ -1,4 +1,4 @@
-"""What training needs of a network, whatever it is written in."""
+"""The interface that training needs of a network, whatever library it is written in."""
 
 from typing import Any, Protocol, runtime_checkable
 

@@ -10,7 +10,7 @@ from persist_jax.models.model import Model
 
 @dataclass(frozen=True)
 class Kind:
-    """What is known of a kind beside how to build it.
+    """Facts about a kind beside how to build it.
 
     Attributes:
         places: parameters that only say where files lie. A sweep is compared by what it found

@@ -1,4 +1,4 @@
-"""What a network has more than once: constant neurons, correlated pairs, clusters; and without."""
+"""Redundant neurons of a network: constant ones, correlated pairs, clusters; and pruning them."""
 
 from persist_jax.redundancy.find import redundancy
 from persist_jax.redundancy.found import LayerCount, Pair, Redundancy

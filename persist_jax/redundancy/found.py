@@ -1,4 +1,4 @@
-"""What was found redundant, and how it prints."""
+"""The result of `redundancy`, and how it prints."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -34,7 +34,7 @@ class LayerCount(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Redundancy:
-    """What `persist_jax.redundancy` found; `print` it, or `plot` it.
+    """The result of `persist_jax.redundancy`; `print` it, or `plot` it.
 
     Attributes:
         threshold: the least |corr| of the clusters.
@@ -71,7 +71,7 @@ class Redundancy:
 
     @property
     def likeness(self) -> str:
-        """What says how alike two neurons are: "|corr|", "corr", "|cos|" or "cos"."""
+        """The measure of likeness: "|corr|", "corr", "|cos|" or "cos"."""
         word = "corr" if self.geometry.distance == "correlation" else "cos"
         return word if self.geometry.signed else f"|{word}|"
 

@@ -1,4 +1,4 @@
-"""What a step of training costs, and what of it is the term's."""
+"""The cost of a training step, and the share of the term in it."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""What is redundant in the best runs, as the rows of a table."""
+"""Redundant neurons of the best runs, as rows of a table."""
 
 from collections.abc import Iterator
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""What a run's record says of the network that it left: sound, dead, or no better than before."""
+"""The verdict on a run's network from its record: sound, dead, or no better than before."""
 
 import functools
 from collections.abc import Iterable, Iterator

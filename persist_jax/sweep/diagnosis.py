@@ -1,4 +1,4 @@
-"""What a network of a sweep is to be judged by: dead and redundant neurons, and mere guessing."""
+"""Diagnosis of a trained network: dead neurons, redundant neurons, mere guessing."""
 
 from contextlib import nullcontext
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a configuration names, loaded: the data set, the networks, the programs."""
+"""A configuration loaded: the data set, the networks, the programs."""
 
 import hashlib
 import threading

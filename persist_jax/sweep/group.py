@@ -41,7 +41,7 @@ from persist_jax.training.state import Best, LaneState
 
 
 class Progress(NamedTuple):
-    """What a person sees of a group after an epoch."""
+    """Progress of a group after an epoch, for a person."""
 
     epoch: int
     epochs: int  # at most

@@ -1,4 +1,4 @@
-"""What this machine gives a sweep: cores as devices, memory, programs that were compiled before."""
+"""The resources of this machine: cores as devices, memory, a cache of compiled programs."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""What there is to do in a sweep and what it takes, in lines for a person."""
+"""The plan of a sweep in lines for a person: runs to train, steps, memory."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,7 +50,7 @@ def dry_run(config: Configuration, workdir: Path, executor: str) -> Iterator[str
 
 
 def describe_training(experiment: Experiment, *, here: bool = True) -> Iterator[str]:
-    """What the runs of an experiment are; `here`: trained by this process, on its devices."""
+    """Describe the runs of an experiment; `here`: this process trains them, on its devices."""
     dataset = experiment.dataset
     examples, there = dataset.train_examples, len(dataset.train.y)
     for network in experiment.models:

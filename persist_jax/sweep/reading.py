@@ -222,7 +222,7 @@ def _with_defaults(section: dict[str, Any], where: str) -> dict[str, Any]:
 
 
 def _entries(config: Configuration) -> dict[str, Entry]:
-    """What the data set and the networks are, by section."""
+    """The parameters of the data set and of the networks, by section."""
     kinds = {name: fields["kind"] for name, fields in config.models.items()}
     entries = {f"models.{name}": MODELS[kind] for name, kind in kinds.items()}
     return {"dataset": DATASETS[config.dataset["kind"]]} | entries

@@ -1,4 +1,4 @@
-"""What a person can look at while a group trains; none of it keeps the group from training."""
+"""Progress, event files and profiles of a group in training; if one fails, training goes on."""
 
 import math
 import sys
@@ -109,7 +109,7 @@ def in_words(costs: Sequence[Mapping[str, float]], seconds: float) -> str:
 
 
 def summary(epoch: int, history: Mapping[str, np.ndarray]) -> dict[str, float | int | None]:
-    """What an epoch was, as numbers by name.
+    """One epoch as numbers by name.
 
     Args:
         epoch: its number, from 1.

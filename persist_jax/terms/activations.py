@@ -1,4 +1,4 @@
-"""What networks give, as layers by name: checked, and taken out of the collections of Flax."""
+"""Activations as layers by name: checked, and taken out of the collections of Flax."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -80,7 +80,7 @@ layer is [array]
 
 
 def by_name(activations: PyTree) -> dict[Any, Any]:
-    """What was given for each layer, by name or by position, not checked yet."""
+    """The value given for each layer, by name or by position, not checked yet."""
     if isinstance(activations, Mapping):
         if any(isinstance(layer, Mapping | tuple) for layer in activations.values()):
             return _sown(activations)
@@ -209,7 +209,7 @@ def _sown_once(name: str, value: Any) -> Any:
 
 
 def _value(leaf: Any) -> Any:
-    """What an `nnx.Variable` holds, if it holds activations."""
+    """The value of an `nnx.Variable`, if it holds activations."""
     kind = type(leaf)
     if not kind.__module__.startswith("flax.nnx") or isinstance(leaf, Mapping):
         return leaf
@@ -235,7 +235,7 @@ def is_array(value: Any) -> bool:
 
 
 def in_words(value: Any) -> str:
-    """What a value is, for an error."""
+    """Describe a value for an error message."""
     if is_array(value):
         return f"an array of shape {value.shape}"
     if isinstance(value, tuple | list):

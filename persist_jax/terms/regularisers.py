@@ -159,7 +159,7 @@ Subject = Literal["nothing", "deaths", "points", "params", "dropout"]
 
 @dataclass(frozen=True)
 class Kind:
-    """What a registered term is a function of.
+    """The argument of a registered term.
 
     Attributes:
         of: the "deaths" of the sampled neurons under `1 - |corr|`; their "points" `(n, b)`; the

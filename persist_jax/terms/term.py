@@ -64,7 +64,7 @@ class Term:
 
     @property
     def of(self) -> Subject:
-        """What it is a function of; see `persist_jax.terms.regularisers.Kind`."""
+        """The argument of the term; see `persist_jax.terms.regularisers.Kind`."""
         return REGULARISERS[self.name].properties.of
 
     @property
@@ -130,7 +130,7 @@ class Term:
         return points.T if self.over == "samples" else points
 
     def _subject(self, layers):
-        """What the registered term is a function of: the points of these layers or their deaths."""
+        """The argument of the registered term: the points of these layers, or their deaths."""
         points = self._cloud(layers)
         if points.shape[1] == 1 and self.distance in ("correlation", "pearson"):
             column, row, all_ = ("example", "neuron", "batch")

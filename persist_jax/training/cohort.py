@@ -15,7 +15,7 @@ PARTS = Data._fields
 
 
 class Row(NamedTuple):
-    """What an epoch was for one run.
+    """One epoch of one run.
 
     Attributes:
         history: arrays by name, as a run's history has them; see `history_rows`.
@@ -198,7 +198,7 @@ class Cohort:
 def history_rows(
     metrics: EpochMetrics, epoch: int, seconds: float, plan: EpochPlan, ended_at: int
 ) -> dict[str, np.ndarray]:
-    """What an epoch adds to a run's history.
+    """The entries that an epoch adds to a run's history.
 
     Args:
         metrics: of the epoch, for one run.

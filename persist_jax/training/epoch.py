@@ -188,7 +188,7 @@ def watch(
     *,
     measured: bool,
 ) -> tuple[Int[Array, ""], dict[str, Float[Array, ""]]]:
-    """What the sampled neurons are on a split's first batch, in inference mode.
+    """Measures of the sampled neurons on a split's first batch, in inference mode.
 
     Args:
         model: the network; with an axis, one that shares it.

@@ -41,7 +41,7 @@ class Footprint(NamedTuple):
 
 
 def footprint(model: Model, dataset: Dataset, options: Options, layout: Layout) -> Footprint:
-    """What a network in training takes, under the most demanding term, roughly.
+    """About the memory that a network in training takes, under the most demanding term.
 
     A step takes its gradients, the activations of its batch, and the points and correlations of
     the term. Compare with what XLA says of a compiled program:

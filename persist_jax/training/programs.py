@@ -186,7 +186,7 @@ class Programs:
         term_epochs = self.options.term_epochs
         without = term_epochs is not None and epoch >= term_epochs
         program = self._train_without if without else self._train
-        # What is compiled ahead of its call takes the arrays of one process only.
+        # A program compiled ahead of its call takes the arrays of one process only.
         if self.layout.spans_processes:
             return program
         return self._compiled.get(
@@ -214,7 +214,7 @@ class Programs:
         )
 
     def _shapes(self, lanes: int) -> tuple:
-        """What a program is called with, as shapes."""
+        """The arguments of a program, as shapes."""
         state = jax.eval_shape(lambda: self._initial(self.evaluation.draw(0), 0))
         drawn = self.evaluation.dataset.drawn(0)
         lane = Lane(state, np.zeros((), np.float32), drawn)

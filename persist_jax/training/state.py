@@ -1,4 +1,4 @@
-"""What one run carries from step to step; a group of runs stacks it along a leading lane axis."""
+"""The state of one run between steps; a group of runs stacks states along a leading lane axis."""
 
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple

@@ -32,7 +32,7 @@ class Batch(NamedTuple):
 
 
 class StepMetrics(NamedTuple):
-    """What a step minimised, and how much of it was the weighted term."""
+    """The loss that a step minimised, and the share of the weighted term in it."""
 
     loss: Float[Array, ""]
     term: Float[Array, ""]

@@ -1,4 +1,4 @@
-"""What a foreign network takes and returns, held against what training needs."""
+"""Check that a network of another library takes and returns the arrays that training needs."""
 
 import inspect
 from collections import OrderedDict
