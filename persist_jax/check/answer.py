@@ -81,19 +81,20 @@ def check_tree(
     A wrong tree is an answer, never an error. Several trees are minimal where distances are equal,
     and all of them pass. It takes `2 n b` operations per row, and beside the points, which are read
     in blocks, some 300 MB and 300 bytes per point. A sample finds the violations that touch one of
-    its rows. It is for the host, not for use inside `jit`.
+    its rows. It runs on the host, not inside `jit`.
 
     Args:
         points: (n, b), one row per neuron; of any dtype, also a `numpy.memmap`. A constant row is
             at distance 1 from every other.
-        tree: what has `edges` (n - 1, 2) and `deaths` (n - 1,), as a `Tree`; the pair of them; an
-            array (n - 1, 3) of `(i, j, death)`, as hdbscan has it; or a sparse matrix of deaths, as
-            `scipy.sparse.csgraph.minimum_spanning_tree` has it (which drops deaths of 0).
+        tree: a `Tree`, or an object with `edges` (n - 1, 2) and `deaths` (n - 1,); the pair of
+            them; an array (n - 1, 3) of `(i, j, death)`, as hdbscan returns; or a sparse matrix of
+            deaths, as `scipy.sparse.csgraph.minimum_spanning_tree` returns (which drops deaths of
+            0).
         distance: one minus the absolute "correlation" of two rows, or their "cosine".
         signed: whether it is one minus the correlation or cosine itself.
         rows: the points to compare with all others: their indices, or the number of random ones.
             By default all up to 20 000 points, and 64 random ones of more.
-        tolerance: what a death or a distance may be off by. By default 2e-6 for deaths in float32:
+        tolerance: the largest error that passes. By default 2e-6 for deaths in float32:
             the product of two unit vectors is rounded by some 1e-7, and distances below 1e-6 are
             taken for 0. (Rows whose mean is 10 000 times their spread lose more in float32.) 1e-12
             for deaths in float64; give 2e-6 where these were made from a matrix in float32.

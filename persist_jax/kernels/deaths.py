@@ -201,7 +201,7 @@ def cloud_deaths(
 
     Neurons are alike whatever the sign of their correlation; embeddings of examples usually are
     not, and take `signed=True` or "euclidean". A tree needs one product of the points, as that of
-    `correlation_deaths` does, which says the rest. No distance needs an `n x n x b` array.
+    `correlation_deaths` does; its docstring has the rest. No distance needs an `n x n x b` array.
 
     Euclidean distances are compared on the cloud moved to its mean, in float32 to some 1e-7 of its
     size: between close points by their differences, and elsewhere by products, to a relative
@@ -210,9 +210,9 @@ def cloud_deaths(
 
     Args:
         points: `(n, b)`, one row per point; half precision is computed in float32.
-        distance: see the table.
+        distance: of two points, as above.
         signed: whether opposite points are the farthest apart instead of equal.
-        algorithm: as for `correlation_deaths`, like what follows.
+        algorithm: as for `correlation_deaths`.
         axis_name: name of a mapped axis whose devices all hold the same points.
         mask: which rows are points; only for distances of at most 1, those without a sign but for
             the Euclidean one.

@@ -41,10 +41,10 @@ def redundancy(
 
     A cluster is a connected component of the graph that joins every two neurons with `|corr|` of
     at least `threshold`. The minimum spanning tree cut at `1 - threshold` has the same ones. The
-    strongest pairs are those of all pairs, not only of the tree.
+    strongest pairs are the strongest of all pairs, not only of those in the tree.
 
-    Memory is O(n b) where the matrix of distances would not fit. This is for the host: it returns
-    Python values, and does not work inside `jit`.
+    Memory is O(n b) where the matrix of distances would not fit. It runs on the host: it returns
+    Python values and does not work inside `jit`.
 
     Args:
         activations: one array `(b, ...)` per layer; see `sample_neurons`.
@@ -60,7 +60,7 @@ def redundancy(
         algorithm: of the tree; see `correlation_deaths`.
 
     Returns:
-        What was found. A neuron is (layer, index): the name of its layer where the activations
+        A `Redundancy`. A neuron is (layer, index): the name of its layer where the activations
         have names and its position elsewhere, and its flat index in the layer, or its channel.
 
     Raises:

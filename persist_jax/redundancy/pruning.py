@@ -46,34 +46,35 @@ def prune(
 ) -> Pruned:
     r"""Take neurons out of a chain of dense and convolutional layers.
 
-    Either the least important go: with `keep`, those with the smallest product of the standard
-    deviation of their activation and the norm of their outgoing weights. Or copies are merged: with
-    `threshold`, of each cluster of `redundancy` the neuron stays that is most like the others.
+    With `keep`, the least important neurons are removed: those with the smallest product of the
+    standard deviation of their activation and the norm of their outgoing weights. With `threshold`,
+    copies are merged: of each cluster of `redundancy`, only the neuron most like the others is
+    kept.
 
-    What a neuron that goes has added to the next layer is replaced by what the others say of it on
-    the examples. With `repair` that is a least-squares fit of all neurons that go, $A_g$, by all
-    that stay, $A_k$,
+    The kept neurons take over what a removed neuron added to the next layer. With `repair`, a
+    least-squares fit on the examples predicts all removed neurons, $A_g$, from all kept ones,
+    $A_k$,
 
     $$ A_g \approx A_k M + c,\qquad W_k \leftarrow W_k + M W_g,\qquad b \leftarrow b + c\, W_g, $$
 
-    which is the best fit of what the next dense layer receives, too. Without, a neuron that goes is
-    replaced by its mean, or in a cluster by the line through the one that stays.
+    which is also the best fit of the input of the next dense layer. Without `repair`, a removed
+    neuron is replaced by its mean, or in a cluster by a linear function of the kept neuron.
 
-    A neuron of a convolution is a channel, fitted at all positions alike: it is exact up to the
-    border, where zeros pad the next convolution. Neither normalisation layers nor branches have a
-    place in a chain. All of it happens on the host, in float64.
+    A neuron of a convolution is a channel, with one fit for all positions; it ignores that zeros
+    pad the next convolution at the border. A chain has no normalisation layers and no branches.
+    Everything is computed on the host, in float64.
 
     Args:
         layers: of the whole chain, in order: pairs (kernel, bias), or a mapping by name to mappings
             with a "kernel" and a "bias", as flax.linen has them. A kernel is `(in, out)` or
             `(height, width, in, out)`. A dense layer behind a convolution takes its channels last.
         activations: of every layer but the last, after the nonlinearity, `(b, m)` or `(b, ..., c)`.
-        keep: the share of the neurons of each of these layers that stays, in (0, 1].
+        keep: the share of the neurons of each of these layers to keep, in (0, 1].
         threshold: the least |corr| of a cluster, in (0, 1].
-        repair: whether to fit.
+        repair: whether to fit the kept neurons to the removed ones.
 
     Returns:
-        The smaller chain, and which neurons it kept.
+        The smaller chain, and the indices of the kept neurons.
 
     Raises:
         ValueError: one line that names the argument and the layer that does not fit.

@@ -26,20 +26,20 @@ Over = Literal["neurons", "samples"]
 
 @dataclass(frozen=True)
 class Term:
-    """A function from activations to a scalar, made by `make_term`; a training has one too.
+    """A function from activations to a scalar, made by `make_term`; trainings use the same.
 
-    It is hashable, and equal to another one that was made with the same choices.
+    Terms are hashable, and equal where they were made with the same arguments.
 
     Attributes:
         name: of the registered term.
-        parameters: its own, by name.
+        parameters: the term's own, by name.
         fraction: the kept share of every layer.
         whole: the layer that is kept whole.
-        layers: which enter; all where it is `None`.
-        layer_weights: a factor for each of them, where each is a cloud of its own.
-        neurons: what a neuron is.
-        over: what the points of the cloud are.
-        distance: between two points.
+        layers: the layers of the cloud; `None` for all.
+        layer_weights: a weight for each layer, where every layer is a cloud of its own.
+        neurons: the meaning of a neuron: "positions", "channels" or "tokens".
+        over: the points of the cloud: "neurons" or "samples".
+        distance: of two points.
         signed: whether opposite points are the farthest apart.
         axis_name: of the mapped axis over which the batch is shared out.
 
@@ -170,32 +170,33 @@ def make_term(
 ) -> Term:
     r"""A term of the loss as a function of activations: `loss + weight * term(activations)`.
 
-    All chosen layers are one cloud, whose deaths also see what is redundant between layers. With
-    `layer_weights` every layer is a cloud of its own, $\sum_l w_l\,T(\text{layer } l)$. What is
-    chosen here is checked here, not in the first step.
+    All chosen layers form one cloud, so that its deaths also see copies between layers. With
+    `layer_weights` every layer forms a cloud of its own, $\sum_l w_l\,T(\text{layer } l)$. A wrong
+    argument is refused here, not in the first step.
 
     Args:
         name: a registered term: "t1", "t2", "min_corr", "t1_living", "t2_living", one of your own;
             "l1" or "l2", which are called as `term(activations, params)`; or "none", which is 0.
         fraction: the kept share of every layer; see `sample_neurons`.
-        whole: which layer is kept whole all the same, by name or by position among all layers
-            given. It has to be said where `fraction` is below 1: -1, the last one, is the paper's
-            choice, whose last layer is the output of the network; `None` samples all alike.
-        layers: of the layers that enter, the name or position of one or a list of them; all by
-            default. The others may be anything.
-        layer_weights: by layer, which also chooses them; or in the order of the layers.
-        neurons: what a neuron is, "positions", "channels" or "tokens"; see `sample_neurons`.
-        over: what the points of the cloud are: "neurons", each with its activations on the batch,
-            or "samples", each example with its activations in the layer. `t1` of samples spreads
+        whole: the layer to keep whole, by name or by position among all layers given. Required
+            where `fraction` is below 1. The paper keeps the last layer whole, the output of the
+            network: -1. `None` samples every layer.
+        layers: the name or position of one layer of the cloud, or a list of them; all by default.
+            The other layers may hold anything.
+        layer_weights: a weight by layer, which also chooses the layers; or weights in the order of
+            the layers.
+        neurons: the meaning of a neuron, "positions", "channels" or "tokens"; see `sample_neurons`.
+        over: the points of the cloud: "neurons", each with its activations on the batch, or
+            "samples", each example with its activations in the layer. `t1` of samples spreads
             embeddings out; its mean is the term of T-REGS to a factor $(n - 1) / n$ for n examples.
         distance: "correlation", "cosine", "pearson" or "euclidean"; see `cloud_deaths`.
         signed: whether opposite points are the farthest apart instead of equal. By default samples
             are compared with their sign where the distance has one, neurons without.
-        axis_name: name of a mapped axis over which the batch is shared out. The term is then that
-            of the whole batch on every device, and the gradient of the loss is averaged over the
+        axis_name: name of a mapped axis over which the batch is shared out. Every device then
+            computes the term of the whole batch, and the gradient of the loss is averaged over the
             axis, as `jax.lax.pmean` does.
-        **parameters: the term's own, as `alpha`; `reduce` is "mean" if not given, whose scale does
-            not depend on the number of neurons, and "sum" in the paper.
+        **parameters: the term's own, such as `alpha`. `reduce` is "mean" by default, whose scale
+            does not depend on the number of neurons; the paper's is "sum".
 
     Returns:
         `term(activations) -> scalar`, differentiable, for use under `jit`, `vmap` and `grad`. The
