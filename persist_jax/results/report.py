@@ -17,10 +17,12 @@ from persist_jax.results.constant import plot_constant
 from persist_jax.results.cost import step_times
 from persist_jax.results.diagram import draw
 from persist_jax.results.escape import html_text
+from persist_jax.results.evaluated import evaluation_tables, losses
 from persist_jax.results.grid import missing_runs
 from persist_jax.results.made import made_by
 from persist_jax.results.measured import plot_measures
 from persist_jax.results.plots import Histories, plot_deaths, plot_losses, read_histories
+from persist_jax.results.profiles import plot_profiles
 from persist_jax.results.redundant import redundant_rows, threshold
 from persist_jax.results.seeds import (
     choices_per_seed,
@@ -57,6 +59,7 @@ from persist_jax.store.run import runs_folder
 # What a panel of each picture shows, for those who cannot see it.
 DESCRIPTIONS = {
     "critical_difference": "Critical difference diagram",
+    "profiles": "Share of runs above each test accuracy",
     "weights": "Accuracy against weight",
     "losses": "Losses of the best run per epoch",
     "deaths": "Densities of the deaths from initial to trained",
@@ -148,6 +151,7 @@ def _pictures(
     titles = [table.title if len(shown) > 1 else "" for table in shown]
     drawn = {
         "critical_difference": draw(list(zip(titles, comparisons, strict=True))),
+        "profiles": plot_profiles(table),
         "weights": plot_weights(table),
         "losses": plot_losses(table, histories),
         "deaths": plot_deaths(table, histories),
@@ -199,6 +203,8 @@ def _page(
         middle=interquartile_means(everything),
         seed_sentences=seed_sentences(differences) if differences else [],
         per_seed=counted(choices_per_seed(everything)),
+        evaluations=evaluation_tables(everything),
+        losses=losses(everything),
         matrix=pairwise_matrix(everything, comparisons[-1].options),
         times=step_times(everything, histories),
         made=made_by(record for _, record in runs),

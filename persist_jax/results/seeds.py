@@ -253,6 +253,48 @@ def interquartile_means(table: Table) -> list[tuple[str, float]]:
     return sorted(found, key=lambda pair: -pair[1])
 
 
+def performance_profile(
+    strata: Sequence[Float[np.ndarray, "_"]], thresholds: Float[np.ndarray, " t"]
+) -> Float[np.ndarray, " t"]:
+    r"""The share of runs whose value is above each threshold.
+
+    $$ \frac1K \sum_k \frac1{n_k} \sum_i [x_{ki} > \tau] $$
+
+    over the $K$ networks, each of which counts the same.
+
+    Example:
+        >>> runs = [np.array([0.7, 0.8]), np.array([0.9])]
+        >>> performance_profile(runs, np.array([0.7, 0.85])).tolist()
+        [0.75, 0.5]
+
+    Reference:
+        Agarwal et al., Deep reinforcement learning at the edge of the statistical precipice,
+        NeurIPS 2021: score distributions.
+    """
+    return np.mean([np.mean(x[:, None] > thresholds[None], axis=0) for x in strata], axis=0)
+
+
+def performance_profiles(
+    table: Table,
+) -> dict[str, tuple[Float[np.ndarray, " t"], Float[np.ndarray, " t"]]]:
+    """Thresholds and shares of each regulariser's runs, where every regulariser has one.
+
+    The thresholds are the accuracies that any of them has, and one below: between two of them no
+    profile changes. Empty with fewer than three runs of each.
+    """
+    rows, columns, cells = by_network_and_seed(table)
+    if len(columns) < 3:
+        return {}
+    thresholds = np.unique(cells)
+    thresholds = np.append(thresholds[0] - 0.1 * np.ptp(thresholds), thresholds)
+    networks = np.array([network for network, _ in columns])
+    found = {}
+    for name, values in zip(rows, cells, strict=True):
+        strata = [values[networks == network] for network in dict.fromkeys(networks)]
+        found[name] = thresholds, performance_profile(strata, thresholds)
+    return found
+
+
 def probability_of_improvement(
     ours: Sequence[Float[np.ndarray, "_"]], theirs: Sequence[Float[np.ndarray, "_"]]
 ) -> float:

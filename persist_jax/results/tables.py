@@ -11,10 +11,12 @@ import numpy as np
 
 from persist_jax.results.conclusions import pairwise_matrix
 from persist_jax.results.escape import csv_cell, latex, markdown
+from persist_jax.results.evaluated import measured
 from persist_jax.results.seeds import (
     choices_per_seed,
     interquartile_means,
     paired_differences,
+    performance_profiles,
     spread,
 )
 from persist_jax.results.selection import Choice, Table
@@ -181,6 +183,11 @@ def _entry(table: Table, comparison: Comparison) -> dict[str, Any]:
         "critical_distance": c.critical_distance,
         "groups": [list(group) for group in c.groups],
         "paired_differences": [difference._asdict() for difference in paired_differences(table)],
+        "performance_profiles": {
+            name: {"thresholds": thresholds.tolist(), "shares": shares.tolist()}
+            for name, (thresholds, shares) in performance_profiles(table).items()
+        },
+        "evaluation": [found._asdict() for found in measured(table)],
         "interquartile_means": dict(interquartile_means(table)),
         "choices_per_seed": [choice._asdict() for choice in choices_per_seed(table)],
         "pairs": _pairs(table, c.options),

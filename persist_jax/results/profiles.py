@@ -1,0 +1,26 @@
+"""Performance profiles: how many runs of each regulariser are how accurate."""
+
+from persist_jax.results.seeds import performance_profiles
+from persist_jax.results.selection import Table
+from persist_jax.results.style import Panels, keys, lines, panels
+
+
+def plot_profiles(table: Table) -> Panels | None:
+    """The share of runs that are more accurate than a threshold.
+
+    Returns:
+        One panel for all networks, each of which counts the same; `None` with fewer than three
+        runs of each regulariser.
+    """
+    found = performance_profiles(table)
+    if not found:
+        return None
+    grid = panels([""], ["runs above, in %"], keys(table.regularisers), size=(5.0, 2.6))
+    (panel,) = grid.axes.values()
+    styles = lines(table.regularisers)
+    for name, (thresholds, shares) in found.items():
+        drawn = {"color": styles[name].colour, "ls": styles[name].dashes, "lw": 1.3}
+        panel.step(100 * thresholds, 100 * shares, where="post", **drawn)
+    panel.set_xlabel("test accuracy in %")
+    panel.set_ylim(0, 102)
+    return grid
