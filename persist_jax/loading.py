@@ -64,7 +64,9 @@ def load_runs(workdir: str | os.PathLike[str]) -> "pandas.DataFrame":
         weights, `train`, `validation`, `test`, and before training, `initial_train`, ...; `points`,
         the number of sampled neurons, of which with the best weights `constant` have one value on a
         batch of validation examples and `clustered` are in one of `clusters` of |corr| of at least
-        0.9, and their `mean_correlation`; the run's `folder`. Empty where a value is not known.
+        0.9, and their `mean_correlation`; what was measured of the best and of the last weights,
+        as `best_log_loss` and `last_log_loss` (see `persist_jax.store.record.NUMBERS`), and
+        `epochs_to_loss`; the run's `folder`. Empty where a value is not known.
 
     Raises:
         ValueError: one line that names the file that cannot be read.

@@ -26,4 +26,9 @@ def _row(record: Record) -> dict[str, object]:
     found = record.redundancy.trained if record.redundancy else None
     for name in ("constant", "clusters", "clustered", "mean_correlation"):
         row[name] = getattr(found, name, None)
+    if record.evaluation is not None:
+        for moment in ("best", "last"):
+            numbers = getattr(record.evaluation, moment)
+            row |= {f"{moment}_{name}": value for name, value in numbers.items()}
+        row["epochs_to_loss"] = record.evaluation.loss and record.evaluation.loss.epochs
     return row | {"folder": str(record.folder)}

@@ -61,7 +61,7 @@ class LoadedRun:
 
         Args:
             x: a batch of examples `(b, ...)`, of the shape of the data set's.
-            weights: "trained" or "initial".
+            weights: "trained", which are those of the best epoch, "last" or "initial".
 
         Returns:
             One array `(b, ...)` per counted layer, a sequence or a mapping by name.
@@ -69,8 +69,10 @@ class LoadedRun:
         Raises:
             ValueError: one line that names the argument.
         """
-        if weights not in ("trained", "initial"):
-            raise ValueError(f"weights: {weights!r} is not one of trained, initial")
+        if weights not in ("trained", "last", "initial"):
+            raise ValueError(f"weights: {weights!r} is not one of trained, last, initial")
+        if getattr(self, weights) is None:
+            raise ValueError("weights: this run, of version 0.2, has kept none of its last epoch")
         if np.shape(x)[1:] != self.dataset.input_shape:
             wanted = ", ".join(map(str, self.dataset.input_shape))
             raise ValueError(f"x: shape {np.shape(x)} is not (b, {wanted})")

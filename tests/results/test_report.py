@@ -23,7 +23,7 @@ from tests.commands import run_command
 TABLES = {"index.html", "accuracies.csv", "accuracies.md", "accuracies.tex", "statistics.json"}
 FILES = TABLES | {
     "critical_difference.png", "critical_difference.svg", "critical_difference.pdf", "losses.png",
-    "deaths.png", "deaths.gif", "weights.png",
+    "deaths.png", "deaths.gif", "weights.png", "profiles.png",
 }  # fmt: skip
 
 

@@ -90,8 +90,20 @@ def test_its_activations_are_whole_layers_for_redundancy(run):
     np.testing.assert_array_equal(layers[0], run.activations(run.dataset.test.x)[0])
     with pytest.raises(ValueError, match=r"^x: shape \(8, 8, 1\) is not \(b, 8, 8, 1\)$"):
         run.activations(run.dataset.test.x[0])
-    with pytest.raises(ValueError, match="^weights: 'best' is not one of trained, initial$"):
+    with pytest.raises(ValueError, match="^weights: 'best' is not one of trained, last, init"):
         run.points(run.dataset.test.x, "best")
+
+
+def test_its_last_weights_are_there_unless_its_folder_is_old(run, workdir, tmp_path):
+    x, y = run.dataset.test
+    right = np.mean(np.asarray(run.activations(x, "last")[-1]).argmax(1) == y)
+    assert right == pytest.approx(run.record.evaluation.last["test"])
+    old = shutil.copytree(workdir, tmp_path / "old")
+    shutil.rmtree(old / run.record.folder.relative_to(workdir) / "checkpoint" / "last")
+    loaded = pj.load_run(old, "mlp", "l2", 0.1, 3)
+    assert loaded.last is None
+    with pytest.raises(ValueError, match="^weights: this run, of version 0.2, has kept none of"):
+        loaded.activations(x, "last")
 
 
 def test_a_diverged_run_has_what_it_had(workdir):
@@ -126,6 +138,7 @@ def test_the_table_has_what_the_records_say(workdir, run):
     assert row.initial_validation == run.record.accuracy.initial.validation
     assert row.constant == run.record.redundancy.trained.constant and row.points == 20
     assert row.folder == str(run.record.folder)
+    assert row.last_log_loss == run.record.evaluation.last["log_loss"]
     with pytest.raises(ValueError, match="^workdir: .*nowhere is not a folder$"):
         pj.load_runs(workdir / "nowhere")
 

@@ -250,9 +250,9 @@ def _order(seed, examples):
     return jax.random.permutation(key, examples)
 
 
-def test_examples_are_changed_by_their_numbers_whatever_the_batch(chain, dataset):
-    network, variables, _ = chain
-    split = dataset.test
+def test_examples_are_changed_by_their_numbers_whatever_the_batch(runs, dataset):
+    network, (run, _) = runs
+    variables, split = run.variables, dataset.test
     whole = network.apply(variables, split.x * np.arange(1, 61).reshape(-1, 1, 1, 1))[0]
 
     def change(x, indices):
