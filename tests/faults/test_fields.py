@@ -6,6 +6,7 @@ from launch.configuration_file import ConfigurationError, load_config
 from tests.faults import fields as trials
 
 FIELDS = list(trials.fields())
+pytestmark = pytest.mark.usefixtures("unchecked_types")
 
 
 def test_every_field_of_every_registered_entry_is_tried():

@@ -19,7 +19,7 @@ def expected(tmp_path_factory):
 
 
 def test_killed_at_any_moment_it_ends_the_same(expected, tmp_path):
-    assert set(kills.at_moments(3, tmp_path, expected, random.Random(0))) == {"identical"}
+    assert set(kills.at_moments(2, tmp_path, expected, random.Random(0))) == {"identical"}
 
 
 def test_killed_at_any_change_of_the_disk_it_ends_the_same(expected, tmp_path):
