@@ -17,7 +17,7 @@ TERMS = ["t1", "t2", "min_corr", "l1", "l2"]
 
 
 # The architectures' own tests hold the layers of the others against Keras.
-QUICK = ["mlp_dead", "mlp_full", "conv_bn", "conv_prelu_gap"]
+QUICK = ["mlp_dead", "mlp_full", "conv_bn"]
 
 
 @pytest.fixture(

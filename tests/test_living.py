@@ -75,7 +75,7 @@ def test_a_sum_over_the_living_has_the_gradient_of_t1():
     np.testing.assert_allclose(mean * 7, expected, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("living", [t1_living, t2_living])
+@pytest.mark.parametrize("living", [t1_living, pytest.param(t2_living, marks=pytest.mark.slow)])
 def test_gradients_are_finite_differences_and_none_goes_to_the_dead(living):
     term = partial(living, active=0.1)
     with jax.enable_x64(True):

@@ -144,6 +144,7 @@ def test_lanes_on_a_mesh_of_two_axes():
     assert jax.jit(lanes_where_they_are(lambda own: own))(lanes).sharding.spec == P("d", "e")
 
 
+@pytest.mark.slow
 def test_a_shared_search(points):
     """Of points that all devices have, the result is known to be the same on all of them."""
     # 21 points: not as many on each device. A constant neuron and a copy among them.
