@@ -22,11 +22,11 @@ TABLES = {
         "validation_at_loss": "validation % then",
     },
     "Confidence": {
-        "log_loss": "log-likelihood, negative",
+        "log_loss": "negative log-likelihood",
         "calibration_error": "calibration error %",
         "temperature": "temperature",
-        "scaled_log_loss": "log-likelihood at this temperature, negative",
-        "scaled_calibration_error": "calibration error at this temperature %",
+        "scaled_log_loss": "negative log-likelihood, tempered",
+        "scaled_calibration_error": "calibration error, tempered %",
     },
     "Robustness": {"noise": "noise on pixels %", "dropped": "neurons dropped %"},
     "Hidden neurons": {

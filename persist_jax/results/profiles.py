@@ -15,7 +15,8 @@ def plot_profiles(table: Table) -> Panels | None:
     found = performance_profiles(table)
     if not found:
         return None
-    grid = panels([""], ["runs above, in %"], keys(table.regularisers), size=(5.0, 2.6))
+    drawn_keys = [key for key in keys(table.regularisers) if key.get_label() in found]
+    grid = panels([""], ["runs above, in %"], drawn_keys, size=(5.0, 2.6))
     (panel,) = grid.axes.values()
     styles = lines(table.regularisers)
     for name, (thresholds, shares) in found.items():

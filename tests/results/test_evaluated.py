@@ -110,7 +110,7 @@ def test_tables_have_a_row_for_every_weight_and_a_column_for_both_sets(table):
     assert dict(neurons["rows"])["none"][1][1] == f"{none.mean:.1f}"
     assert dict(accuracy["rows"])["l2 0.5"][-1] == (None, "–")
     assert confidence["columns"] == [
-        ("log-likelihood, negative", "best"), ("log-likelihood, negative", "last")
+        ("negative log-likelihood", "best"), ("negative log-likelihood", "last")
     ]  # fmt: skip
 
 

@@ -224,6 +224,26 @@ def test_all_numbers_of_a_run(runs, noisy, which):
     assert found.keys() == wanted.keys() | others
 
 
+@pytest.mark.slow
+@pytest.mark.needs_devices(2)
+@pytest.mark.parametrize("parallel", ["batch", "lanes"])
+def test_devices_measure_what_one_device_does(noisy, options, parallel):
+    network = models.mlp((8, 8, 1), hidden=(12, 8))
+    evaluate = Evaluate(measures=True, noise=0.5, dropped=0.25, pruning=(0.5,))
+    options = options.replace(batch_size=40, epochs=2, sampling=1.0)
+    found = [
+        train(network, noisy, options, seeds=(0, 1), evaluate=evaluate, **how)
+        for how in ({"devices": 1}, {"devices": 2, "parallel": parallel})
+    ]
+    for one, other in zip(*found, strict=True):
+        for which in ("best", "last"):
+            ours, theirs = other.evaluation[which], one.evaluation[which]
+            assert ours.keys() == theirs.keys()
+            np.testing.assert_allclose(
+                [*ours.values()], [theirs[name] for name in ours], rtol=2e-3, atol=1 / 60
+            )
+
+
 def test_the_last_weights_have_fitted_more_wrong_labels(runs):
     for run in runs[1]:
         assert run.outcome["best_epoch"] < run.outcome["epochs"] == 30
