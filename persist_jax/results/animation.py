@@ -48,22 +48,31 @@ def _animation(table: Table, histories: Histories, frames: int, dpi: int) -> byt
     for network, name in curves:
         colour, dashes = styles[name]
         (drawn[network, name],) = panels[network].plot(
-            PLACES, PLACES, color=colour, ls=dashes, lw=1.5
+            PLACES, PLACES, color=colour, ls=dashes, lw=1.5, animated=True
         )
     used = {name for _, name in curves}
     handles = [key for key in keys(table.regularisers) if key.get_label() in used]
     legend = figure.legend(
         handles=handles, loc="outside upper center", ncols=min(len(used), 6), frameon=False,
-        title=f"iteration {last}",
+        title=" ",
     )  # fmt: skip
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # laid out once: nothing moves from frame to frame
+    place = legend.get_title().get_window_extent().transformed(figure.transFigure.inverted())
+    clock = figure.text(0.5, place.y0, "", ha="center", animated=True)
+    figure.set_dpi(dpi)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    still = canvas.copy_from_bbox(figure.bbox)
     pictures = []
     for index, moment in enumerate(moments):
+        canvas.restore_region(still)
+        clock.set_text(f"iteration {moment:.0f} of {last}")
+        clock.draw(canvas.get_renderer())
         for cell, line in drawn.items():
             line.set_ydata(curves[cell][index])
-        legend.set_title(f"iteration {moment:.0f} of {last}")
-        pictures.append(_frame(figure, dpi))
+            line.draw(canvas.get_renderer())
+        pictures.append(Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))
     return _encode(pictures, [INK, MUTED, *(style.colour for style in styles.values())])
 
 
@@ -95,13 +104,6 @@ def _curves(history: dict, moments: np.ndarray) -> np.ndarray:
     snapshots = np.searchsorted(history["deaths_iteration"], moments, side="right") - 1
     densities = {i: death_density(history["deaths"][i]) for i in set(np.maximum(snapshots, 0))}
     return np.stack([densities[max(i, 0)] for i in snapshots])
-
-
-def _frame(figure: Figure, dpi: int) -> Image.Image:
-    figure.set_dpi(dpi)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 
 def _encode(pictures: Sequence[Image.Image], colours: Sequence[str]) -> bytes:

@@ -95,12 +95,15 @@ def write_report(
     tables = [tabulate(sweep) for sweep in sweeps]
     shown = [*tables, combine(tables)] if len(tables) > 1 else tables
     comparisons = [compare(table, options) for table in shown]
+    matrices = [pairwise_matrix(table, options) for table in shown]
     histories = read_histories(shown[-1])
     with own_style():
         pictures = _pictures(shown, comparisons, histories)
         animation = animate_deaths(shown[-1], histories)
-        page = _page(sweeps, shown, comparisons, pictures, animation, folder, histories)
-        files = _texts(tables, shown, comparisons) | _files(pictures)
+        page = _page(
+            sweeps, shown, comparisons, matrices[-1], pictures, animation, folder, histories
+        )
+        files = _texts(tables, shown, comparisons, matrices) | _files(pictures)
     if animation is not None:
         files["deaths.gif"] = animation
     for name, content in files.items():
@@ -132,13 +135,16 @@ def _default_folder(sweeps: Sequence[SweepFolder]) -> Path:
 
 
 def _texts(
-    tables: list[Table], shown: list[Table], comparisons: list[Comparison]
+    tables: list[Table],
+    shown: list[Table],
+    comparisons: list[Comparison],
+    matrices: list[dict[str, Any] | None],
 ) -> dict[str, bytes]:
     texts = {
         "accuracies.csv": csv_text(tables),
         "accuracies.md": markdown_text(shown),
         "accuracies.tex": latex_text(shown),
-        "statistics.json": statistics_json(shown, comparisons),
+        "statistics.json": statistics_json(shown, comparisons, matrices),
     }
     return {name: text.encode() for name, text in texts.items()}
 
@@ -174,6 +180,7 @@ def _page(
     sweeps: list[SweepFolder],
     shown: list[Table],
     comparisons: list[Comparison],
+    matrix: dict[str, Any] | None,
     pictures: dict[str, Panels],
     animation: bytes | None,
     folder: Path,
@@ -205,7 +212,7 @@ def _page(
         per_seed=counted(choices_per_seed(everything)),
         evaluations=evaluation_tables(everything),
         losses=losses(everything),
-        matrix=pairwise_matrix(everything, comparisons[-1].options),
+        matrix=matrix,
         times=step_times(everything, histories),
         made=made_by(record for _, record in runs),
         commands=[command for sweep in sweeps for command in read_commands(sweep.path)],

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from persist_jax.results.conclusions import pairwise_matrix
 from persist_jax.results.escape import csv_cell, latex, markdown
 from persist_jax.results.evaluated import measured
 from persist_jax.results.seeds import (
@@ -143,13 +142,25 @@ def _with_spread(value: float, choice: Choice | None) -> str:
     return f"{value:.2f}" + ("" if deviation is None else f" ± {100 * deviation:.2f}")
 
 
-def statistics_json(tables: Sequence[Table], comparisons: Sequence[Comparison]) -> str:
-    """Everything that the report says, as plain JSON: null where there is no number."""
-    entries = [_entry(t, c) for t, c in zip(tables, comparisons, strict=True)]
+def statistics_json(
+    tables: Sequence[Table],
+    comparisons: Sequence[Comparison],
+    matrices: Sequence[dict[str, Any] | None],
+) -> str:
+    """Everything that the report says, as plain JSON: null where there is no number.
+
+    Args:
+        tables: the tables.
+        comparisons: of each.
+        matrices: the `pairwise_matrix` of each.
+    """
+    entries = [_entry(*parts) for parts in zip(tables, comparisons, matrices, strict=True)]
     return json.dumps({"tables": entries}, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
-def _entry(table: Table, comparison: Comparison) -> dict[str, Any]:
+def _entry(
+    table: Table, comparison: Comparison, matrix: dict[str, Any] | None
+) -> dict[str, Any]:
     c = comparison
     best: dict[str, dict[str, Any]] = {name: {} for name in table.regularisers}
     for (network, regulariser), choice in table.choices.items():
@@ -190,15 +201,12 @@ def _entry(table: Table, comparison: Comparison) -> dict[str, Any]:
         "evaluation": [found._asdict() for found in measured(table)],
         "interquartile_means": dict(interquartile_means(table)),
         "choices_per_seed": [choice._asdict() for choice in choices_per_seed(table)],
-        "pairs": _pairs(table, c.options),
+        "pairs": matrix and _pairs(matrix, c.options),
         "sentences": describe(c),
     }
 
 
-def _pairs(table: Table, options: ReportOptions) -> dict[str, Any] | None:
-    matrix = pairwise_matrix(table, options)
-    if matrix is None:
-        return None
+def _pairs(matrix: dict[str, Any], options: ReportOptions) -> dict[str, Any]:
     pairs = [
         pair._asdict() | {"probabilities": pair.probabilities._asdict()} for pair in matrix["pairs"]
     ]

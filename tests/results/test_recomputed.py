@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from persist_jax.results.conclusions import pairwise_matrix
 from persist_jax.results.selection import tabulate
-from persist_jax.results.statistics import compare
+from persist_jax.results.statistics import DEFAULTS, compare
 from persist_jax.results.tables import csv_text, statistics_json
 from persist_jax.store import read_sweep
 
@@ -57,7 +58,8 @@ def chosen(runs):
 
 @pytest.fixture(scope="module")
 def said(table):
-    return json.loads(statistics_json([table], [compare(table)]))["tables"][0]
+    matrix = pairwise_matrix(table, DEFAULTS)
+    return json.loads(statistics_json([table], [compare(table)], [matrix]))["tables"][0]
 
 
 def test_the_table(table, chosen):
