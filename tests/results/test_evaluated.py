@@ -127,7 +127,7 @@ def test_the_page_and_the_statistics_have_them(table):
             assert all(text in page for _, text in cells)
     shaded = [found for part in parts for _, cells in part["rows"] for found, _ in cells if found]
     assert page.count('class="best"') == sum(found.beyond_seeds for found in shaded) > 0
-    entry = json.loads(statistics_json([table], [compare(table)]))["tables"][0]
+    entry = json.loads(statistics_json([table], [compare(table)], [None]))["tables"][0]
     assert entry["evaluation"] == [found._asdict() for found in measured(table)]
     profile = entry["performance_profiles"]["t1"]
     tests = np.array([0.7, 0.71, 0.72, 0.73, 0.74])  # of the weight -1, which a tie chooses
