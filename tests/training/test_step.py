@@ -349,8 +349,17 @@ def test_dropout_of_a_rate_is_compared_as_a_term(options, dataset):
     compiled = jax.jit(chex.assert_max_traces(step, n=1))
     found = [compiled(state, _batch(dataset), jnp.float32(rate)) for rate in (0.0, 0.5, 0.5)]
     losses = [float(metrics.loss) for _, metrics in found]
-    logits = jax.jit(network.apply)(state.variables, _batch(dataset).x)[0]
-    np.testing.assert_allclose(losses[0], cross_entropy(logits, _batch(dataset).y), rtol=1e-5)
+    key, batch = jax.random.fold_in(jax.random.key(0), 0), _batch(dataset)
+
+    @jax.jit
+    def wanted(rate):
+        logits = network.apply_in_training(state.variables, batch.x, key, rate)[0][0]
+        return cross_entropy(logits, batch.y)
+
+    expected = [wanted(jnp.float32(rate)) for rate in (0.0, 0.5)]
+    np.testing.assert_allclose(losses[:2], expected, rtol=1e-5)
+    without = cross_entropy(jax.jit(network.apply)(state.variables, batch.x)[0], batch.y)
+    np.testing.assert_allclose(losses[0], without, rtol=1e-5)
     assert losses[1] == losses[2] != losses[0] and all(m.term == 0 for _, m in found)
     with pytest.raises(ValueError, match="^regularisers: dropout drops what hidden layers give"):
         check_dropout(models.resnet((8, 8, 1), blocks=1, width=2), options.term("dropout"), ())
