@@ -25,6 +25,7 @@ from tests.sweep.conftest import groups_of, stop_after
 from tests.sweep.conftest import train as train_in
 
 WEIGHTS = [1e-3, 1e38, 0.1]
+NOISE = {"dataset.label_noise": 0.2}  # so that every seed has labels of its own
 
 
 def _group_folder(folder):
@@ -65,7 +66,7 @@ def _same(ours, theirs):
 
 @pytest.fixture(scope="module")
 def experiment(small):
-    return load_experiment(small(**{"dataset.label_noise": 0.2}))
+    return load_experiment(small(**NOISE))
 
 
 @pytest.fixture(scope="module")
@@ -219,7 +220,7 @@ def test_a_run_to_be_continued_keeps_the_last_state_before_its_best(
     small, uninterrupted, tmp_path, stops
 ):
     """The last regular checkpoint before the best weights, whenever the sweep was stopped."""
-    experiment = load_experiment(small(continued=True))
+    experiment = load_experiment(small(continued=True, **NOISE))
     for stop in stops:
         assert not train_in(experiment, tmp_path, must_stop=stop_after(stop))
     assert train_in(experiment, tmp_path)
@@ -245,7 +246,7 @@ def test_interrupted_and_resumed_is_uninterrupted_to_the_bit(
 @pytest.mark.slow
 def test_epochs_are_measured_from_where_it_is_asked_for(small, train, uninterrupted, tmp_path):
     """Two epochs without measures, then three with them, in one go and interrupted."""
-    measuring = load_experiment(small(**{"train.measures": True}))
+    measuring = load_experiment(small(**NOISE, **{"train.measures": True}))
     for folder, stops in ((tmp_path / "whole", ()), (tmp_path / "in parts", (2,))):
         assert not train(folder, must_stop=stop_after(2))
         for stop in stops:
