@@ -27,8 +27,8 @@ PAGES = {
     ],
     "Sweeps": ["docs/sweeps", "notebooks/results", "docs/scaling", "docs/faults", "docs/adding"],
     "Results": [
-        "docs/finding", "docs/study", "docs/performance", "docs/differences",
-        "docs/whole_and_sample",
+        "docs/finding", "docs/study", "docs/clean_accuracy", "docs/performance",
+        "docs/differences", "docs/whole_and_sample",
     ],
     "Reference": ["docs/reference", "docs/modules", "notebooks/kernels", "CONTRIBUTING"],
 }  # fmt: skip

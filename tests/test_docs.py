@@ -38,7 +38,7 @@ def test_every_page_is_run():
     elsewhere += ["faults"]  # below
     elsewhere += ["scaling"]  # tests/launch/test_executors.py
     elsewhere += ["whole_and_sample", "self_supervised"]  # below
-    elsewhere += ["finding"]  # tests/results/test_finding.py
+    elsewhere += ["clean_accuracy"]  # tests/results/test_clean_accuracy.py
     elsewhere += ["adding"]  # tests/test_contributing.py
     with_code = [p for p in DOCS.glob("*.md") if "```python" in p.read_text(encoding="utf-8")]
     assert set(names + elsewhere) >= {path.stem for path in with_code}

@@ -1,9 +1,9 @@
-"""Whether the method helps: the tables and pictures of docs/finding.md, from its sweeps' folders.
+"""The tables and pictures of docs/clean_accuracy.md, from its sweeps' folders.
 
-    python docs/finding.py runs/fashion_study_1000 runs/fashion_study_6000 ...
+    python docs/clean_accuracy.py runs/fashion_study_1000 runs/fashion_study_6000 ...
 
 Prints Markdown: accuracies, differences to no regulariser, what becomes of the neurons, and in how
-many steps the term acts. Draws `finding.png` and `finding_neurons.png` beside itself.
+many steps the term acts. Draws `clean_accuracy.png` and `clean_accuracy_neurons.png` beside itself.
 """
 
 import argparse
@@ -247,8 +247,8 @@ def main() -> None:
     for table in tables:
         print(f"{table.title}\n\n{neurons(table)}\n")
     print(acting(tables))
-    draw_differences(tables).savefig(flags.output / "finding.png", dpi=150)
-    draw_neurons(tables).savefig(flags.output / "finding_neurons.png", dpi=150)
+    draw_differences(tables).savefig(flags.output / "clean_accuracy.png", dpi=150)
+    draw_neurons(tables).savefig(flags.output / "clean_accuracy_neurons.png", dpi=150)
 
 
 if __name__ == "__main__":

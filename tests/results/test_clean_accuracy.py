@@ -1,10 +1,10 @@
-"""The tables of docs/finding.md are counted from the sweeps' folders."""
+"""The tables of docs/clean_accuracy.md are counted from the sweeps' folders."""
 
 import re
 
 import pytest
 
-from docs import finding
+from docs import clean_accuracy
 from persist_jax.results.selection import tabulate
 from persist_jax.store import read_sweep
 
@@ -36,26 +36,26 @@ def folder(tmp_path, sweeps):
 
 def test_tables(folder):
     table = tabulate(read_sweep(folder))
-    assert finding.accuracies(table).splitlines()[2:] == [
+    assert clean_accuracy.accuracies(table).splitlines()[2:] == [
         "| none | 80.00 ± 0.00 |", "| t1 | 81.50 ± 0.71 (0.01) |",
     ]  # fmt: skip
-    assert finding.differences(table).splitlines()[2:] == ["| t1 | +1.50 (-4.85 to +7.85) |"]
-    assert finding.chosen_neurons(table).splitlines()[2:] == [
+    assert clean_accuracy.differences(table).splitlines()[2:] == ["| t1 | +1.50 (-4.85 to +7.85) |"]
+    assert clean_accuracy.chosen_neurons(table).splitlines()[2:] == [
         "| none | 10.0, 0.200 |", "| t1 | 8.0, 0.210 |",
     ]  # fmt: skip
     # Of the larger weight one run has fewer constant neurons than none; the dead one collapsed.
-    assert finding.neurons(table).splitlines()[2:] == [
+    assert clean_accuracy.neurons(table).splitlines()[2:] == [
         "| none | 10.0 |  | 0.200 | 0.300 | 80.00 |  |",
         "| t1 0.01 | 8.0 | 0 of 2 | 0.210 | 0.300 | 81.50 |  |",
         "| t1 0.1 | 30.0 | 1 of 2 | 0.300 | 0.300 | 70.00 | 1 |",
     ]
     # 4 runs of 4 steps, a term of 0 and one that is no number in each; 8 epochs.
-    assert finding.acting([table]).splitlines()[2:] == ["| t1 | 4 | 16 | 8 | 8 | 37.5 |"]
+    assert clean_accuracy.acting([table]).splitlines()[2:] == ["| t1 | 4 | 16 | 8 | 8 | 37.5 |"]
 
 
 def test_the_command_draws_both_pictures(folder, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["finding", str(folder), "--output", str(tmp_path)])
-    finding.main()
+    monkeypatch.setattr("sys.argv", ["clean_accuracy", str(folder), "--output", str(tmp_path)])
+    clean_accuracy.main()
     assert re.match(r"6 runs, \d\.\d hours", capsys.readouterr().out)
-    for name in ("finding.png", "finding_neurons.png"):
+    for name in ("clean_accuracy.png", "clean_accuracy_neurons.png"):
         assert (tmp_path / name).stat().st_size > 10_000
