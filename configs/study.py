@@ -14,9 +14,9 @@ number of epochs, at whose end it has memorised about half of the wrong labels w
 and last weights are both evaluated: the predictions, made before the first run, are in
 docs/study.md. Weights of T1 are those of its mean; -1 is the opposite sign.
 
-Runs: 10 seeds x (1 + 3 + 2 + 1 + 1 + 1 + 1) = 100 for each share of wrong labels. A run takes 10
-seconds without a term and 24 with T1 on two busy cores, and 7 to be evaluated: 45 minutes for each
-share.
+Runs: 10 seeds x (1 + 3 + 2 + 1 + 1 + 1 + 1) = 100 for each share of wrong labels. On two
+cores shared with others a run took 10 seconds without a term, 24 with T1 and 7 to be evaluated;
+90 runs took 54 minutes.
 """
 
 from ml_collections import config_dict
