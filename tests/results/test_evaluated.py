@@ -126,7 +126,7 @@ def test_the_page_and_the_statistics_have_them(table):
             assert f"<tr><td>{name}</td>" in page
             assert all(text in page for _, text in cells)
     shaded = [found for part in parts for _, cells in part["rows"] for found, _ in cells if found]
-    assert page.count('class="best"') == sum(found.beyond_seeds for found in shaded) > 0
+    assert page.count('class="beyond"') == sum(found.beyond_seeds for found in shaded) > 0
     entry = json.loads(statistics_json([table], [compare(table)], [None]))["tables"][0]
     assert entry["evaluation"] == [found._asdict() for found in measured(table)]
     profile = entry["performance_profiles"]["t1"]
