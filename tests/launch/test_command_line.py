@@ -155,7 +155,7 @@ def test_every_wrong_field_is_said_where_it_was_set(own, capsys):
         _read(own, *wrong)
     assert fail(error.value) == 2
     lines = capsys.readouterr().err.splitlines()
-    choices = "none, t1, t2, min_corr, l1, l2, t1_living, t2_living"
+    choices = "none, t1, t2, min_corr, l1, l2, t1_living, t2_living, dropout"
     assert sorted(lines) == [
         f"--config.regularisers: 't11' is not one of {choices}; did you mean t1?",
         "--config.train.lr: unknown field; did you mean train.optimiser.learning_rate?",
