@@ -76,6 +76,7 @@ def test_shard_map_of_lanes(points, expected):
     _close(jax.tree.map(lambda x: np.asarray(x)[5], found), expected)
 
 
+@pytest.mark.slow
 def test_explicit_meshes(points, expected):
     mesh = mesh_of(AxisType.Explicit)
     shared = jax.device_put(points, NamedSharding(mesh, P("d", None)))

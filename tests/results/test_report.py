@@ -126,6 +126,7 @@ def _contrast(one, other):
     return (high + 0.05) / (low + 0.05)
 
 
+@pytest.mark.slow
 def test_no_label_is_outside_of_its_panel(sweep):
     table = tabulate(read_sweep(sweep))
     histories = read_histories(table)
