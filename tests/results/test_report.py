@@ -288,7 +288,8 @@ def test_a_regulariser_of_somebody_else_gets_a_whole_report(tmp_path, sweeps):
     names = ("mine", "none", "t1", "also_mine")
     own = sweeps.write(tmp_path, networks=("a", "b"), regularisers=names, weights=(0.01,))
     index = write_report(own)
-    assert {path.name for path in index.parent.iterdir()} == FILES
+    # Profiles need several seeds.
+    assert {path.name for path in index.parent.iterdir()} == FILES - {"profiles.png"}
     (entry,) = json.loads((index.parent / "statistics.json").read_text())["tables"]
     assert entry["regularisers"] == list(names)
     assert set(entry["average_ranks"]) == set(names)
@@ -375,7 +376,7 @@ def test_the_command_prints_table_and_path_and_makes_the_same_files(tmp_path, sw
     assert done.returncode == 0
     assert (again / "accuracies.md").read_text() in done.stdout
     assert str(again / "index.html") in done.stdout
-    for name in FILES:
+    for name in FILES - {"profiles.png"}:  # which need several seeds
         assert (again / name).read_bytes() == (report / name).read_bytes(), name
 
 
