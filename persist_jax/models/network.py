@@ -93,8 +93,9 @@ class Network(nn.Module):
         With a rate of `dropout`, values behind every hidden layer are dropped with this
         probability, beside what `Dropout` layers drop.
         """
+        rate = () if dropout is None else (dropout,)
         outputs, updates = self.apply(
-            variables, x, True, dropout, rngs={"dropout": key}, mutable=["batch_stats"]
+            variables, x, True, *rate, rngs={"dropout": key}, mutable=["batch_stats"]
         )
         return outputs, dict(updates)
 
