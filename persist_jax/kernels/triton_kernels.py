@@ -416,14 +416,8 @@ def group_bounds(
             product = tl.zeros((T, W), tl.float32)
             for start in range(0, B, K):
                 k = start + tl.arange(0, K)
-                left = tl.load(
-                    row_ptr + row[:, None] * B + k[None, :],
-                    mask=inside[:, None] & (k < B)[None, :], other=0.0,
-                )  # fmt: skip
-                right = tl.load(
-                    column_ptr + column[:, None] * B + k[None, :],
-                    mask=(column < N)[:, None] & (k < B)[None, :], other=0.0,
-                )  # fmt: skip
+                left = _rows(row_ptr, row, k, ROWS, B)
+                right = _rows(column_ptr, column, k, N, B)
                 product = tl.dot(left, tl.trans(right), product)
             label = tl.load(column_label_ptr + column, mask=column < N, other=-1)
             outside = (column < N)[None, :] & (own[:, None] != label[None, :])
@@ -480,13 +474,8 @@ def look_at_group(
             product = tl.zeros((R, J), tl.float32)
             for start in range(0, B, K):
                 k = start + tl.arange(0, K)
-                left = tl.load(
-                    row_ptr + row[:, None] * B + k[None, :], mask=(k < B)[None, :], other=0.0
-                )
-                right = tl.load(
-                    column_ptr + column[:, None] * B + k[None, :],
-                    mask=(column < N)[:, None] & (k < B)[None, :], other=0.0,
-                )  # fmt: skip
+                left = _rows(row_ptr, row, k, N, B)
+                right = _rows(column_ptr, column, k, N, B)
                 product = tl.dot(left, tl.trans(right), product, input_precision="ieee")
             label = tl.load(column_label_ptr + column, mask=column < N, other=0)
             if not SIGNED:

@@ -81,7 +81,7 @@ class Evaluation:
     def numbers(
         self, variables: Variables, lanes: Lane, wanted: np.ndarray
     ) -> dict[str, np.ndarray]:
-        """What is measured of the wanted lanes' weights, but for pruning; see `make_evaluation`."""
+        """The evaluation of the wanted lanes' weights, pruning excepted; see `make_evaluation`."""
         evaluate = self.compile(len(wanted))
         wanted = self.layout.place(list(wanted))
         weights = variables, lanes.state.seed, lanes.drawn
@@ -90,16 +90,19 @@ class Evaluation:
     def of_pruned(
         self, variables: Variables, lanes: Lane, wanted: np.ndarray
     ) -> dict[str, np.ndarray]:
-        """Accuracy of the wanted lanes' weights on the test examples after neurons have gone."""
+        """Test accuracy of the wanted lanes' weights after pruning."""
         if not chain_of(self._model) or not self.evaluate.pruning:
             return {}
         host, seeds = self.layout.fetch((variables, lanes.state.seed))
+        examples = {
+            lane: np.array(self.dataset.of_seed(int(seeds[lane])).train.x[:FITTED])
+            for lane in np.flatnonzero(wanted)
+        }
         found = {}
         for name, keep, repair in pruning_names(self.evaluate):
             smaller = [jax.tree.map(lambda leaf, lane=lane: leaf[lane], host)
                        for lane in range(len(wanted))]  # fmt: skip
-            for lane in np.flatnonzero(wanted):
-                x = self.dataset.of_seed(int(seeds[lane])).train.x[:FITTED]
+            for lane, x in examples.items():
                 smaller[lane] = pruned(
                     self._model, smaller[lane], x, keep, repair=repair, apply=self._apply
                 )
@@ -194,13 +197,13 @@ class Programs:
         )
 
     def numbers(self, lanes: Lane, wanted: np.ndarray) -> dict[str, np.ndarray]:
-        """What is measured of the wanted lanes' best weights, but for pruning."""
+        """The evaluation of the wanted lanes' best weights, pruning excepted."""
         return self.evaluation.numbers(lanes.state.best.variables, lanes, wanted)
 
     def evaluations(
         self, lanes: Lane, wanted: np.ndarray
     ) -> dict[str, dict[str, np.ndarray]]:
-        """What is measured of the wanted lanes' weights: `best` and `last`, each by name."""
+        """The evaluation of the wanted lanes' `best` and `last` weights, each by name."""
         weights = {"best": lanes.state.best.variables, "last": lanes.state.variables}
         return {
             name: self.evaluation.numbers(variables, lanes, wanted)

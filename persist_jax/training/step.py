@@ -113,8 +113,8 @@ def check_dropout(model: Model, term: Term, added: Sequence[Added], where: str =
     if not isinstance(network, Network) or not network.hidden_layers:
         name = "dropout" if term.of == "dropout" else f"{term.name}+dropout"
         raise ValueError(
-            f"regularisers: {name}{where} drops what hidden layers give, and this network is not a "
-            "chain of layers with some"
+            f"regularisers: {name}{where} drops values of hidden layers, and this network is no "
+            "chain of layers that has some"
         )
 
 

@@ -144,7 +144,7 @@ def test_a_sum_of_terms_and_dropout_are_rows_of_the_grid(tmp_path):
     assert "weights_of: 'l3' is not one of none, t1" in str(error.value)
     with pytest.raises(ValueError, match="weights_of.dropout: 1.5 of dropout must be"):
         read_configuration(fields | {"weights_of": {"dropout": [1.5]}})
-    with pytest.raises(ValueError, match="regularisers: dropout of m drops what hidden"):
+    with pytest.raises(ValueError, match="regularisers: dropout of m drops values of hidden"):
         models = {"m": {"kind": "resnet", "blocks": 1, "width": 2}}
         load_experiment(read_configuration(fields | {"models": models})[0])
 

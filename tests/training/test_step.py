@@ -361,7 +361,7 @@ def test_dropout_of_a_rate_is_compared_as_a_term(options, dataset):
     without = cross_entropy(jax.jit(network.apply)(state.variables, batch.x)[0], batch.y)
     np.testing.assert_allclose(losses[0], without, rtol=1e-5)
     assert losses[1] == losses[2] != losses[0] and all(m.term == 0 for _, m in found)
-    with pytest.raises(ValueError, match="^regularisers: dropout drops what hidden layers give"):
+    with pytest.raises(ValueError, match="^regularisers: dropout drops values of hidden layers"):
         check_dropout(models.resnet((8, 8, 1), blocks=1, width=2), options.term("dropout"), ())
 
 
