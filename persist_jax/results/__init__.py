@@ -1,4 +1,4 @@
-"""What is read out of a sweep's folder afterwards: selection, statistics, pictures, the report."""
+"""From a sweep's folder to its report: selection, statistics, pictures, the page."""
 
 from persist_jax._plumbing.extras import needed_by
 

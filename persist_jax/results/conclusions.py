@@ -1,4 +1,4 @@
-"""What may be concluded, in a sentence each: from seeds, and from every pair."""
+"""Conclusions in a sentence each: from seeds, and from every pair."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ _PROBABLE = 0.95
 
 
 def seed_sentences(differences: Sequence[Difference]) -> list[str]:
-    """What paired differences say, and what they do not."""
+    """State the conclusion from paired differences, and its limits."""
     everywhere = [d for d in differences if d.network is None] or list(differences)
     better = [_named(d) for d in everywhere if d.low > 0]
     worse = [_named(d) for d in everywhere if d.high < 0]

@@ -1,4 +1,4 @@
-"""What was measured of trained networks, by regulariser and weight, and against no term."""
+"""Evaluations of trained networks, by regulariser and weight, and against no term."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple

@@ -1,4 +1,4 @@
-"""What was measured of the sampled neurons while the best runs train."""
+"""Measures of the sampled neurons during the training of the best runs."""
 
 import numpy as np
 

@@ -27,7 +27,7 @@ class Probabilities(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """What two rows are to each other.
+    """The comparison of two rows.
 
     Attributes:
         first: name of a row.

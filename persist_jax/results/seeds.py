@@ -1,4 +1,4 @@
-"""What several seeds say: spread, paired differences with intervals, and the choice per seed."""
+"""Statistics over seeds: spread, paired differences with intervals, and the choice per seed."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -47,7 +47,7 @@ class Difference(NamedTuple):
 
 
 class PerSeed(NamedTuple):
-    """What would have been chosen, and reached, with each seed alone.
+    """The choice of each seed alone, and the accuracy that it reached.
 
     Attributes:
         network: the network.
@@ -324,7 +324,7 @@ def probability_of_improvement(
 
 
 def choices_per_seed(table: Table) -> list[PerSeed]:
-    """What each seed alone would have chosen, for regularisers with more than one weight."""
+    """The choices of each seed alone, for regularisers with more than one weight."""
     found = []
     for network in table.networks:
         for name in table.regularisers:

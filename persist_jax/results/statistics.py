@@ -27,7 +27,7 @@ class Friedman(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the tests say about a table.
+    """The results of the tests on a table.
 
     Attributes:
         options: the tests and their significance level.

@@ -21,7 +21,7 @@ CONFIDENCE = 0.999
 
 
 class Verdict(NamedTuple):
-    """What became of a run.
+    """The outcome of a run.
 
     Attributes:
         status: one of `VERDICTS`.

@@ -1,4 +1,4 @@
-"""What is known of a run that has ended: `result.json`, there whole or not at all."""
+"""The record of a finished run, `result.json`: a file that is there whole or not at all."""
 
 import math
 import os
@@ -17,9 +17,9 @@ from persist_jax.store.run import CONTINUED, Run, runs_folder
 
 RESULT_FILE = "result.json"
 _NOT_IN_ALL = ("points", "chance", "redundancy", "examples", "evaluation", "origins")
-# What is measured of a set of weights: of the test examples, where no other ones are named. Beside
-# them, `pruned_<share>` and `pruned_<share>_fitted`: the accuracy with this share of each hidden
-# layer's neurons, without and with a least-squares fit.
+# Measures of a set of weights, on the test examples where no others are named. Beside them,
+# `pruned_<share>` and `pruned_<share>_fitted`: the accuracy with this share of each hidden layer's
+# neurons, without and with a least-squares fit.
 NUMBERS = {
     "train": "accuracy on the labels trained on",
     "validation": "accuracy on the validation examples",
@@ -82,7 +82,7 @@ class RedundantCounts(Fields):
 
 
 class Redundancies(Fields):
-    """What is redundant before training and with the best weights; null where it is not known."""
+    """Redundancy before training and with the best weights; null where it is not known."""
 
     threshold: Share  # the least |corr| within a cluster
     examples: Size  # of the batch: the first validation examples
@@ -98,7 +98,7 @@ class Chance(Fields):
 
 
 class Examples(Fields):
-    """What a run trained on."""
+    """The examples that a run trained on."""
 
     train: Size  # examples
     of: Size  # from which its seed drew them
@@ -115,7 +115,7 @@ class LossReached(Fields):
 
 
 class Evaluation(Fields):
-    """What was measured of the best and of the last weights, by the names of `NUMBERS`."""
+    """Measures of the best and of the last weights, by the names of `NUMBERS`."""
 
     best: dict[str, float | None]
     last: dict[str, float | None]

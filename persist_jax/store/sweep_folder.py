@@ -56,7 +56,7 @@ class SweepFolder:
 
     @property
     def notice(self) -> str:
-        """What a reader of the results must know; may be empty."""
+        """Notes for a reader of the results; may be empty."""
         notice = self.config.get("notice")
         return notice if isinstance(notice, str) else ""
 
@@ -133,7 +133,7 @@ def read_report_options(workdir: str | os.PathLike[str]) -> ReportOptions:
 
 
 def _read_named(workdir: Path) -> dict[str, Any]:
-    """What `config.json` holds, of whatever version; only its name has to be there."""
+    """Read `config.json` of any version; only the name is required."""
     if not workdir.is_dir():
         raise ValueError(f"workdir: {workdir} is not a folder")
     path = workdir / CONFIG_FILE

@@ -141,7 +141,7 @@ class Cohort:
         return {run: {part: numbers[part] for part in PARTS} for run, numbers in found.items()}
 
     def evaluations(self, runs: Iterable[int]) -> dict[int, dict[str, dict[str, float]]]:
-        """What is measured of runs with their `best` weights so far and with their `last`."""
+        """The evaluation of runs with their `best` weights so far and with their `last`."""
         return self._of_runs(runs, self._programs.evaluations)
 
     def _of_runs(self, runs: Iterable[int], function: Callable) -> dict[int, Any]:

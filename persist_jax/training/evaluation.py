@@ -1,4 +1,4 @@
-"""What a network does beside being right: confidence, wrong labels, noise, missing neurons."""
+"""The evaluation of a trained network: confidence, wrong labels, noise, missing neurons."""
 
 import math
 from collections.abc import Callable
@@ -42,10 +42,10 @@ Numbers = dict[str, Float[Array, "*lanes"]]
 
 
 class Evaluate(Given):
-    """What is measured of a run that has ended, with its best and with its last weights.
+    """The measures to take of a finished run, with its best and with its last weights.
 
-    Accuracies on the three parts of the data always are. The test examples decide all of the rest
-    but where it says otherwise.
+    Accuracies on the three parts of the data are always taken. The other measures are of the test
+    examples, unless said otherwise.
 
     Attributes:
         calibration: negative log-likelihood in nats and expected calibration error, as they are
