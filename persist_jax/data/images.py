@@ -121,10 +121,7 @@ def _at_hand(*, name: str, cache: str | None, **others: object) -> bool:
     return name == "digits" or _conversion(name).is_done(cache)
 
 
-# Which examples `draw` takes is compared by the checksum of those that they are taken from.
-@DATASETS.register(
-    "images", places=("draw", "data_dir", "manual_dir", "cache"), at_hand=_at_hand
-)
+@DATASETS.register("images", places=("data_dir", "manual_dir", "cache"), at_hand=_at_hand)
 def _images(
     *,
     name: Name,
