@@ -48,8 +48,8 @@ EMBEDDED = dict(
     train=dict(
         # 1204 examples are 28 batches of 43: no smaller last one to compile a step for.
         batch_size=43,
-        epochs=20,
-        optimiser=dict(learning_rate=0.01),
+        epochs=10,
+        optimiser=dict(learning_rate=0.02),
         sampling=0.05,
         snapshot_every=10,
     ),

@@ -50,7 +50,7 @@ from persist_jax.store import (
     read_sweeps,
     report_folder,
 )
-from persist_jax.store.files import replace_file
+from persist_jax.store.files import discard_unfinished, replace_file
 from persist_jax.store.locks import locked_folder
 from persist_jax.store.notes import read_commands
 from persist_jax.store.record import RESULT_FILE
@@ -121,6 +121,7 @@ def refresh_report(workdir: Path, options: ReportOptions, since: float) -> list[
     with locked_folder(workdir):
         newest = max(file.stat().st_mtime for file in runs_folder(workdir).rglob(RESULT_FILE))
         if not path.exists() or path.stat().st_mtime < max(newest, since):
+            discard_unfinished(path.parent, ".+")
             path = write_report([workdir], options=options)
     line = notice(read_results(workdir))
     return [f"Report: {path}", *([line] if line else [])]

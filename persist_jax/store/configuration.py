@@ -19,7 +19,7 @@ from persist_jax._plumbing.validation import (
     shortened,
 )
 from persist_jax.parameters import Count, NotZero, Share, Size
-from persist_jax.store.files import read_json, replace_json
+from persist_jax.store.files import discard_unfinished, read_json, replace_json
 from persist_jax.store.run import Run, is_folder_name, runs_folder
 
 CONFIG_FILE = "config.json"
@@ -183,6 +183,7 @@ def settle(
             file is older than the parameter, and its runs had the default.
     """
     fields = check_settled(config, workdir, free, defaults)
+    discard_unfinished(Path(workdir), re.escape(CONFIG_FILE))
     replace_json(Path(workdir) / CONFIG_FILE, fields, checksum=False)
 
 

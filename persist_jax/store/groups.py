@@ -143,15 +143,24 @@ def discard_group(group: Group, workdir: Path) -> None:
     for name in (_FAILED, _GROUP_FILE):  # the last one last: killed before, it is found again
         discard_unfinished(folder, re.escape(name))
         (folder / name).unlink(missing_ok=True)
-    discard_lock(group, workdir)
+    _discard_lock(folder)
 
 
-def discard_lock(group: Group, workdir: Path) -> None:
-    """Delete a group's lock, and its folder if nothing else is in it; only with the lock."""
-    for path in lock_files(group.lock(workdir)):
+def discard_remains(workdir: Path) -> None:
+    """Delete the locks of groups without a file: processes were killed while they discarded these.
+
+    Only with the lock of the folder, without which no group's file is written.
+    """
+    for folder in (workdir / GROUPS_FOLDER).glob("*/"):
+        if not (folder / _GROUP_FILE).exists():
+            _discard_lock(folder)
+
+
+def _discard_lock(folder: Path) -> None:
+    for path in lock_files(folder / _LOCK):
         path.unlink(missing_ok=True)
     with suppress(OSError):
-        group.path(workdir).rmdir()
+        folder.rmdir()
 
 
 def note_failure(group: Group, workdir: Path, line: str) -> None:

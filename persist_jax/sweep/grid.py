@@ -22,6 +22,7 @@ def form_groups(
     `continued`, finished runs of a network that go on from the same epoch without their
     regulariser. With `retry`, groups that failed are to be tried again.
     """
+    groups.discard_remains(workdir)
     left = _to_continue(config, workdir) if continued else _to_train(config, workdir)
     kind = [g for g in groups.read_groups(workdir) if (g.continued_at is not None) == continued]
     idle = [group for group in kind if not _is_under_way(group, workdir)]

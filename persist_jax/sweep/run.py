@@ -141,10 +141,7 @@ class _Claims:
                     continue
                 if group in self.open() and groups.reread_group(group, self._workdir) == group:
                     return group, lock
-                # Another process has ended, split or failed it since it was found.
-                if groups.reread_group(group, self._workdir) is None:
-                    groups.discard_lock(group, self._workdir)
-                stack.close()
+                stack.close()  # another process has ended, split or failed it since it was found
                 break
             else:
                 if not self._wait or self._must_stop():

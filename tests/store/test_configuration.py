@@ -55,6 +55,12 @@ def test_before_anything_has_run_everything_may_change(tmp_path):
     assert read_config(tmp_path).train == {"learning_rate": 0.2}
 
 
+def test_what_a_killed_process_had_begun_to_write_goes(tmp_path):
+    (tmp_path / f".config.json.{'3a' * 16}").touch()
+    settle(_config(), tmp_path, FREE)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
 @pytest.mark.parametrize(
     "change, words",
     [

@@ -99,6 +99,19 @@ def test_a_group_that_another_process_has_claimed_stays(config, tmp_path):
     assert smaller == [claimed]  # a run of it has ended: its programs depend on all
 
 
+@pytest.mark.parametrize("left", [("lock", "lock.holder"), ("lock",), ()])
+def test_nothing_stays_of_a_group_whose_process_was_killed_while_it_discarded_it(
+    config, tmp_path, left
+):
+    (group,) = groups_of(config.replace(networks=["mlp"], regularisers=["t1"]), tmp_path)
+    folder = group.path(tmp_path)
+    (folder / "group.json").unlink()
+    for name in left:
+        (folder / name).touch()
+    form_groups(config.replace(networks=["other"]), tmp_path)
+    assert not folder.exists()
+
+
 def test_runs_to_continue_form_groups_by_the_epoch_that_they_go_on_from(config, tmp_path):
     for run in grid(config):
         finish(run, tmp_path, best_epoch=2 + run.seed)
