@@ -151,6 +151,8 @@ def _run(conversion: Conversion, folder: Path) -> None:
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")])),
         "TF_CPP_MIN_LOG_LEVEL": "3",
+        # Otherwise TensorFlow imports Keras, which takes half as long again and is not used.
+        "TF_USE_LEGACY_KERAS": "1",
         # The device belongs to the process that trains.
         "CUDA_VISIBLE_DEVICES": "",
         "JAX_PLATFORMS": "cpu",

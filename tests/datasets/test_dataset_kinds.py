@@ -54,5 +54,5 @@ def test_at_hand_is_what_needs_no_conversion(tmp_path, monkeypatch):
 
 def test_places_say_only_where_data_lies():
     kind, _ = data.DATASETS.choose({"kind": "images", "name": "digits"}, "dataset")
-    assert set(kind.properties.places) == {"draw", "data_dir", "manual_dir", "cache"}
+    assert set(kind.properties.places) == {"data_dir", "manual_dir", "cache"}
     assert not kind.properties.embedded(name="digits") and not kind.properties.brings()
