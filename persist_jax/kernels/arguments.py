@@ -1,4 +1,4 @@
-"""Checks of the array arguments of the public kernels, made before anything is traced."""
+"""Validate the array arguments of the public kernels, before tracing."""
 
 import math
 from typing import Any
@@ -11,13 +11,12 @@ from jaxtyping import Bool, Float
 
 from persist_jax.kernels.devices import replicated
 
-# Of the largest entry: far above the rounding of any product, far below what is no matrix of
-# distances at all.
+# Relative to the largest entry: above rounding error, below any real asymmetry.
 _ASYMMETRY = 1e-3
 
 
 def as_points(points: Any) -> Float[Array, "n b"]:
-    """The points as a floating-point array (n, b); anything else is refused."""
+    """Return the points as a floating-point array (n, b), or raise `ValueError`."""
     points = _floating("points", points)
     if points.ndim != 2 or 0 in points.shape:
         raise ValueError(
@@ -30,15 +29,15 @@ def as_points(points: Any) -> Float[Array, "n b"]:
 def as_distances(
     distances: Any, *, condensed: bool = False, check_symmetry: bool = True
 ) -> Float[Array, "n n"] | Float[Array, " pairs"]:
-    """The distances as a square floating-point matrix; anything else is refused.
+    """Return the distances as a square floating-point matrix, or raise `ValueError`.
 
-    A matrix in the memory of the host is refused if its first row is not its first column: so are
-    square points, and at once. To compare all entries would take as long as the tree.
+    In host memory, the first row must equal the first column. This check catches square `points`
+    passed as distances; comparing all entries would take as long as the tree.
 
     Args:
-        distances: as they were given.
-        condensed: whether a vector of the n (n - 1) / 2 distances may stand for the matrix.
-        check_symmetry: whether the first row has to be the first column.
+        distances: the caller's argument.
+        condensed: whether a condensed vector of n (n - 1) / 2 distances is accepted too.
+        check_symmetry: whether to compare the first row with the first column.
     """
     distances = _floating("distances", distances)
     shape = distances.shape
@@ -54,7 +53,7 @@ def as_distances(
 
 
 def number_of_points(length: int) -> int:
-    """The n whose n (n - 1) / 2 distances a condensed vector of that length holds."""
+    """Return the n for which a condensed vector of n (n - 1) / 2 distances has this length."""
     n = (1 + math.isqrt(1 + 8 * length)) // 2
     if n * (n - 1) // 2 != length:
         raise ValueError(
@@ -65,7 +64,7 @@ def number_of_points(length: int) -> int:
 
 
 def as_mask(mask: Any, n: int) -> Bool[Array, " n"] | None:
-    """The mask of n points as an array, if there is one."""
+    """Return the mask of n points as a boolean array, or None if there is no mask."""
     if mask is None:
         return None
     mask = replicated(jnp.asarray(mask))
@@ -78,7 +77,7 @@ def as_mask(mask: Any, n: int) -> Bool[Array, " n"] | None:
 
 
 def check_algorithm(algorithm: str, choices: tuple[str, ...]) -> None:
-    """Refuse an unknown algorithm, with the known ones."""
+    """Raise `ValueError` if the algorithm is not one of the choices."""
     if algorithm not in choices:
         raise ValueError(f"algorithm {algorithm!r} is not one of {', '.join(choices)}")
 
@@ -88,7 +87,7 @@ def _floating(name: str, array: Any) -> Array:
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise ValueError(f"{name} must hold floating-point numbers, got dtype {array.dtype}")
     if array.dtype.itemsize == 1:
-        # Numbers of 8 bits have no infinity.
+        # 8-bit floats have no infinity.
         array = array.astype(jnp.float32)
     return replicated(array)
 
@@ -105,7 +104,7 @@ def _refuse_asymmetry(distances: Array) -> None:
         worst = int(np.nanargmax(gap))
         raise ValueError(
             f"distances must be symmetric, got {row[worst]:g} from point 0 to point {worst} and "
-            f"{column[worst]:g} back; of points (n, b) take correlation_distance(points) first"
+            f"{column[worst]:g} back; for points (n, b), call correlation_distance(points) first"
         )
 
 

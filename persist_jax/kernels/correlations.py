@@ -1,4 +1,4 @@
-"""The mean of all correlations and its derivative, from blocks of the correlation matrix."""
+"""The mean absolute correlation and its derivative, from blocks of the correlation matrix."""
 
 import functools
 
@@ -12,36 +12,37 @@ from persist_jax.kernels.arguments import as_points
 from persist_jax.kernels.devices import on_mesh_of, varying_as
 from persist_jax.kernels.distances import is_constant, one_minus_absolute, standardise
 
-# Rows of the matrix that exist at a time. A block stays in the cache of a CPU, where a whole
-# matrix, once it is larger than that, costs as much in fresh memory as in arithmetic: measured at
-# n = 512 to 4096.
+# Rows of the correlation matrix per block; up to `_ONE_BLOCK` rows are one block. A block stays in
+# a CPU's cache. Allocating a matrix larger than the cache costs as much as its arithmetic
+# (measured at n = 512 to 4096).
 _BLOCK = 256
 _ONE_BLOCK = 1024
 
 
 def mean_correlation(points: ArrayLike) -> Float[Array, ""]:
-    r"""Mean absolute correlation over all pairs of neurons of which neither is constant.
+    r"""Mean absolute correlation over all pairs of non-constant neurons.
 
     $$ \frac{1}{|P|}\sum_{(i,j) \in P} |\mathrm{corr}(x_i, x_j)|,\qquad
        P = \lbrace (i, j) : i \ne j,\ x_i \text{ and } x_j \text{ not constant}\rbrace $$
 
-    The published code leaves out every pair whose correlation, rounded, is 0, also one of two
-    neurons that do vary: then rounding, and the order of the batch, decide how many pairs count. A
-    neuron with an activation that is not finite does not count either. Pairs with
-    $|\mathrm{corr}| = 1$ have zero gradient.
+    The published code instead omits every pair whose rounded correlation is 0, even if both neurons
+    vary. Rounding and the order of the batch then decide how many pairs count. Here a neuron with a
+    NaN or infinite activation does not count either. Pairs with $|\mathrm{corr}| = 1$ have zero
+    gradient.
 
-    The derivative holds the signs fixed: with $u$ the standardised neurons and $k$ of them not
-    constant, $\dot m = \frac{2}{k (k - 1)} \sum_{ij} s_{ij} u_j \cdot \dot u_i$. So value and
-    gradient cost two products of n x n x b; memory is O(n b).
+    The derivative holds the signs $s_{ij}$ of the correlations fixed. With $u$ the standardised
+    neurons, $k$ of them not constant,
+    $\dot m = \frac{2}{k (k - 1)} \sum_{ij} s_{ij} u_j \cdot \dot u_i$. Value and gradient together
+    cost two matrix products of n x n x b; memory is O(n b).
 
     Args:
         points: `(n, b)`, one row per neuron, its activations over a batch of `b` examples.
 
     Returns:
-        A scalar in [0, 1], 0 where no pair counts.
+        A scalar in [0, 1]; 0 if no pair counts.
 
     Raises:
-        ValueError: if `points` has not two axes, or one of them is empty.
+        ValueError: if `points` does not have two non-empty axes.
 
     Example:
         >>> points = jnp.array([[0.0, 1.0, 2.0], [3.0, 2.0, 1.0], [5.0, 5.0, 5.0]])
@@ -64,7 +65,7 @@ def _mean_correlation(points):
 
 @jax.custom_jvp
 def _sum_of_sizes(unit: Float[Array, "n b"]) -> Float[Array, ""]:
-    """The sum of `|u_i . u_j|` over all i and j that differ."""
+    """The sum of `|u_i . u_j|` over all i != j."""
     return _sums(unit, with_slopes=False)[0]
 
 
@@ -75,9 +76,9 @@ def _derivative(primals, tangents):
 
 
 def _sums(unit: Float[Array, "n b"], *, with_slopes: bool):
-    """The sum of all sizes, and `sum_j s_ij u_j` for every i."""
+    """The sum of all `|u_i . u_j|`, and, `with_slopes`, `sum_j s_ij u_j` for every i."""
     sums = functools.partial(_by_blocks, with_slopes=with_slopes)
-    # An explicit mesh may share the lanes of a `vmap`, which a launch of ours takes together.
+    # One kernel launch covers all lanes of a `vmap`, which a mesh may have split over devices.
     if gpu.has_kernels_for(unit) and not jax.typeof(unit).sharding.mesh.explicit_axes:
         own = functools.partial(_on_gpu, with_slopes=with_slopes)
         return lax.platform_dependent(unit, cuda=own, default=sums)

@@ -29,8 +29,8 @@ from persist_jax.kernels.tree import Tree
 
 PointsAlgorithm = Literal["auto", "prim", "boruvka", "matrix_free"]
 
-# In bytes. A matrix of distances is the faster way where it fits: one array of this size, two for
-# Boruvka.
+# In bytes. Forming the matrix of distances is faster if it fits in memory. Prim holds one array of
+# this size, Boruvka two.
 LARGEST_MATRIX = 2**31
 
 
@@ -47,25 +47,26 @@ def zeroth_deaths(
 
     $$ \dot d_k = (\dot D_{ij} + \dot D_{ji}) / 2 \quad\text{at the k-th edge } (i, j), $$
 
-    so the gradient of a symmetric matrix is symmetric; that of a condensed vector is 1 at every
-    edge. At ties it is that of the unique tree of `minimum_spanning_tree`. An infinite death has
-    gradient 0. One NaN off the diagonal makes every death NaN.
+    so the gradient with respect to a symmetric matrix is symmetric. With respect to a condensed
+    vector it is 1 at every edge. At ties, the tree is the unique one of `minimum_spanning_tree`. An
+    infinite death has gradient 0. A NaN off the diagonal makes every death NaN.
 
     Args:
         distances: `(n, n)`, symmetric; the diagonal is not read. Or the condensed vector of the
             distances (0, 1), (0, 2) ... (n - 2, n - 1), as `scipy.spatial.distance.pdist` returns
             it.
         algorithm: "prim", "boruvka", or "auto" for the faster one. All give the same deaths.
-        mask: which points there are. The others may hold anything; the deaths of the points come
-            first, then `inf` with gradient 0 for every other.
+        mask: `(n,)`, true for the points that count. Distances to other points may hold anything.
+            The deaths of the points that count come first, then `inf` with gradient 0 for each of
+            the other points.
 
     Returns:
         The n - 1 deaths, ascending, in the unit of the distances.
 
     Raises:
-        ValueError: if `distances` is not a non-empty square matrix nor a condensed vector of a
-            length that occurs, `algorithm` is unknown, `mask` is not boolean of shape (n,), or the
-            first row and column of a matrix at hand are clearly not the same.
+        ValueError: if `distances` is neither a non-empty square matrix nor a condensed vector of
+            length n (n - 1) / 2, `algorithm` is unknown, `mask` is not boolean of shape (n,), or
+            the first row and column of a matrix in host memory clearly differ.
 
     Example:
         >>> zeroth_deaths(jnp.array([[0.0, 2.0, 1.0], [2.0, 0.0, 3.0], [1.0, 3.0, 0.0]]))
@@ -102,10 +103,10 @@ def _zeroth_deaths(distances, mask, algorithm):
 
 
 def matrix_of_condensed(condensed: Float[Array, " m"]) -> Float[Array, "n n"]:
-    """The symmetric matrix with a zero diagonal that a condensed vector stands for.
+    """Return the symmetric matrix, with a zero diagonal, of a condensed vector.
 
-    Every row is one slice of the vector: on a CPU that is many times faster than to gather or
-    scatter entries one by one.
+    Every row is one slice of the vector. On a CPU, slicing is many times faster than gathering or
+    scattering single entries.
     """
     n = number_of_points(condensed.shape[0])
     index = jnp.arange(n, dtype=jnp.int32)
@@ -119,7 +120,7 @@ def matrix_of_condensed(condensed: Float[Array, " m"]) -> Float[Array, "n n"]:
 
 
 def _place(lower: Int[Array, "*m"], higher: Int[Array, "*m"], n: int) -> Int[Array, "*m"]:
-    """Where the distance of two of n points, `lower < higher`, is in the condensed vector."""
+    """The index of the distance between points `lower < higher` in the condensed vector."""
     return n * lower - lower * (lower + 3) // 2 + higher - 1
 
 
@@ -133,38 +134,40 @@ def correlation_deaths(
 ) -> Float[Array, " edges"]:
     r"""The deaths of neurons under `1 - |corr|`, differentiable with respect to the points.
 
-    The same as `zeroth_deaths(correlation_distance(points))` to rounding, but the tree is found
-    outside differentiation and each death is read from the two neurons of its edge again, so
-    the derivative costs O(n b) and never forms one with respect to the matrix. Edges
-    with |corr| = 1 and edges of constant neurons have gradient 0; a NaN or infinite activation
-    makes every death NaN.
+    Equal to `zeroth_deaths(correlation_distance(points))` up to rounding. The tree is found without
+    differentiation, and each death is recomputed from the two neurons of its edge. The derivative
+    therefore costs O(n b) and no gradient with respect to the matrix is formed. Edges with
+    |corr| = 1 and edges of constant neurons have gradient 0. A NaN or infinite activation makes
+    every death NaN.
 
-    Where the devices of a mapped axis share a batch, each gathers the points and has the same term.
-    Then take `lax.pmean` of the loss before it is differentiated and of the gradients after: that
-    is the gradient of the whole batch under `jax.pmap` and under `jax.shard_map` with its checks or
-    without. Points on an explicit mesh need nothing of the kind. `docs/sharding.md` shows both.
+    If the devices of a mapped axis share a batch, each device gathers the points and computes the
+    same term. Apply `lax.pmean` to the loss before differentiating it, and to the gradients
+    afterwards. The result is the gradient of the whole batch, under `jax.pmap` and under
+    `jax.shard_map`, with or without its checks. Points on an explicit mesh need no `lax.pmean`.
+    `docs/sharding.md` shows both.
 
     Args:
         points: `(n, b)`, one row per neuron, its activations over a batch of `b` examples; half
             precision is computed in float32.
-        algorithm: "prim", "boruvka"; "matrix_free", which needs O(n b) memory; or "auto", which
-            takes it where the matrix of distances would exceed 2 GiB, and else the faster one.
+        algorithm: "prim"; "boruvka"; "matrix_free", which needs O(n b) memory; or "auto": the
+            matrix-free search if the matrix of distances would exceed 2 GiB, otherwise the faster
+            of Prim and Boruvka.
         axis_name: name of a mapped axis whose devices all hold the same points, as
-            `sample_neurons` gathers them where the batch is shared. The matrix-free search then
-            looks for the neighbours of its share of the neurons on each device, and all get the
-            same deaths; the other algorithms have nothing to share and ignore it.
-        mask: which rows are neurons, where others fill the array up to a fixed shape. Those may
-            hold anything, NaN too. The deaths of the k neurons come first, `k - 1` of them, then
-            `n - k` times `inf` with gradient 0: leave them out of what is made of the deaths.
-        ordered: whether the deaths are to be ascending. A term that does not depend on their
-            order saves a sort without; with a mask they are ascending in any case.
+            `sample_neurons` gathers them from a shared batch. In the matrix-free search, each
+            device then searches for the neighbours of its share of the neurons, and all devices
+            return the same deaths. The other algorithms ignore the axis.
+        mask: `(n,)`, true for rows that are neurons. Other rows pad the array to a fixed shape and
+            may hold anything, NaN included. The k neurons' `k - 1` deaths come first, then `n - k`
+            times `inf` with gradient 0: exclude these from a term.
+        ordered: whether to sort the deaths. A term that does not depend on their order saves the
+            sort with `False`. With a mask they are always sorted.
 
     Returns:
-        The n - 1 deaths in [0, 1], ascending unless told otherwise, float32 or float64.
+        The n - 1 deaths in [0, 1], ascending if `ordered`, float32 or float64.
 
     Raises:
-        ValueError: if `points` has not two axes, one of them is empty, `algorithm` is unknown, or
-            `mask` is not boolean of shape (n,).
+        ValueError: if `points` does not have two non-empty axes, `algorithm` is unknown, or `mask`
+            is not boolean of shape (n,).
 
     Example:
         >>> points = jnp.array([[0.0, 0.0, 1.0, 1.0], [1.0, 1.0, 3.0, 3.0], [0.0, 1.0, 0.0, 1.0]])
@@ -196,34 +199,37 @@ def cloud_deaths(
     With $c$ the correlation of two points x and y, or the cosine of their angle, $d(x, y)$ is
 
     - "correlation" and "cosine": $1 - \lvert c \rvert$, or $1 - c$ if `signed`;
-    - "pearson": $\sqrt{1 - c^2}$, with the correlation;
+    - "pearson": $\sqrt{1 - c^2}$, with $c$ the correlation;
     - "euclidean": $\lVert x - y \rVert$.
 
-    Neurons are alike whatever the sign of their correlation; embeddings of examples usually are
-    not, and take `signed=True` or "euclidean". A tree needs one product of the points, as that of
-    `correlation_deaths` does; its docstring has the rest. No distance needs an `n x n x b` array.
+    For neurons, the sign of a correlation usually does not matter. For embeddings of examples it
+    usually does: use `signed=True` or "euclidean". Every distance takes one matrix product of the
+    points and no `n x n x b` array. For the derivative, constant points, NaN and mapped axes see
+    `correlation_deaths`.
 
-    Euclidean distances are compared on the cloud moved to its mean, in float32 to some 1e-7 of its
-    size: between close points by their differences, and elsewhere by products, to a relative
-    2e-4 (by "matrix_free" everywhere by differences). The deaths are the norms of the differences
-    of the points as given: equal points have a death of exactly 0, with gradient 0.
+    Euclidean distances are compared after centring the cloud, in float32 to about 1e-7 of its size.
+    Distances between close points are compared by the points' differences, other distances by
+    products, to a relative 2e-4; "matrix_free" uses differences everywhere. The deaths are the
+    norms of the differences of the points as given, so equal points have a death of exactly 0, with
+    gradient 0.
 
     Args:
         points: `(n, b)`, one row per point; half precision is computed in float32.
-        distance: of two points, as above.
+        distance: the distance between two points, as above.
         signed: whether opposite points are the farthest apart instead of equal.
         algorithm: as for `correlation_deaths`.
         axis_name: name of a mapped axis whose devices all hold the same points.
-        mask: which rows are points; only for distances of at most 1, those without a sign but for
-            the Euclidean one.
-        ordered: whether the deaths are to be ascending.
+        mask: `(n,)`, true for rows that are points; only for distances bounded by 1: the unsigned
+            ones except "euclidean".
+        ordered: whether to sort the deaths.
 
     Returns:
-        The n - 1 deaths, ascending unless told otherwise, float32 or float64.
+        The n - 1 deaths, ascending if `ordered`, float32 or float64.
 
     Raises:
-        ValueError: if `points` has not two axes, one of them is empty, `distance` or `algorithm` is
-            unknown, the distance has no sign, or `mask` is not boolean of shape (n,).
+        ValueError: if `points` does not have two non-empty axes, `distance` or `algorithm` is
+            unknown, `signed` is set for a distance without a sign, or `mask` is not boolean of
+            shape (n,) or is given for a distance that is not bounded by 1.
 
     Example:
         >>> points = jnp.array([[0.0, 0.0], [3.0, 4.0], [3.0, 4.0]])
@@ -242,7 +248,7 @@ def cloud_deaths(
     if mask is not None and not geometry.absolute:
         raise ValueError(
             f"mask: given, but the {'signed ' * signed}{distance} distance has no largest value "
-            "for what is masked out; leave those rows out of the points"
+            "to give masked rows; leave those rows out of the points"
         )
     mask = as_mask(mask, len(points))
     return _cloud_deaths(points, mask, geometry, algorithm, axis_name, ordered)
@@ -251,7 +257,7 @@ def cloud_deaths(
 @functools.partial(jax.jit, static_argnames=("geometry", "algorithm", "axis_name", "ordered"))
 def _cloud_deaths(points, mask, geometry, algorithm, axis_name, ordered):
     if mask is not None:
-        # A row of zeros is at distance 1 from every other, and no death exceeds 1: these come last.
+        # A row of zeros is at distance 1 from every other, and no death exceeds 1: these sort last.
         points = jnp.where(mask[:, None], points, 0)
     _, deaths = _edges_and_deaths(points, geometry, algorithm, axis_name)
     # Every point has an edge, so a NaN is seen among the n - 1 deaths.
@@ -270,13 +276,13 @@ def correlation_tree(
 ) -> Tree:
     r"""The minimum spanning tree of neurons under `1 - |corr|`, with its deaths.
 
-    Which neurons the deaths of `correlation_deaths` belong to: the same deaths, differentiable in
-    the same way. Where a neuron has a NaN or infinite activation every death is NaN, and the edges
-    are those of the star at neuron 0.
+    The deaths equal those of `correlation_deaths` and are differentiable in the same way; the edges
+    name the two neurons of each. If a neuron has a NaN or infinite activation, every death is NaN
+    and the edges form the star at neuron 0.
 
     Args:
-        points: as for `correlation_deaths`, like `algorithm` and `axis_name`.
-        algorithm: in O(n b) memory "matrix_free", which "auto" takes for many neurons.
+        points: `(n, b)`, one row per neuron, as for `correlation_deaths`.
+        algorithm: as for `correlation_deaths`.
         axis_name: name of a mapped axis whose devices all hold the same points.
 
     Returns:
@@ -284,7 +290,7 @@ def correlation_tree(
         ascending by (death, i, j).
 
     Raises:
-        ValueError: if `points` has not two axes, one of them is empty, or `algorithm` is unknown.
+        ValueError: if `points` does not have two non-empty axes, or `algorithm` is unknown.
 
     Example:
         >>> points = jnp.array([[0.0, 0.0, 1.0, 1.0], [1.0, 1.0, 3.0, 3.0], [0.0, 1.0, 0.0, 1.0]])
@@ -309,16 +315,16 @@ def cloud_tree(
 
     Args:
         points: `(n, b)`, one row per point.
-        distance: of two points; see `cloud_deaths`.
+        distance: the distance between two points; see `cloud_deaths`.
         signed: whether opposite points are the farthest apart instead of equal.
-        algorithm: as for `correlation_tree`, like `axis_name`.
+        algorithm: as for `correlation_deaths`.
         axis_name: name of a mapped axis whose devices all hold the same points.
 
     Returns:
         A `Tree`, ascending by (death, i, j).
 
     Raises:
-        ValueError: as `cloud_deaths`.
+        ValueError: as for `cloud_deaths`.
 
     Example:
         >>> points = jnp.array([[0.0, 0.0], [3.0, 4.0], [3.0, 4.0]])
@@ -344,7 +350,7 @@ def _edges_and_deaths(
 ) -> tuple[Int32[Array, "n-1 2"], Float[Array, "n-1"]]:
     """The edges of the tree, in no particular order, and the death at each.
 
-    Where a point is not finite a death is NaN, and the edges mean nothing.
+    If a point is not finite, a death is NaN and the edges are meaningless.
     """
     rows = geometry.rows(points)
     n = rows.shape[0]

@@ -1,6 +1,6 @@
-"""Where the arrays of a kernel lie: lanes, meshes and mapped axes.
+"""Placement of a kernel's arrays on devices: lanes of a `vmap`, meshes and mapped axes.
 
-Where the arrays are on one device, and no `vmap` is around, all of this does nothing.
+On one device and without `vmap`, these functions change nothing.
 """
 
 from collections.abc import Callable
@@ -12,9 +12,9 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 
 def replicated(array: Array) -> Array:
-    """The array whole on every device of an explicit mesh; every other array as it is.
+    """Replicate an array over its explicit mesh; return any other array unchanged.
 
-    Each row of a tree depends on every other, so a share of the points is of no use.
+    A tree depends on all points at once, so no device can work on a shard of them.
     """
     sharding = jax.typeof(array).sharding
     if all(axes is None for axes in sharding.spec):
@@ -25,9 +25,9 @@ def replicated(array: Array) -> Array:
 def with_lanes(
     function: Callable[[Array], Any], lanes: Callable[[Callable, Array], Any]
 ) -> Callable[[Array], Any]:
-    """`function` of one array, for which `vmap` means `lanes(function, arrays)`.
+    """Return `function` of one array such that its `vmap` calls `lanes(function, arrays)`.
 
-    Where an explicit mesh shares the lanes, each device computes its own ones.
+    If an explicit mesh splits the lanes, each device computes its own lanes.
     """
 
     @jax.custom_batching.custom_vmap
@@ -43,7 +43,7 @@ def with_lanes(
 
 
 def lanes_where_they_are(function: Callable[[Array], Any]) -> Callable[[Array], Any]:
-    """`function` of lanes on each device for its own ones, where an explicit mesh shares them."""
+    """Return `function` of lanes such that each device of an explicit mesh runs its own lanes."""
 
     def of_all(lanes):
         sharding = jax.typeof(lanes).sharding
@@ -61,7 +61,7 @@ def lanes_where_they_are(function: Callable[[Array], Any]) -> Callable[[Array], 
 
 
 def on_mesh_of(tree: Any, example: Array) -> Any:
-    """The arrays of `tree`, constants, on the explicit mesh of the example, if it is on one."""
+    """Replicate the constants in `tree` over the explicit mesh of the example, if it has one."""
     mesh = jax.typeof(example).sharding.mesh
     if not mesh.explicit_axes:
         return tree
@@ -70,10 +70,10 @@ def on_mesh_of(tree: Any, example: Array) -> Any:
 
 
 def varying_as(tree: Any, *examples: Array | int) -> Any:
-    """The arrays of `tree`, typed as differing between devices where the examples are.
+    """Type the arrays of `tree` as varying over the mapped axes over which the examples vary.
 
-    Under `jax.shard_map` the carry of a loop has one type from the start, and a constant is the
-    same on all devices.
+    Under `jax.shard_map`, the carry of a loop must keep its type, and a constant starts with the
+    type of an array that is the same on all devices.
     """
     axes = frozenset().union(*map(_varying, examples))
 
@@ -85,7 +85,7 @@ def varying_as(tree: Any, *examples: Array | int) -> Any:
 
 
 def same_on_all(tree: Any, example: Array, axis_name: str | None) -> Any:
-    """Integers that are the same on all devices of an axis, typed so where the example is."""
+    """Type integers that are the same on all devices of an axis as such, if the example is."""
     if axis_name is None or axis_name in _varying(example):
         return tree
     return jax.tree.map(
@@ -94,7 +94,7 @@ def same_on_all(tree: Any, example: Array, axis_name: str | None) -> Any:
 
 
 def left_to_the_compiler(array: Array) -> bool:
-    """Whether the compiler decides how the array is shared over several devices."""
+    """Whether the compiler decides how the array is sharded over several devices."""
     mesh = jax.typeof(array).sharding.mesh
     kinds = zip(mesh.axis_sizes, mesh.axis_types, strict=True)
     return any(size > 1 and kind == AxisType.Auto for size, kind in kinds)

@@ -10,12 +10,12 @@ from jaxtyping import ArrayLike, Bool, Float
 
 from persist_jax.kernels.arguments import as_points
 
-# Rows of a block, measured at n = 1010 to 4096; many blocks would only be long to compile.
+# Rows of a block (measured at n = 1010 to 4096). More blocks would only take longer to compile.
 _BLOCK = 256
 _MOST_BLOCKS = 16
 
-# Distances below so many of their precision are 0: two products of the same rows may differ by as
-# much, and copies of a neuron are to be equally far from it in every program.
+# Distances below this multiple of the machine epsilon become 0. Two products of the same rows may
+# differ by that much, and all copies of a neuron must be equally far from it in every program.
 ZERO = 8
 
 
@@ -25,9 +25,9 @@ def standardise(points: ArrayLike) -> Float[Array, "n b"]:
     $$ u_i = (x_i - \bar x_i) / \lVert x_i - \bar x_i \rVert $$
 
     A constant row becomes zero with zero gradient; a row with a NaN or infinite entry becomes NaN.
-    Neither the scale of a row nor its mean matters to the result, as far as the row's own numbers
-    tell its entries apart: nothing overflows. A row whose entries are all below the least normal
-    number, 1.2e-38 in float32, counts as constant.
+    The scale and the mean of a row do not affect the result, up to the precision of the row's
+    entries, and nothing overflows. A row whose entries are all below the smallest normal number,
+    1.2e-38 in float32, counts as constant.
 
     Args:
         points: `(n, b)`, one row per neuron, its activations over a batch of `b` examples.
@@ -36,7 +36,7 @@ def standardise(points: ArrayLike) -> Float[Array, "n b"]:
         Rows of mean 0 and norm 1 (0 for constant rows), float32 or float64.
 
     Raises:
-        ValueError: if `points` has not two axes, or one of them is empty.
+        ValueError: if `points` does not have two non-empty axes.
 
     Example:
         >>> standardise(jnp.array([[3.0, 3.0, 1.0, 1.0], [7.0, 7.0, 7.0, 7.0]]))
@@ -52,7 +52,7 @@ def _standardise(points):
     high = lax.stop_gradient(points).max(1, keepdims=True)
     low = lax.stop_gradient(points).min(1, keepdims=True)
     finite, constant = jnp.isfinite(high) & jnp.isfinite(low), high == low
-    # Every pass over the points counts: what is largest follows from the two ends of each row.
+    # Save a pass over the points: the largest entry follows from each row's maximum and minimum.
     power = power_near(jnp.maximum(high, -low))
     rows = points / power
     mean = rows.mean(1, keepdims=True)
@@ -60,13 +60,14 @@ def _standardise(points):
     # Without the second scaling a spread far below the mean would underflow when squared.
     power = power_near(lax.stop_gradient(jnp.where(constant, 0, ends)))
     rows = jnp.where(constant, 0, rows - mean) / power
-    # The mean was rounded as numbers of its own size are, which may be far above the spread. To
-    # take the mean of what is left changes the value and, in exact numbers, not the derivative.
+    # The mean's rounding error is relative to its own size, which may be far above the spread.
+    # Subtracting the remaining mean corrects the value; in exact arithmetic, it leaves the
+    # derivative unchanged.
     rows = rows - lax.stop_gradient(rows.mean(1, keepdims=True))
     squares = jnp.square(rows).sum(1, keepdims=True)
-    # A row too close to constant for its own precision may still be 0 here. XLA turns a division by
-    # a root into a product with `rsqrt` in some programs only, and would not see that a term and
-    # `measures` have their products in common.
+    # A row that is constant up to its own precision may still be 0 here. Call `rsqrt` explicitly:
+    # XLA replaces a division by a root with it in some programs only, and a term and `measures`
+    # would then not share their products.
     unit = rows * lax.rsqrt(jnp.where(squares == 0, 1, squares))
     return jnp.where(finite, unit, jnp.nan)
 
@@ -76,8 +77,8 @@ def normalise(points: ArrayLike) -> Float[Array, "n b"]:
 
     $$ u_i = x_i / \lVert x_i \rVert $$
 
-    A row of zeros stays one, with zero gradient; a row with a NaN or infinite entry becomes NaN.
-    The scale of a row does not matter, as for `standardise`.
+    A row of zeros stays zero, with zero gradient; a row with a NaN or infinite entry becomes NaN.
+    The scale of a row does not affect the result, as for `standardise`.
 
     Args:
         points: `(n, b)`, one row per point.
@@ -86,7 +87,7 @@ def normalise(points: ArrayLike) -> Float[Array, "n b"]:
         Rows of norm 1 (0 for rows of zeros), float32 or float64.
 
     Raises:
-        ValueError: if `points` has not two axes, or one of them is empty.
+        ValueError: if `points` does not have two non-empty axes.
 
     Example:
         >>> normalise(jnp.array([[3.0, 4.0], [0.0, 0.0]]))
@@ -102,13 +103,14 @@ def _normalise(points):
     size = jnp.abs(lax.stop_gradient(points)).max(1, keepdims=True)
     rows = points / power_near(size)
     squares = jnp.square(rows).sum(1, keepdims=True)
-    # XLA turns two divisions into one by their product in some programs, where it may overflow.
+    # Not a second division: some programs merge two divisions into one by their product, which may
+    # overflow.
     unit = rows * lax.rsqrt(jnp.where(squares == 0, 1, squares))
     return jnp.where(jnp.isfinite(size), unit, jnp.nan)
 
 
 def is_constant(unit: Float[Array, "n b"]) -> Bool[Array, " n"]:
-    """Which of the rows of norm 1 are of points without a direction: those that are 0."""
+    """Which standardised or normalised rows are 0, because their points are constant or zero."""
     return (unit == 0).all(1)
 
 
@@ -119,10 +121,9 @@ def correlation_distance(points: ArrayLike, *, signed: bool = False) -> Float[Ar
 
     The matrix is exactly symmetric with entries in [0, 1] and an exactly zero diagonal. With
     `signed` it is $1 - \operatorname{corr}(x, y)$, with entries in [0, 2]: opposite neurons are the
-    farthest apart. A constant
-    neuron has correlation 0 and so distance 1 to every other. Entries with |corr| = 1 and entries
-    of constant neurons have zero gradient. A neuron with a NaN or infinite activation gives a row
-    and a column of NaN, its diagonal entry included.
+    farthest apart. A constant neuron has correlation 0 and so distance 1 to every other. Entries
+    with |corr| = 1 and entries of constant neurons have zero gradient. A neuron with a NaN or
+    infinite activation gives a row and a column of NaN, its diagonal entry included.
 
     Args:
         points: `(n, b)`, one row per neuron, its activations over a batch of `b` examples; half
@@ -133,7 +134,7 @@ def correlation_distance(points: ArrayLike, *, signed: bool = False) -> Float[Ar
         The distances, float32 or float64.
 
     Raises:
-        ValueError: if `points` has not two axes, or one of them is empty.
+        ValueError: if `points` does not have two non-empty axes.
 
     Example:
         >>> correlation_distance(jnp.array([[1.0, -1.0, 0.0, 0.0], [0.0, 0.0, 1.0, -1.0]]))
@@ -151,8 +152,8 @@ def cosine_distance(points: ArrayLike, *, signed: bool = False) -> Float[Array, 
 
     $$ d(x, y) = 1 - \frac{\lvert x \cdot y \rvert}{\lVert x \rVert \lVert y \rVert} $$
 
-    As `correlation_distance` of rows that are not centred; a row of zeros takes the place of a
-    constant one. scipy's "cosine" is the signed one.
+    Like `correlation_distance`, but without centring; a row of zeros is treated like a constant
+    neuron. scipy's "cosine" is the signed distance.
 
     Args:
         points: `(n, b)`, one row per neuron, feature or example.
@@ -162,7 +163,7 @@ def cosine_distance(points: ArrayLike, *, signed: bool = False) -> Float[Array, 
         The distances, in [0, 1] or signed in [0, 2], float32 or float64.
 
     Raises:
-        ValueError: if `points` has not two axes, or one of them is empty.
+        ValueError: if `points` does not have two non-empty axes.
 
     Example:
         >>> cosine_distance(jnp.array([[1.0, 0.0], [-3.0, 0.0]]), signed=True)
@@ -192,7 +193,7 @@ def pearson_distance(points: ArrayLike) -> Float[Array, "n n"]:
         The distances in [0, 1], float32 or float64.
 
     Raises:
-        ValueError: if `points` has not two axes, or one of them is empty.
+        ValueError: if `points` does not have two non-empty axes.
 
     Example:
         >>> pearson_distance(jnp.array([[1.0, -1.0, 0.0, 0.0], [0.0, 0.0, 1.0, -1.0]]))
@@ -224,7 +225,7 @@ def euclidean_distance(points: ArrayLike) -> Float[Array, "n n"]:
         The distances, float32 or float64.
 
     Raises:
-        ValueError: if `points` has not two axes, or one of them is empty.
+        ValueError: if `points` does not have two non-empty axes.
 
     Example:
         >>> euclidean_distance(jnp.array([[0.0, 0.0], [3.0, 4.0]]))
@@ -247,12 +248,12 @@ def _euclidean_distance(points):
 
 
 def one_minus_absolute(correlations: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """`1 - |corr|` in [0, 1]; 0 with gradient 0 where |corr| is 1 to the rounding of a product."""
+    """`1 - |corr|` in [0, 1]; 0 with gradient 0 where |corr| is 1 up to rounding of a product."""
     return one_minus(jnp.abs(correlations))
 
 
 def one_minus(correlations: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """`1 - corr` in [0, 2]; 0 with gradient 0 where corr is 1 to the rounding of a product."""
+    """`1 - corr` in [0, 2]; 0 with gradient 0 where corr is 1 up to rounding of a product."""
     gap = 1 - correlations
     return jnp.where(gap < ZERO * jnp.finfo(gap.dtype).eps, 0, gap)
 
@@ -260,9 +261,10 @@ def one_minus(correlations: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 def symmetric_product(
     rows: Float[Array, "n k"], facing: Float[Array, "n k"] | None = None
 ) -> Float[Array, "n n"]:
-    """The product of every row with every row that it faces, symmetric to the last bit.
+    """Return `rows @ facing.T`, symmetric to the last bit.
 
-    By default a row faces the rows themselves. Others must make a symmetric matrix, to rounding.
+    `facing` is `rows` by default. Any other `facing` must give a product that is symmetric up to
+    rounding.
     """
     facing = rows if facing is None else facing
     return lax.platform_dependent(rows, facing, cpu=_product_in_blocks, default=_product)
@@ -271,14 +273,14 @@ def symmetric_product(
 def _product(rows, facing):
     # TF32, the default for float32 on recent GPUs, would give wrong edges.
     product = jnp.matmul(rows, facing.T, precision=lax.Precision.HIGHEST)
-    # Products need not be symmetric to the last bit.
+    # A matrix product need not be symmetric to the last bit.
     return (product + product.T) / 2
 
 
 def _product_in_blocks(rows, facing):
-    """The same from the products on and above the diagonal.
+    """`_product`, from the blocks on and above the diagonal.
 
-    It is half the work of the product, and blocks are transposed within the cache of a CPU.
+    This halves the arithmetic, and each block is transposed within a CPU's cache.
     """
     n = rows.shape[0]
     side = max(_BLOCK, -(-n // _MOST_BLOCKS))
@@ -305,9 +307,9 @@ def at_least_single(points: Float[Array, "n b"]) -> Float[Array, "n b"]:
 
 
 def power_near(size: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """About the size of a row: divided by it, what follows does not depend on the scale."""
+    """A power of two near `size`; dividing a row by it removes the row's scale."""
     limits = jnp.finfo(size.dtype)
-    # Within these limits the reciprocal is a normal number; a power of two rounds nothing.
+    # Within these limits the reciprocal is a normal number. Dividing by a power of two is exact.
     size = jnp.clip(size, float(limits.tiny), float(limits.max) / 4)
     return lax.reduce_precision(size, limits.nexp, 0)
 

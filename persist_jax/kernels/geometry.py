@@ -1,4 +1,4 @@
-"""How the points of a cloud are compared: what every tree of points has to know of a distance."""
+"""Distances between the points of a cloud, as functions of a matrix product of the points."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -21,14 +21,14 @@ from persist_jax.kernels.distances import (
 
 Distance = Literal["correlation", "cosine", "pearson", "euclidean"]
 
-# Half squared distances below this share of the two rows' own half squares lose more than three
-# digits to the rounding of a product: they are formed from differences.
+# Computed as a product, a half squared distance below this fraction of the two rows' half squared
+# norms loses more than three digits to rounding. It is computed from the difference instead.
 _CLOSE = 2.0**-10
 
 
 @dataclass(frozen=True)
 class Geometry:
-    r"""A distance of points, as an increasing function of a gap between rows made of them.
+    r"""A distance between points: each point gives a row, two rows a gap, the gap a distance.
 
     | distance | rows | gap of two rows | distance of a gap g |
     |---|---|---|---|
@@ -38,8 +38,9 @@ class Geometry:
     | pearson | $u$: centred, of norm 1 | $1 - \lvert u \cdot v\rvert$ | $\sqrt{g (2 - g)}$ |
     | euclidean | $(x, x^2 / 2, 1)$ of a centred cloud | $\lVert x - y\rVert^2 / 2$ | the norm |
 
-    A gap is a function of one product of a row and a row that faces it. A tree depends on the order
-    of the gaps alone.
+    A gap is a function of the inner product of a row and a facing row: for "euclidean" the row of
+    `_facing`, otherwise the other point's row itself. The distance increases with the gap, so the
+    tree depends only on the order of the gaps.
     """
 
     distance: Distance = "correlation"
@@ -61,13 +62,13 @@ class Geometry:
         return not self.signed and self.distance != "euclidean"
 
     def rows(self, points: Float[Array, "n b"]) -> Float[Array, "n k"]:
-        """A row for each point; only those of norm 1 are differentiable."""
+        """The row of each point; differentiable except for "euclidean"."""
         if self.distance == "euclidean":
             return _lifted(lax.stop_gradient(points))
         return normalise(points) if self.distance == "cosine" else standardise(points)
 
     def product(self, left: Float[Array, "r k"], right: Float[Array, "c k"]) -> Array:
-        """Of every row on the left with every one that it faces, which gaps are functions of."""
+        """The products of every left row with every right row's facing row, for `gaps`."""
         right = _facing(right) if self.distance == "euclidean" else right
         return jnp.matmul(left, right.T, precision=lax.Precision.HIGHEST)
 
@@ -77,12 +78,12 @@ class Geometry:
         return one_minus(product) if self.signed else one_minus_absolute(product)
 
     def lower_bounds(self, left: Float[Array, "r k"], right: Float[Array, "c k"]) -> Array:
-        """Lower bounds on the gaps that `gaps_to_blocks` finds between the same rows."""
+        """Lower bounds on the gaps that `gaps_to_blocks` computes between the same rows."""
         gaps = self.gaps(self.product(left, right))
         if self.distance != "euclidean":
             return gaps
-        # A sum of k products, whose sizes add up to at most twice the half squares, is off by at
-        # most k eps times these; the half squares are sums as long.
+        # A sum of k terms is off by at most k eps times the sum of their absolute values, which is
+        # at most twice the two half squared norms. These norms are sums of the same length.
         rounding = 2 * left.shape[1] * jnp.finfo(gaps.dtype).eps
         slack = rounding * (left[:, -2, None] + right[None, :, -2])
         return jnp.maximum(gaps - slack, 0)
@@ -90,7 +91,7 @@ class Geometry:
     def gaps_to_blocks(
         self, rows: Float[Array, "r k"], blocks: Float[Array, "r s k"] | Float[Array, "s k"]
     ) -> Float[Array, "r s"]:
-        """The gaps from each row to the `s` rows of the one block, or of the row's own block."""
+        """The gaps from each row to the `s` rows of its own block, or of one block for all."""
         if self.distance == "euclidean":
             blocks = blocks if blocks.ndim == 3 else blocks[None]
             differences = rows[:, None, :-2] - blocks[..., :-2]
@@ -101,14 +102,14 @@ class Geometry:
         return self.gaps(product)
 
     def matrix(self, rows: Float[Array, "n k"]) -> Float[Array, "n n"]:
-        """The gaps of all rows, symmetric to the last bit; the diagonal means nothing."""
+        """The gaps between all rows, symmetric to the last bit; the diagonal is meaningless."""
         if self.distance != "euclidean":
             return self.gaps(symmetric_product(rows))
 
         def of_one(rows):
             return _with_differences(rows, self.gaps(symmetric_product(rows, _facing(rows))))
 
-        # A loop whose length depends on the data would be as long for every lane as for the worst.
+        # The loop's length depends on the data. Batched, every lane would run as long as the worst.
         return with_lanes(of_one, lax.map)(rows)
 
     def deaths(
@@ -120,9 +121,9 @@ class Geometry:
         """The distance along each edge, differentiable; NaN where a point is not finite.
 
         Args:
-            points: the cloud, which a Euclidean distance is made of.
+            points: the cloud; used by "euclidean".
             edges: pairs of points.
-            products: of the rows of norm 1 at the edges, which any other distance is made of.
+            products: the product of the two rows of each edge; used by every other distance.
         """
         if self.distance == "euclidean":
             return _norms(points, edges)
@@ -135,10 +136,10 @@ CORRELATION = Geometry()
 
 
 def _lifted(points: Float[Array, "n b"]) -> Float[Array, "n b+2"]:
-    """`(x, |x|^2 / 2, 1)` of the cloud moved to its mean and scaled to a size of about 1."""
+    """`(x, |x|^2 / 2, 1)` for each point x of the cloud, centred and scaled to a size near 1."""
     points = at_least_single(points)
     points = points / power_near(jnp.abs(points).max())
-    # The mean was rounded as numbers of its own size are, which may be far above the spread.
+    # Centre twice: the mean's rounding error is relative to its size, maybe far above the spread.
     for _ in range(2):
         points = points - points.mean(0, keepdims=True)
     points = points / power_near(jnp.abs(points).max())
@@ -147,16 +148,16 @@ def _lifted(points: Float[Array, "n b"]) -> Float[Array, "n b+2"]:
 
 
 def _facing(rows: Float[Array, "n k"]) -> Float[Array, "n k"]:
-    """The rows to multiply with: a product is `x . y - |x|^2 / 2 - |y|^2 / 2 = -|x - y|^2 / 2`."""
+    """The facing rows, whose products are `x . y - |x|^2 / 2 - |y|^2 / 2 = -|x - y|^2 / 2`."""
     return jnp.concatenate([rows[:, :-2], -rows[:, -1:], -rows[:, -2:-1]], 1)
 
 
 def _with_differences(
     rows: Float[Array, "n k"], gaps: Float[Array, "n n"]
 ) -> Float[Array, "n n"]:
-    """The gaps, with those of rows that have a close neighbour formed from differences.
+    """Recompute the gaps of every row that has a close neighbour, from differences.
 
-    So equal rows have gap 0, and of rows close to each other the nearest is found.
+    Equal rows then have gap 0, and the nearest of several close rows is found.
     """
     n, half, points = len(rows), rows[:, -2], rows[:, :-2]
     close = (gaps < _CLOSE * (half[:, None] + half[None])) & ~jnp.eye(n, dtype=bool)

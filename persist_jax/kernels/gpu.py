@@ -1,7 +1,7 @@
-"""How JAX calls the Triton kernels: functions of arrays with lanes in front, for NVIDIA GPUs.
+"""JAX functions that launch the Triton kernels on NVIDIA GPUs; arrays have a leading lane axis.
 
-Triton writes a kernel's PTX while JAX traces a program, and XLA takes it as it takes its own
-kernels: it launches them in CUDA graphs and keeps them in the programs that it stores.
+Triton compiles a kernel to PTX while JAX traces a program. XLA treats this PTX like its own
+kernels: it launches them in CUDA graphs and stores them in the compilation cache.
 """
 
 import functools
@@ -22,38 +22,38 @@ from jaxtyping import Bool, Float, Int32
 from persist_jax.kernels.devices import varying_as
 from persist_jax.kernels.distances import ZERO
 
-# One program joins the components of a lane: a vector of so many vertices fits into its registers.
+# One Triton program joins a lane's components. A vector of this many vertices fits its registers.
 MOST_POINTS = 16_384
-# This environment variable turns the kernels off where it is 0: XLA's programs run instead. Where
-# it is 1, programs that a machine without a GPU lowers for one have them too. That machine would
-# otherwise compile kernels whenever it traces a function.
+# An environment variable. With 0 the kernels are off, and XLA's own programs run. With 1 a machine
+# without a GPU includes the kernels in programs that it lowers for one. By default it does not,
+# because it would then compile kernels whenever it traces a function.
 SWITCH = "PERSIST_JAX_GPU_KERNELS"
-# The first GPUs with products of bfloat16: Ampere.
+# Ampere, the first GPUs with bfloat16 products.
 _LEAST_CAPABILITY = 80
 
 _ZERO = ZERO * float(jnp.finfo(jnp.float32).eps)
 
-# Rows and columns of a tile of a product, the columns multiplied at a time, and the warps for it.
+# Side of a tile of a matrix product, length of the contracted axis per step, warps per tile.
 _TILE, _DEPTH, _TILE_WARPS = 64, 32, 4
-# Vertices of the smallest group whose bounds fill a tile; rows and columns of a tile of bounds and
-# the columns multiplied at a time; and the vertices whose groups one program takes, so that it
-# writes several bounds of a row at once.
+# Vertices of the smallest group whose bounds fill a tile.
 _LEAST_GROUP = 64
+# Rows and columns of a tile of bounds, length of the contracted axis per step, and vertices of the
+# groups of one program, which writes several bounds of a row at once.
 _BOUND_ROWS, _BOUND_COLUMNS, _BOUND_DEPTH, _BOUND_VERTICES = 256, 128, 32, 1024
-# Rows that look at a group together, the vertices of it that they read at a time, the entries of
-# both multiplied at a time, and the bounds that they read at a time.
+# Rows that look at a group together, vertices of the group per step, length of the contracted axis
+# per step, and bounds read per step.
 LOOK_ROWS, _LOOK_COLUMNS, _LOOK_DEPTH, _LOOK_BOUNDS = 16, 64, 32, 256
-# Rows that one program searches, the columns that it reads at a time, and its warps.
+# Rows that one program searches, columns that it reads per step, warps.
 _ROWS, _WIDTH, _SEARCH_WARPS = 4, 1024, 4
 
 
 def has_kernels_for(array: Array) -> bool:
-    """Whether a dense tree of so many rows of such numbers has kernels, and Triton for them."""
+    """Whether Triton kernels can find the dense tree of an array of this shape and dtype."""
     return 2 <= array.shape[0] <= MOST_POINTS and _are_there(array)
 
 
 def has_search_kernels_for(array: Array, size: int) -> bool:
-    """Whether the matrix-free search has kernels for such numbers and groups of that size."""
+    """Whether Triton kernels can run the matrix-free search for this dtype and size of groups."""
     return size >= _LEAST_GROUP and _are_there(array)
 
 
@@ -77,7 +77,7 @@ def _say_what_would_be_faster() -> None:
 
 
 def _lanes_in_front(function: Callable[[Array], Any]) -> Callable[[Array], Any]:
-    """`function` of lanes, for which `vmap` means more of them."""
+    """Return `function` of lanes such that `vmap` merges its axis into the lane axis."""
 
     @jax.custom_batching.custom_vmap
     def of_lanes(lanes):
@@ -97,7 +97,7 @@ def _lanes_in_front(function: Callable[[Array], Any]) -> Callable[[Array], Any]:
 def edges_of_matrices(
     matrices: Float[Array, "lanes n n"],
 ) -> tuple[Int32[Array, "lanes n-1 2"], Bool[Array, " lanes"]]:
-    """The edges of the minimum spanning trees, and of which lanes no distance is NaN."""
+    """The edges of each lane's minimum spanning tree, and whether the lane has no NaN."""
     lanes, n, _ = matrices.shape
     found, nan = _call(
         "nearest_of_all", [matrices], [(lanes, n, 2), (lanes, n)],
@@ -108,7 +108,7 @@ def edges_of_matrices(
 
 @_lanes_in_front
 def edges_of_units(units: Float[Array, "lanes n b"]) -> Int32[Array, "lanes n-1 2"]:
-    """The edges of the minimum spanning trees of standardised points under `1 - |corr|`."""
+    """The edges of each lane's minimum spanning tree of standardised points under `1 - |corr|`."""
     lanes, n, _ = units.shape
     matrices, parts = distances(units)
     (found,) = _call(
@@ -121,7 +121,7 @@ def edges_of_units(units: Float[Array, "lanes n b"]) -> Int32[Array, "lanes n-1 
 def distances(
     units: Float[Array, "lanes n b"],
 ) -> tuple[Float[Array, "lanes n n"], Int32[Array, "lanes parts n 2"]]:
-    """`1 - |corr|` with a diagonal that means nothing, and every row's first edge in each tile."""
+    """`1 - |corr|` with a meaningless diagonal, and the first edge of every row in each tile."""
     lanes, n, b = units.shape
     side = _over(n, _TILE)
     matrices, parts = _call(
@@ -135,10 +135,10 @@ def distances(
 def _edges(
     matrices: Float[Array, "lanes n n"], found: Int32[Array, "lanes n 2"], *, not_negative: bool
 ) -> Int32[Array, "lanes n-1 2"]:
-    """Boruvka's rounds, from the first edge of every row on.
+    """Run Boruvka's rounds, given the first edge of every row.
 
-    Their number is fixed, so no device waits for a decision of the host. In a lane that is one
-    component a round reads no row.
+    The number of rounds is fixed, so the device never waits for the host. In a lane that is already
+    one component, a round reads no row.
     """
     lanes, n, _ = matrices.shape
     size = _power_of_two(n)
@@ -155,7 +155,7 @@ def _edges(
             "join", [found, component, edge, state], [flat, flat, few, flat, (lanes, n, 2)],
             **join,
         )  # fmt: skip
-    # The last component is the largest one. No edge is kept under its name.
+    # `state[:, 1]` is the label of the last component, which stores no edge.
     k = jnp.arange(n - 1, dtype=jnp.int32)[None]
     k = k + (k >= state[:, 1:])
     edge = jnp.take_along_axis(edge, k, 1, mode="promise_in_bounds")
@@ -193,24 +193,24 @@ def group_bounds(
     size: int,
     signed: bool = False,
 ) -> Float[Array, "rows groups"]:
-    r"""Lower bounds on the distances of rows to the groups of `size` units, own labels left out.
+    r"""Lower bounds on the distance from each row to each group, own label excluded.
 
-    A product of bfloat16, $\tilde u \cdot \tilde v$, is off by at most
+    A bfloat16 product, $\tilde u \cdot \tilde v$, is off by at most
 
     $$ \lVert \tilde u \rVert \lVert \delta v \rVert + \lVert \tilde v \rVert \lVert \delta u \rVert
        + \lVert \delta u \rVert \lVert \delta v \rVert + \epsilon, $$
 
-    where $\delta u = u - \tilde u$ is exact in float32 and its norm computed, and $\epsilon$ bounds
-    the rounding of the sums, of this product and of the float32 one that a look computes.
+    where $\delta u = u - \tilde u$ is exact in float32 and its norm is computed. $\epsilon$ bounds
+    the rounding of the sums in this product and in the float32 product that a look computes.
 
     Args:
         rows: the standardised rows whose bounds are wanted.
-        row_labels: their components.
-        units: all rows; those from `n` on only fill up.
-        labels: the components of all.
-        table: the bounds before, whose memory the new ones take.
-        n: how many units there are.
-        size: of a group.
+        row_labels: the component of each of these rows.
+        units: all standardised rows, padded with rows from `n` on.
+        labels: the component of each unit.
+        table: the previous bounds; the result reuses their memory.
+        n: the number of units without padding.
+        size: the number of units in a group.
         signed: whether distances are `1 - corr` instead of `1 - |corr|`.
     """
     count, b = rows.shape
@@ -218,7 +218,7 @@ def group_bounds(
 
     def rounded(rows):
         near = _to_bfloat16(rows)
-        # Rounded up: a sum of squares is off by less than that in relation.
+        # Rounded up: the relative error of a sum of squares is smaller.
         slack = jnp.sqrt(jnp.square(rows - near).sum(1)) * (1 + 1e-4)
         return near.astype(jnp.bfloat16), slack
 
@@ -240,10 +240,13 @@ def group_bounds(
 
 
 class Look(NamedTuple):
-    """The result of every row's look at its group; rows in no job hold no result.
+    """The result of every row's look at its group; undefined for rows in no job.
 
-    The best candidate after it; the bounds on the old candidate's group, `back`, and on the group
-    looked at, `left`; and with these the least bound of the row and the first group that has it.
+    Attributes:
+        distance, target: the row's best candidate after the look.
+        back: the new bound on the old candidate's group.
+        left: the new bound on the group looked at.
+        least, group: the row's least bound after both updates, and the first group that has it.
     """
 
     distance: Float[Array, " rows"]
@@ -267,11 +270,11 @@ def look_at_groups(
     size: int,
     signed: bool = False,
 ) -> Look:
-    """The nearest unit in its group of every row in a job, own label left out, and what follows.
+    """Let every row in a job look at one group for its nearest unit, own label excluded.
 
     Args: as for `group_bounds`, and
-        jobs: the rows in the order of the groups that they look at; and of each group where its
-            rows begin, how many there are, and the number of jobs of `LOOK_ROWS` rows up to it.
+        jobs: the rows sorted by the group that they look at; and for each group the position of its
+            first row, its number of rows, and the cumulative number of jobs of `LOOK_ROWS` rows.
         distance, target: the candidates before the look.
     """
     (count, b), groups = rows.shape, table.shape[1]
@@ -297,7 +300,7 @@ def _parts(units: Float[Array, "*shape"]) -> list[Array]:
 
 
 def _to_bfloat16(numbers: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """The nearest bfloat16, as float32: the compiler may leave out a conversion and its reverse."""
+    """Round to bfloat16, as float32: the compiler may drop a conversion followed by its reverse."""
     return lax.reduce_precision(numbers, exponent_bits=8, mantissa_bits=7)
 
 
@@ -307,7 +310,7 @@ def _call(
 ) -> list[Array]:  # fmt: skip
     """Launch a kernel; results are given as (shape, dtype), or as the shape of an int32 array.
 
-    `in_place` says which array's memory a result takes, by their numbers.
+    `in_place` maps the index of an array to the index of the result that reuses its memory.
     """
     arrays = [varying_as(array, *arrays) for array in arrays]
     results = [
@@ -318,7 +321,7 @@ def _call(
     ptx, entry, shared, unused = _ptx(
         name, dtypes, tuple(constants.items()), warps, stages, _capability()
     )
-    # Triton's own parameters come last. XLA passes no buffer twice, so these must differ.
+    # Triton's own parameters come last. XLA passes no buffer twice, so their values must differ.
     spare = [varying_as(jnp.int32(k), *arrays) for k in range(unused)]
     columns, lanes = (*grid, 1)[:2]
     launched = jax.ffi.ffi_call(
@@ -333,7 +336,7 @@ def _call(
     return varying_as(list(launched), *arrays)
 
 
-# Triton's settings are those of the process.
+# Triton's settings are global to the process.
 _COMPILING = threading.Lock()
 _TYPES = {"float32": "*fp32", "bfloat16": "*bf16", "int32": "*i32"}
 
@@ -342,7 +345,8 @@ _TYPES = {"float32": "*fp32", "bfloat16": "*bf16", "int32": "*i32"}
 def _ptx(
     name: str, dtypes: tuple[str, ...], constants: tuple, warps: int, stages: int, capability: int
 ) -> tuple[str, str, int, int]:
-    """A kernel's PTX, its entry, bytes of shared memory, and the number of Triton's parameters."""
+    """Compile a kernel: its PTX, entry name, bytes of shared memory, number of Triton's parameters.
+    """
     import triton
     from triton.backends.compiler import GPUTarget
 
@@ -354,10 +358,11 @@ def _ptx(
         kernel,
         arrays | dict.fromkeys(constants, "constexpr"),
         constants,
-        # XLA aligns every buffer: Triton reads several numbers at once where the shapes allow it.
+        # XLA aligns every buffer, so Triton may read several numbers at once if shapes allow it.
         {(k,): [["tt.divisibility", 16]] for k in range(len(arrays))},
     )
-    # The GPU's driver compiles the PTX: one older than Triton knows that version and no newer one.
+    # The GPU's driver compiles the PTX. A driver older than Triton knows these versions, but not
+    # the newest.
     version = 80 if capability <= 90 else 88
     options = dict(num_warps=warps, num_stages=stages, ptx_version=version, enable_fp_fusion=True)
     with _COMPILING, triton.knobs.compilation.scope():
@@ -369,11 +374,11 @@ def _ptx(
 
 
 def _capability() -> int:
-    """The compute capability of the GPU; without one, the least that the kernels need."""
+    """The compute capability of the GPU; without a GPU, the least that the kernels need."""
     if jax.default_backend() != "gpu":
         return _LEAST_CAPABILITY
     number = re.fullmatch(r"(\d+)\.(\d)", jax.devices()[0].compute_capability)
-    # GPUs of other makers have names there.
+    # GPUs of other vendors have a name there.
     return int(number[1] + number[2]) if number else 0
 
 

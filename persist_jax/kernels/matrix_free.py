@@ -1,29 +1,29 @@
 """The minimum spanning tree of points (n, b), without an n x n matrix.
 
-Boruvka's algorithm, whose rounds look at few pairs of points again. The points are cut into at most
-1024 groups of consecutive ones. `table[row, group]` is a lower bound on the distance from a row to
-the nearest point of a group that is not in the component of the row:
+Boruvka's algorithm, with lower bounds that spare a round most pairs of points. The points are split
+into at most 1024 groups of consecutive points. `table[row, group]` is a lower bound on the distance
+from a row to the nearest point of a group that is not in the component of the row:
 
                 groups                          one round
           +---+---+---+---+
-     row  | b | b | b | b |     1. make the table again, if most of it is used up       (`_renewed`)
+     row  | b | b | b | b |     1. rebuild the table, if too many looks are left        (`_renewed`)
      row  | b | b | b | b |     2. every row looks at the group with its least bound,
-     row  | b | b | b | b |        if that beats the best edge known of its component;
-          +---+---+---+---+        a look finds the nearest point there and a new bound,
-        (n, groups) numbers        until no row has such a group                         (`_search`)
+     row  | b | b | b | b |        if that beats its component's best known edge; a look
+          +---+---+---+---+        finds the nearest point there and a new bound;
+        (n, groups) numbers        repeat until no row has such a group                  (`_search`)
                                 3. components join along their best edges                 (`_round`)
 
-Components only grow, so a bound stays one in every later round. The table is made in one pass over
-tiles of the correlation, each used for its rows and its columns. A look costs one row times the
-points of a group. Components whose rows have not all been settled wait; the largest one may wait
-from the start, because the others join it.
+Components only grow, so a bound stays valid in every later round. One pass over the tiles of the
+correlation matrix fills the table; each tile serves its rows and its columns. A look costs one row
+times the points of a group. A component joins another only once all of its rows are settled. The
+largest component is not searched, because the others join it.
 
-The tree is exact, with edges compared by (distance, lower, higher point). It is the dense
-algorithms' tree wherever rounding makes no ties, because a correlation may differ in its last bits
-between two products; the deaths agree to rounding always. Whatever the rounding, the result is a
-spanning tree, also of points with a NaN or infinite entry: its deaths, read from the points, are
-NaN. "Distance" is here the gap of a `Geometry`, of which distances are increasing functions. The
-number of rounds, about log4(n), and of looks depends on the data.
+The tree is exact, with edges compared by (distance, lower, higher point). A correlation may differ
+in its last bits between two products, so where distances tie up to rounding, the tree may differ
+from that of the dense algorithms; the deaths always agree up to rounding. The result is a spanning
+tree whatever the rounding, even if a point has a NaN or infinite entry; its deaths, recomputed from
+the points, are then NaN. "Distance" means the gap of a `Geometry` here; the real distance increases
+with the gap. The numbers of rounds, about log4(n), and of looks depend on the data.
 """
 
 from typing import NamedTuple
@@ -39,26 +39,26 @@ from persist_jax.kernels.devices import on_mesh_of, same_on_all, varying_as, wit
 from persist_jax.kernels.distances import is_constant
 from persist_jax.kernels.geometry import CORRELATION, Geometry
 
-# (tile, chunk): rows and columns of a product in a pass, and rows that look at one group together.
-# On a CPU a tile stays in the cache, and but in the first rounds few rows look at the same group.
-# Elsewhere the number of launches counts. The second pair has not been measured.
+# (tile, chunk): side of a tile in a pass, and rows that look at one group together. On a CPU a tile
+# stays in the cache, and after the first rounds few rows look at the same group. On accelerators
+# the number of kernel launches matters; their pair has not been measured.
 _CPU_CUT = 1024, 32
 _ACCELERATOR_CUT = 4096, 2048
 
-# More groups make a look at one cheaper, and the table of bounds, m * groups numbers, larger.
+# More groups make a look cheaper and the table of bounds, m * groups numbers, larger.
 _MOST_GROUPS = 1024
 _LEAST_SIZE = 16
 
-# A pass makes all entries of the table in the time that a 32nd of them takes one by one (measured
-# on a CPU, n = 8192 and 16 384). So where, after this many looks per row in one round, more of them
-# seem to be left than that, the table is made again.
+# A pass over all entries of the table takes as long as looks at 1/32 of them (measured on a CPU,
+# n = 8192 and 16 384). If more looks than that seem to be left after `_LOOKS_BEFORE_COUNTING` per
+# row in one round, the table is rebuilt.
 _LOOKS_IN_A_PASS = 1 / 32
 _LOOKS_BEFORE_COUNTING = 4
-# Vertices in a group from which on the rows that look at one group do it in one product. Of smaller
-# groups each row takes its own: a product of few of them is no dearer than to start it (measured on
-# a CPU, n = 16 384 and 65 546).
+# From this many vertices per group, all rows that look at one group share a product. With smaller
+# groups, starting a product costs as much as computing it, so one batch takes rows of different
+# groups (measured on a CPU, n = 16 384 and 65 546).
 _SHARED = 128
-# Rows that look at groups of their own together: what is gathered for them stays in the cache.
+# Rows of such a batch: the groups gathered for them stay in the cache.
 _ROWS_AT_ONCE = 256
 
 
@@ -70,7 +70,7 @@ class _Candidates(NamedTuple):
 
 
 class _Bounds(NamedTuple):
-    """Lower bounds on the edges of a share of the rows, their candidates excepted.
+    """Lower bounds on the edges of this device's rows, except each row's candidate.
 
     `table[r, g]` is at most the distance of every edge that leads from row r to group g and out of
     the component of r. `least` is the minimum over the groups, `group` the first one with it.
@@ -82,10 +82,11 @@ class _Bounds(NamedTuple):
 
 
 class _Tiling(NamedTuple):
-    """How points are compared, which rows this device searches, and how the work is cut.
+    """How the work is split.
 
-    `tile` rows and columns of the correlation are formed at once in a pass; `size` vertices are a
-    group; `chunk` rows are looked at together.
+    There are `n` points, and this device searches `rows` of them from `first` on. A pass forms
+    tiles of `tile` x `tile` correlations. A group has `size` vertices, and `chunk` rows look at it
+    together.
     """
 
     geometry: Geometry
@@ -108,10 +109,10 @@ class _Edges(NamedTuple):
 class Forest(NamedTuple):
     """The state of Boruvka's algorithm.
 
-    A component is named by one of its vertices. Where a component was joined to another and so
-    lost its name, `edges` keeps under that name the edge which joined them. `stopped` says that
-    this device's last search was, before its end; `due` that the table of bounds is to be made
-    again. Counted are its `passes` over the tiles and the pairs (row, group) it `looked` at.
+    A component is labelled by one of its vertices. When a component joins another, its label
+    disappears, and `edges` stores the joining edge at that label. `stopped`: this device's last
+    search was cut short. `due`: its table of bounds must be rebuilt. `passes` counts its passes
+    over the tiles, `looked` the pairs (row, group) that it looked at.
     """
 
     labels: Int[Array, " m"]
@@ -136,12 +137,12 @@ def matrix_free_edges(
     Under `vmap` the trees are found one after another.
 
     Args:
-        unit: the geometry's row of every point. Inside a mapped axis every device holds all.
-        tile: rows and columns of the correlation that are formed at once; by default a size that
-            suits the platform. It does not change the tree, rounding excepted.
-        axis_name: the mapped axis whose devices share the search, each for its part of the rows.
-            All of them return the same tree.
-        geometry: how points are compared.
+        unit: the geometry's row of every point. Inside a mapped axis every device holds all rows.
+        tile: side of the tiles of correlations; by default a size that suits the platform. It
+            changes the tree by rounding at most.
+        axis_name: a mapped axis whose devices share the search, each for its part of the rows. All
+            devices return the same tree.
+        geometry: the distance between points.
     """
     if unit.shape[0] == 1:
         return jnp.zeros((0, 2), jnp.int32)
@@ -150,7 +151,7 @@ def matrix_free_edges(
         edges = same_on_all(grow(unit, tile, axis_name, geometry).edges, unit, axis_name)
         return edges_in_order(edges, unit.shape[0])
 
-    # A batched `while_loop` would go on until the slowest tree is done, and copy its table.
+    # A batched `while_loop` would run until the slowest tree is done and would copy its table.
     return with_lanes(tree, lax.map)(unit)
 
 
@@ -182,7 +183,7 @@ def grow(
 def _tiling(
     geometry: Geometry, n: int, tile: int | None, axis_name: str | None
 ) -> tuple[_Tiling, int]:
-    """How this device's share is cut, and the number of vertices with those that only pad."""
+    """How this device's work is split, and the number of vertices including padding."""
     devices = 1 if axis_name is None else lax.axis_size(axis_name)
     usual_tile, chunk = _CPU_CUT if jax.default_backend() == "cpu" else _ACCELERATOR_CUT
     size = _LEAST_SIZE
@@ -208,7 +209,7 @@ def _start(unit: Float[Array, "m b"], tiling: _Tiling) -> Forest:
             least=jnp.zeros((rows,), unit.dtype),
             group=jnp.zeros((rows,), jnp.int32),
         ),
-        # Why vertex 0, and why that is enough, is said in `_waits_for_none`.
+        # `_waits_for_none` explains why an edge to vertex 0 is enough.
         candidates=_Candidates(jnp.where(constant, 1, none), jnp.where(constant, 0, m)),
         stopped=jnp.bool_(False),
         due=jnp.bool_(True),
@@ -220,7 +221,7 @@ def _start(unit: Float[Array, "m b"], tiling: _Tiling) -> Forest:
 def _round(
     unit: Float[Array, "m b"], forest: Forest, tiling: _Tiling, axis_name: str | None
 ) -> Forest:
-    """Join components along their least edges: all whose search has ended."""
+    """Search, then join every component whose rows are all settled along its least edge."""
 
     def of_all_devices(share):
         return share if axis_name is None else lax.all_gather(share, axis_name, tiled=True)
@@ -231,7 +232,7 @@ def _round(
     largest = jnp.where(sizes == sizes.max(), vertex, vertex.size).min()
     candidates = _still_leaving(labels, forest.candidates)
     bounds = _renewed(forest.bounds, unit, labels, forest.due, tiling)
-    # A search is stopped only once in a row, so that there is an end.
+    # Never stop two searches in a row, so that the algorithm terminates.
     most = tiling.rows * _LOOKS_BEFORE_COUNTING
     most = jnp.where(forest.stopped, jnp.iinfo(jnp.int32).max, most)
     found = _search(unit, labels, bounds, candidates, largest, most, tiling)
@@ -269,12 +270,12 @@ def _still_leaving(labels: Int[Array, " m"], candidates: _Candidates) -> _Candid
 
 
 def _roots(parent: Int[Array, " m"]) -> Int[Array, " m"]:
-    """The least vertex of the cycle that every vertex ends in, following its parents.
+    """For every vertex, the least vertex of the cycle in which its chain of parents ends.
 
-    With one total order of the edges all cycles are two components that chose the same edge. Two
-    products may round the same correlation differently, though, and longer cycles are then
-    possible among edges that are equal to rounding. One root for each, whose own edge is not
-    taken, leaves a forest in any case.
+    If all edges had one total order, every cycle would be two components that chose the same edge.
+    But two products may round the same correlation differently, so longer cycles are possible among
+    edges that are equal up to rounding. One root per cycle, whose edge is dropped, always leaves a
+    forest.
     """
     m = parent.shape[0]
 
@@ -297,10 +298,10 @@ def _renewed(
     due: Array,
     tiling: _Tiling,
 ) -> _Bounds:
-    """The bounds made again if `due`, else as they are; own components are left out.
+    """Rebuild the bounds if `due`, else return them unchanged; own components are excluded.
 
-    Our kernels make them of products in bfloat16, a little below the distances to the nearest
-    vertex of each group. Elsewhere they are these distances.
+    The GPU kernels compute bounds from bfloat16 products, slightly below the distance to the
+    nearest vertex of each group. Elsewhere the bounds are these distances.
     """
 
     def screened(table):
@@ -332,10 +333,10 @@ def _renewed(
 def _waits_for_none(
     rows: Float[Array, "rows b"], vertex: Int[Array, " rows"], tiling: _Tiling
 ) -> Bool[Array, " rows"]:
-    """Which rows need no search: those that only pad, and those that no edge is longer than.
+    """Which rows need no search: padding and, if 1 is the largest distance, constant rows.
 
-    All edges of a constant row weigh 1, so the first in order leads to vertex 0. Once it is taken,
-    vertex 0 offers an edge as good as the row ever could, where 1 is the largest distance.
+    All edges of a constant row have distance 1, so its first edge in order leads to vertex 0. Once
+    they are joined, vertex 0 always has an edge at least as good as any of the constant row.
     """
     if not tiling.geometry.absolute:
         return vertex >= tiling.n
@@ -343,13 +344,13 @@ def _waits_for_none(
 
 
 def _on_own_kernels(unit: Float[Array, "m b"], tiling: _Tiling) -> bool:
-    """Whether the kernels for NVIDIA GPUs may run, which take rows of norm 1."""
+    """Whether the Triton kernels, which require rows of norm 1, may run."""
     of_norm_1 = tiling.geometry.distance != "euclidean"
     return of_norm_1 and gpu.has_search_kernels_for(unit, tiling.size)
 
 
 def _table_by_tiles(table, unit, labels, due, tiling):
-    """Bounds on the distances from every row to every group, if they are due."""
+    """The table of bounds, rebuilt tile by tile if `due`."""
     m, tile, size = unit.shape[0], tiling.tile, tiling.size
     tiles, width = m // tile, tile // size
     whole = tiling.rows == m
@@ -366,11 +367,11 @@ def _table_by_tiles(table, unit, labels, due, tiling):
         table = lax.dynamic_update_slice(table, nearest, (i, j // size))
         if not whole:
             return table
-        # The same tile read by columns is tile (j, i): half of the products are enough.
+        # Read by columns, this tile is tile (j, i), so half of the products suffice.
         nearest = gap.reshape(width, size, tile).min(1).T
         return lax.dynamic_update_slice(table, nearest, (j, i // size))
 
-    # No trip leaves the table where it is; a `cond` would copy it.
+    # A loop of zero steps leaves the table in place; a `cond` would copy it.
     return lax.fori_loop(0, jnp.where(due, pairs.shape[1], 0), add_tile, table)
 
 
@@ -400,9 +401,9 @@ def _search(
     most: Int[Array, ""],
     tiling: _Tiling,
 ) -> _RoundState:
-    """Look at groups until every row of the share is settled, or at about `most` of them.
+    """Look at groups until every row of this device is settled, or until about `most` looks.
 
-    The rows of component `skipped` are left as they are.
+    Rows of component `skipped` are not searched.
     """
     label = lax.dynamic_slice_in_dim(labels, tiling.first, tiling.rows)
 
@@ -420,7 +421,7 @@ def _search(
 
 
 def _looks_left(found: _RoundState, labels: Int[Array, " m"], tiling: _Tiling) -> Int[Array, ""]:
-    """How many groups could still beat the best known edges of the rows' components."""
+    """Count the groups whose bound beats the best known edge of a searched row's component."""
 
     def count():
         label = lax.dynamic_slice_in_dim(labels, tiling.first, tiling.rows)
@@ -455,8 +456,9 @@ def _unsettled(
     vertex = tiling.first + jnp.arange(tiling.rows, dtype=jnp.int32)
     distance, target = candidates.distance[vertex], candidates.target[vertex]
     best_distance, best_lower = best.distance[labels[vertex]], best.lower[labels[vertex]]
-    # Of equally long edges the one with the lowest vertices wins, so of a row's the lowest target.
-    # Groups are in the order of the vertices: the first one looked at settles such a tie.
+    # Among equally long edges, the one with the lowest vertices wins; in one row, the lowest
+    # target. Groups are in the order of the vertices, so the first group with the least bound
+    # settles such a tie.
     earlier = jnp.minimum(vertex, bounds.group * tiling.size) <= best_lower
     earlier &= (distance > bounds.least) | (bounds.group < target // tiling.size)
     tied = (bounds.least == best_distance) & jnp.isfinite(best_distance)
@@ -474,7 +476,7 @@ def _look_at_groups(
     active: Bool[Array, " rows"],
     tiling: _Tiling,
 ) -> tuple[_Bounds, _Candidates]:
-    """Every active row's look at its least bounded group."""
+    """Let every active row look at the group with its least bound."""
 
     def together(unit, labels, bounds, candidates, active):
         return _look_from_all(unit, labels, bounds, candidates, active, tiling)
@@ -489,7 +491,7 @@ def _look_at_groups(
 
 
 def _look_from_all(unit, labels, bounds, candidates, active, tiling):
-    """One launch for the rows of the share, those that are not active among them."""
+    """One launch for all rows of this device; inactive rows keep their bounds and candidates."""
     rows, first, size = tiling.rows, tiling.first, tiling.size
     own, label, old_distance, old_target = (
         lax.dynamic_slice_in_dim(array, first, rows) for array in (unit, labels, *candidates)
@@ -520,7 +522,7 @@ def _look_from_all(unit, labels, bounds, candidates, active, tiling):
 
 
 def _look_in_turn(unit, labels, bounds, candidates, active, tiling):
-    """A loop over jobs of some active rows each."""
+    """A loop over jobs of a few active rows each."""
     if tiling.size >= _SHARED:
         jobs = _in_jobs(active, bounds, tiling.chunk)
 
@@ -542,12 +544,12 @@ def _look_in_turn(unit, labels, bounds, candidates, active, tiling):
 
 
 class _Jobs(NamedTuple):
-    """Rows in the order of the groups that they look at, cut so that a job has one group."""
+    """Rows sorted by the group that they look at, split into jobs of one group each."""
 
     rows: Int[Array, " padded"]
-    firsts: Int[Array, " groups"]  # where the rows of each group begin
+    firsts: Int[Array, " groups"]  # position of each group's first row
     sizes: Int[Array, " groups"]
-    ends: Int[Array, " groups"]  # how many jobs there are up to the end of each group
+    ends: Int[Array, " groups"]  # cumulative number of jobs
     chunk: int
 
     @property
@@ -555,7 +557,7 @@ class _Jobs(NamedTuple):
         return self.ends[-1]
 
     def number(self, k: Int[Array, ""]) -> tuple[Int[Array, " chunk"], Int[Array, ""]]:
-        """The rows of a job, with numbers past all rows to fill up, and their group."""
+        """The rows of job k, padded with an index past the last row, and their group."""
         group = (self.ends <= k).sum(dtype=jnp.int32)
         done = k - jnp.where(group > 0, self.ends[group - 1], 0)
         first = self.firsts[group] + done * self.chunk
@@ -565,7 +567,7 @@ class _Jobs(NamedTuple):
 
 
 def _in_jobs(active: Bool[Array, " rows"], bounds: _Bounds, chunk: int) -> _Jobs:
-    """Jobs of the active rows: a job is one product of its rows with the vertices of one group."""
+    """Split the active rows into jobs, each one product of rows with the vertices of one group."""
     groups = bounds.table.shape[1]
     wanted = jnp.where(active, bounds.group, groups)
     sizes = jnp.zeros(groups + 1, jnp.int32).at[wanted].add(1)[:groups]
@@ -578,9 +580,9 @@ def _in_jobs(active: Bool[Array, " rows"], bounds: _Bounds, chunk: int) -> _Jobs
 
 
 def _look(unit, labels, bounds, candidates, row, group, tiling):
-    """Look at a group, one for all or one for each, from every row in `row`.
+    """Let every row in `row` look at `group`, one group for all rows or one for each.
 
-    Numbers from `rows` on are no rows.
+    Indices from `tiling.rows` on are padding.
     """
     m, size = labels.shape[0], tiling.size
     inside = jnp.minimum(row, tiling.rows - 1)
@@ -605,9 +607,9 @@ def _look(unit, labels, bounds, candidates, row, group, tiling):
 
 
 def _outcome(old_distance, old_target, distance, target, rest):
-    """Whether a look found a better candidate, and the bounds on the old one's group and this one.
+    """Whether a look found a better candidate, and the bounds on the old one's and on this group.
 
-    A candidate is excepted from its group's bound, so one that is given up goes back into it.
+    Bounds exclude the row's candidate, so a replaced candidate re-enters its group's bound.
     """
     better = (distance < old_distance) | ((distance == old_distance) & (target < old_target))
     back = jnp.where(better, old_distance, jnp.inf)
@@ -616,7 +618,9 @@ def _outcome(old_distance, old_target, distance, target, rest):
 
 
 def _nearest_in_group(unit, labels, vertex, group, tiling):
-    """The nearest vertex of the group outside the component, and how far the next one is."""
+    """The distance and index of the group's nearest vertex outside the row's component, and the
+    distance of the second nearest.
+    """
     place = jnp.arange(tiling.size, dtype=jnp.int32)[None]
     target = jnp.reshape(group, (-1, 1)) * tiling.size + place
     if group.ndim:

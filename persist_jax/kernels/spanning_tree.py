@@ -1,9 +1,9 @@
 """The minimum spanning tree of a complete graph, from its matrix of distances or from its points.
 
-Prim's algorithm and Boruvka's give the same tree, because edges have one total order. Which one
-runs is decided here, by the platform: Prim takes n - 1 steps that depend on each other, a row each,
-and is the faster one on a CPU; Boruvka takes at most ceil(log2 n) rounds over the whole matrix, for
-wide devices, where Prim takes 20 times as long. On NVIDIA GPUs Boruvka runs in kernels of our own.
+Prim's algorithm and Boruvka's give the same tree, because edges have one total order. The platform
+decides which one runs. Prim takes n - 1 sequential steps of one row each and is faster on a CPU.
+Boruvka takes at most ceil(log2 n) rounds over the whole matrix and runs on accelerators, where Prim
+takes 20 times as long. On NVIDIA GPUs, Boruvka runs in Triton kernels.
 """
 
 import functools
@@ -23,7 +23,7 @@ from persist_jax.kernels.distances import one_minus_absolute, symmetric_product
 from persist_jax.kernels.geometry import Geometry
 
 Algorithm = Literal["auto", "prim", "boruvka"]
-# Prim writes an edge as a number below n * n, in 32 bits; of more points Boruvka makes the tree.
+# Prim encodes an edge as a 32-bit number below n * n. For more points Boruvka runs.
 MOST_POINTS = 65_535
 
 
@@ -32,12 +32,11 @@ def minimum_spanning_tree(
 ) -> Int32[Array, "edges 2"]:
     """The unique minimum spanning tree: edges are compared by (distance, lower, higher index).
 
-    Infinite distances are distances like any other. A matrix with a NaN off the diagonal has no
-    order of edges: its tree is the star at vertex 0.
+    Infinite distances are compared like any other. A NaN off the diagonal leaves the edges without
+    an order, and the tree is the star at vertex 0.
 
     Args:
-        distances: `(n, n)`, symmetric; which triangle is read is not defined, the diagonal is not
-            read.
+        distances: `(n, n)`, symmetric. Either triangle may be read; the diagonal is not.
         algorithm: "prim", "boruvka", or "auto" for the faster one. All give the same edges.
 
     Returns:
@@ -45,7 +44,7 @@ def minimum_spanning_tree(
 
     Raises:
         ValueError: if `distances` is not a non-empty square matrix, `algorithm` is unknown, or the
-            first row and column of a matrix at hand are clearly not the same.
+            first row and column of a matrix in host memory clearly differ.
 
     Example:
         >>> minimum_spanning_tree(jnp.array([[0.0, 2.0, 1.0], [2.0, 0.0, 3.0], [1.0, 3.0, 0.0]]))
@@ -73,7 +72,7 @@ def edges_of_matrix(
 ) -> tuple[Int32[Array, "n-1 2"], Bool[Array, ""]]:
     """The edges (lower, higher) in no particular order, and whether no distance is NaN.
 
-    Where one is, the edges are those of the star at vertex 0. Nothing is differentiated.
+    If a distance is NaN, the edges form the star at vertex 0. No gradient flows.
     """
     n = distances.shape[0]
     if n == 1:
@@ -87,15 +86,15 @@ def edges_of_matrix(
 def edges_of_rows(
     rows: Float[Array, "n k"], algorithm: Algorithm, geometry: Geometry
 ) -> tuple[Int32[Array, "n-1 2"], Float[Array, "n-1"]]:
-    """The edges of a geometry's rows, in no particular order, and the product of the two at each.
+    """The edges of a geometry's rows, in no particular order, and the product of each edge's rows.
 
-    The products are differentiable, the choice of the edges is not. Where a row is not finite the
-    edges mean nothing.
+    The products are differentiable, the choice of the edges is not. If a row is not finite, the
+    edges are meaningless.
 
     Args:
-        rows: of two or more points.
+        rows: the geometry's rows of two or more points.
         algorithm: one of `Algorithm`.
-        geometry: how points are compared.
+        geometry: the distance between points.
     """
     if geometry.absolute:
         return _edges_of_units(rows, algorithm)
@@ -104,7 +103,7 @@ def edges_of_rows(
 
 
 def _edges_of_units(unit, algorithm):
-    """The edges under `1 - |u_i . u_j|`, for which no matrix of distances has to be formed."""
+    """`edges_of_rows` under `1 - |u_i . u_j|`; Prim reads products, not a matrix of distances."""
     algorithm = "boruvka" if unit.shape[0] > MOST_POINTS else algorithm
     find = _by_platform(algorithm, _prim_of_units, _boruvka_of_units, gpu.edges_of_units)
     edges = find(lax.stop_gradient(unit))
@@ -123,7 +122,7 @@ def products_at(unit: Float[Array, "n b"], edges: Int32[Array, "m 2"]) -> Float[
 
 
 def star(n: int) -> Int32[Array, "edges 2"]:
-    """The edges from vertex 0 to every other, the tree where distances have no order."""
+    """The edges from vertex 0 to every other vertex: the tree if distances have no order."""
     others = jnp.arange(1, n, dtype=jnp.int32)
     return jnp.stack([jnp.zeros_like(others), others], 1)
 
@@ -131,17 +130,17 @@ def star(n: int) -> Int32[Array, "edges 2"]:
 def _by_platform(
     algorithm: Algorithm, prim: Callable, boruvka: Callable, boruvka_on_gpu: Callable
 ) -> Callable[[Array], Any]:
-    """The function of one array that finds the edges, in the way that suits the platform.
+    """Return the function of one array that finds its edges with the platform's algorithm.
 
-    A CPU runs a batched matrix product and a batched step of Prim slower than the same ones in
-    sequence, whose data stay in its cache: there `vmap` means a loop over the batch.
+    On a CPU, its `vmap` is a loop over the batch: batched matrix products and batched steps of Prim
+    are slower than sequential ones, whose data stay in the cache.
 
     Args:
-        algorithm: "prim", "boruvka", or "auto": Prim on CPUs, where it is ahead at each n from 256
+        algorithm: "prim", "boruvka", or "auto": Prim on CPUs, where it is faster at each n from 256
             to 8192, and Boruvka on everything else.
-        prim: of one array; `on_cpu` says whether the program is for a CPU.
-        boruvka: of one array.
-        boruvka_on_gpu: of arrays with lanes in front, on NVIDIA GPUs where there are kernels.
+        prim: Prim on one array; its argument `on_cpu` says whether the program is for a CPU.
+        boruvka: Boruvka on one array.
+        boruvka_on_gpu: Boruvka in Triton kernels, on arrays with a leading lane axis.
     """
     on_cpu = boruvka if algorithm == "boruvka" else functools.partial(prim, on_cpu=True)
     elsewhere = prim if algorithm == "prim" else boruvka
@@ -168,10 +167,10 @@ def _by_platform(
 
 
 def ordered_keys(distances: Float[Array, "*shape"], nan: int) -> Array:
-    """Integers that compare as the distances do, with both zeros equal and `nan` in place of NaN.
+    """Integers in the order of the distances, with -0 equal to 0 and `nan` in place of NaN.
 
-    Integer minima have no special values and vectorise. The keys of -inf and inf leave more than
-    two integers free at either end of the range, for `nan` and for marks.
+    Integer minima have no special values and vectorise. Below the key of -inf and above that of
+    inf, more than two integers are free, for `nan` and for markers.
     """
     if distances.dtype.itemsize < 4:
         distances = distances.astype(jnp.float32)
@@ -184,7 +183,7 @@ def ordered_keys(distances: Float[Array, "*shape"], nan: int) -> Array:
 def in_order(
     distances: Float[Array, " m"], edges: Int32[Array, "m 2"]
 ) -> tuple[Float[Array, " m"], Int32[Array, "m 2"]]:
-    """The distances and edges (lower, higher), the first edge first."""
+    """Sort distances and edges by (distance, lower, higher)."""
     keys = ordered_keys(distances, nan=jnp.iinfo(jnp.int32).max)
     _, lower, higher, distances = lax.sort(
         (keys, edges[:, 0], edges[:, 1], distances), num_keys=3, is_stable=False
@@ -194,19 +193,21 @@ def in_order(
 
 # --- Prim ----------------------------------------------------------------------------------------
 #
-# A step is short, so its cost is how many kernels it starts and whether its passes over a row
-# vectorise. On a CPU the whole loop is asked to be one kernel; three choices follow for the passes.
-# Minima are taken over a fixed number of columns first, because a reduction to one number does not
-# vectorise. No edge's number needs an `argmin`, because the edge itself is what is minimised, as
-# `lower * n + higher`. And a step ends with the new parents and begins with the new keys, because
-# both read the old keys: so neither array is copied.
+# A step is short, so its cost depends on how many kernels it starts and on whether its passes over
+# a row vectorise. On a CPU, XLA is asked to compile the whole loop as one kernel. Three choices
+# make the passes fast:
+# - Minima are taken over a fixed number of columns first, because a reduction to one number does
+#   not vectorise.
+# - The edge itself is minimised, as `lower * n + higher`, so no `argmin` is needed.
+# - A step begins with the new keys and ends with the new parents. Both read the old keys, and in
+#   this order neither array is copied.
 
 _WIDTH = 32
-# Steps in one turn of the loop: of 1, 2, 4 and 8 measured the best or close to it at each n from 64
-# to 4096.
+# Steps per iteration of the loop. Of 1, 2, 4 and 8, the fastest or close to it at each n from 64 to
+# 4096.
 _UNROLL = 2
-# XLA marks loops over little memory like this by itself. Without the mark a loop is a sequence of
-# kernels, and starting them takes longer than a step over one row.
+# XLA itself sets these attributes on loops over little memory. Without them a loop is a sequence of
+# kernels, and starting these takes longer than a step over one row.
 _ONE_KERNEL = {"inlineable": "false", "xla_cpu_small_call": "true"}
 
 Keys = Callable[[Array, int], Array]
@@ -222,8 +223,9 @@ def _prim_of_matrix(distances, *, on_cpu=False):
 def _prim_of_units(unit, *, on_cpu=False):
     """The edges of a rooted tree: the k-th starts at vertex k.
 
-    A distance is taken as its row is read: no pass over the matrix but Prim's. Prim makes a tree of
-    any matrix, so it does not matter that products need not be symmetric to the last bit.
+    Prim converts products to distances as it reads their row, so its pass over the matrix is the
+    only one. Prim finds a tree of any matrix, so the products need not be symmetric to the last
+    bit.
     """
     products = jnp.matmul(unit, unit.T, precision=lax.Precision.HIGHEST)
     parents, _ = _grown(products, _keys_of_products, on_cpu)
@@ -231,15 +233,15 @@ def _prim_of_units(unit, *, on_cpu=False):
 
 
 def _products_with_parents(unit, edges):
-    """`products_at` the edges of a rooted tree.
+    """`products_at` the edges of a rooted tree, the k-th of which starts at vertex k.
 
-    Half of the rows lie where they are needed, and so does half of the gradient.
+    Only the parents' rows are gathered, and only their gradients are scattered.
     """
     return (unit[:-1] * unit[edges[:, 1]]).sum(1)
 
 
 def _keys_of_products(products, nan):
-    """Integers that compare as `1 - |corr|`: the bits of numbers that are not negative."""
+    """Integers in the order of `1 - |corr|`: the bits of non-negative floats."""
     distances = one_minus_absolute(products)
     return lax.bitcast_convert_type(
         distances, jnp.int32 if distances.dtype.itemsize == 4 else jnp.int64
@@ -247,9 +249,10 @@ def _keys_of_products(products, nan):
 
 
 class _State(NamedTuple):
-    """Of every vertex outside the tree, the first edge into the tree.
+    """For every vertex outside the tree, its first edge into the tree.
 
-    `keys` holds its distance, not yet counting edges to `newest`; `parents` its end, counting them.
+    `keys` holds the key of its distance, without edges to `newest`. `parents` holds its end in the
+    tree, with edges to `newest`.
     """
 
     keys: Array
@@ -263,14 +266,14 @@ def prim_parents(
     """The minimum spanning tree, rooted at the last vertex.
 
     Args:
-        matrix: the distances, symmetric, or what they are functions of; 2 to `MOST_POINTS` points.
-            The diagonal is not read.
-        keys: `(entries, nan)` to integers that compare as the distances do, with `nan` for NaN and
-            more than that and its successor for any other.
+        matrix: the symmetric distances, or products that `keys` turns into distances; 2 to
+            `MOST_POINTS` points. The diagonal is not read.
+        keys: a function `(entries, nan)` to integers in the order of the distances: `nan` for NaN,
+            above `nan + 1` for any other entry.
 
     Returns:
-        The parent of every vertex but the last, and whether no distance is NaN; where one is, the
-        parents mean nothing.
+        The parent of every vertex but the last, and whether no distance is NaN. If one is, the
+        parents are meaningless.
     """
     n = matrix.shape[0]
     frontier = _Frontier(matrix, keys)
@@ -288,10 +291,10 @@ def prim_parents(
 
 
 class _Frontier:
-    """The steps of Prim on one matrix; arrays over vertices are padded to rows of `width`.
+    """The steps of Prim on one matrix; arrays over vertices are padded to a multiple of `width`.
 
-    Vertices in the tree and the padding have the key `visited`, below every distance's; NaN has a
-    lower one still, so it sticks to the vertex that it is met at.
+    Vertices in the tree and padding have the key `visited`, below the key of every distance. The
+    key of NaN is lower still, so a vertex that meets a NaN keeps it.
     """
 
     def __init__(self, matrix: Float[Array, "n n"], keys: Keys):
@@ -307,16 +310,16 @@ class _Frontier:
         self.visited = self.nan + 1
 
     def start(self):
-        """Keys and parents of the tree of the last vertex alone."""
+        """Keys and parents for the tree that consists of the last vertex."""
         last = self.flat[-self.n :]
         keys = jnp.pad(self.keys_of(last, self.nan), (0, self.size - self.n))
         keys = jnp.where(self.index >= self.n - 1, self.visited, keys)
         return keys, jnp.full(self.size, self.n - 1, jnp.int32)
 
     def row(self, vertex):
-        """The keys of a vertex's row. What is read past its end falls on the padding.
+        """The keys of a vertex's row. Entries read past its end fall on the padding.
 
-        The last vertex, whose row has nothing after it, is the one where the tree starts.
+        No entries follow the last vertex's row, but only `start` reads it.
         """
         start = vertex.astype(jnp.uint32) * jnp.uint32(self.n)
         row = lax.dynamic_slice(self.flat, (start,), (self.size,), allow_negative_indices=False)
@@ -327,15 +330,15 @@ class _Frontier:
 
     def parents(self, keys, parents, newest):
         row = self.row(newest)
-        # Of equal edges to one vertex that from the lowest is the first.
+        # Among equal edges to one vertex, the edge from the lowest vertex is the first.
         closer = (row < keys) | ((row == keys) & (newest < parents))
-        # The newest keeps the parent that it came to the tree with.
+        # The newest vertex keeps the parent with which it joined the tree.
         return jnp.where(closer & (self.index != newest), newest, parents)
 
     def nearest(self, keys, parents):
-        """The vertex that the first edge out of the tree leads to."""
+        """The vertex to which the first edge out of the tree leads."""
         unsigned = jnp.uint32 if keys.dtype == jnp.int32 else jnp.uint64
-        # The visited wrap around to above all others.
+        # The keys of visited vertices wrap around to above all others.
         least = self.least(lax.bitcast_convert_type(keys - (self.visited + 1), unsigned))
         least = lax.bitcast_convert_type(least, keys.dtype) + (self.visited + 1)
         lower = jnp.minimum(parents, self.index).astype(jnp.uint32)
@@ -356,13 +359,12 @@ class _Frontier:
 
 
 def _grown(matrix, keys, on_cpu):
-    """`prim_parents`, which XLA is asked to compile for a CPU as one kernel, on one core.
+    """`prim_parents`; on a CPU, XLA is asked to compile it as one kernel, on one core.
 
-    A version of XLA that does not know the mark compiles it as it does everything else; the results
-    are the same.
+    A version of XLA that does not know the attributes ignores them; the results are the same.
     """
     prim = functools.partial(prim_parents, keys=keys)
-    # The call is one device's: there is no place in it for what moves data between several.
+    # The kernel runs on one device and cannot contain communication between several.
     if not on_cpu or left_to_the_compiler(matrix):
         return prim(matrix)
 
@@ -376,17 +378,17 @@ def _grown(matrix, keys, on_cpu):
 
 # --- Boruvka -------------------------------------------------------------------------------------
 
-# Above every 32-bit distance's key; what the tree is with a NaN does not matter.
+# Above the key of every 32-bit distance. With a NaN, any tree will do.
 _NAN = jnp.iinfo(jnp.int32).max - 1
 
 
 def _boruvka_of_units(unit):
-    # It needs two neurons to be as far from each other as the other way round.
+    # Boruvka needs a matrix that is symmetric to the last bit.
     return boruvka_edges(one_minus_absolute(symmetric_product(unit)))[0]
 
 
 class _Forest(NamedTuple):
-    """`component[v]` is the root of v's tree; a root keeps the edge that ended its being one."""
+    """`component[v]` is the root of v's tree; a former root stores the edge that joined its tree."""
 
     component: Int32[Array, " n"]
     lower: Int32[Array, " n"]
@@ -398,14 +400,14 @@ def boruvka_edges(
 ) -> tuple[Int32[Array, "n-1 2"], Bool[Array, ""]]:
     """The edges (lower, higher) of the minimum spanning tree, in no particular order.
 
-    The number of rounds is fixed, so no device waits for a decision of the host; rounds after the
-    last needed one change nothing.
+    The number of rounds is fixed, so the device never waits for the host. Surplus rounds change
+    nothing.
 
     Args:
         distances: symmetric; the diagonal is not read.
 
     Returns:
-        n - 1 edges, and whether no distance is NaN; where one is, the edges mean nothing.
+        n - 1 edges, and whether no distance is NaN. If one is, the edges are meaningless.
     """
     n = distances.shape[0]
     index = jnp.arange(n, dtype=jnp.int32)
@@ -416,7 +418,7 @@ def boruvka_edges(
         return _join(forest, *_nearest_outside(distances, forest.component))
 
     forest = lax.fori_loop(0, (n - 1).bit_length(), round_, forest)
-    # The last root never joined another tree: its slot is the one to leave out.
+    # The last root never joined another tree, so its slot holds no edge.
     slots = jnp.nonzero(forest.lower < n, size=n - 1)[0]
     edges = jnp.stack([forest.lower[slots], forest.higher[slots]], 1)
     diagonal = jnp.eye(n, dtype=bool)
@@ -426,7 +428,7 @@ def boruvka_edges(
 def _nearest_outside(
     distances: Float[Array, "n n"], component: Int32[Array, " n"]
 ) -> tuple[Array, Int32[Array, " n"]]:
-    """Every vertex's first edge out of its component, as its key and the other end."""
+    """Every vertex's first edge out of its component, as the key and the other end."""
     outside = component[:, None] != component[None]
     keys = ordered_keys(distances, nan=_NAN)
     keys = jnp.where(outside, keys, jnp.iinfo(keys.dtype).max)
@@ -434,14 +436,14 @@ def _nearest_outside(
 
 
 def _least_in_two_passes(keys):
-    """Every row's least key and where it is first: on a CPU `argmin` does not vectorise."""
+    """Every row's least key and its first column: on a CPU `argmin` does not vectorise."""
     least = keys.min(1)
     index = jnp.arange(keys.shape[1], dtype=jnp.int32)
     return least, jnp.where(keys == least[:, None], index[None], keys.shape[1]).min(1)
 
 
 def _least_in_one_pass(keys):
-    """The same for a GPU, which a second reading of the matrix costs more than comparing pairs."""
+    """The same for a GPU, where reading the matrix twice costs more than comparing pairs."""
     index = lax.broadcasted_iota(jnp.int32, keys.shape, 1)
 
     def first(one, other):

@@ -1,4 +1,4 @@
-"""A spanning tree with its deaths, and what other libraries take it as; all of it on the host."""
+"""A spanning tree with its deaths, and conversions on the host for other libraries."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 class Tree(NamedTuple):
     """The minimum spanning tree of `n` points, ascending by (death, i, j).
 
-    A pytree of two arrays: it goes in and out of `jit` and `vmap`, and what is differentiable in
-    the deaths stays so. The methods convert one tree, after that, to numpy and Python objects of
-    other libraries.
+    A pytree of two arrays: it passes in and out of `jit` and `vmap`, and the deaths stay
+    differentiable. The methods convert one concrete tree to numpy arrays and to objects of other
+    libraries.
 
     Attributes:
-        edges: the points `(i, j)`, `i < j`, which each edge joins.
+        edges: the points `(i, j)`, `i < j`, that each edge joins.
         deaths: the distance along each edge: the finite deaths of 0-dimensional persistence.
 
     Example:
@@ -34,8 +34,8 @@ class Tree(NamedTuple):
     def to_sparse(self) -> "sparse.csr_array":
         """The deaths at their edges, in the upper triangle of an `(n, n)` matrix.
 
-        Every edge is an entry of the matrix, also one with a death of exactly 0, which a method of
-        scipy that drops zeros (`eliminate_zeros`, a comparison, a conversion from dense) loses.
+        Every edge is a stored entry, even if its death is exactly 0. scipy methods that drop zeros
+        (`eliminate_zeros`, a comparison, a conversion from dense) lose such an edge.
 
         Example:
             >>> Tree(np.array([[0, 2], [0, 1]]), np.array([0.0, 0.5])).to_sparse().nnz
@@ -51,7 +51,7 @@ class Tree(NamedTuple):
         """A `networkx.Graph` of the points `0 ... n - 1` with the deaths as `weight`.
 
         Args:
-            labels: one for every point, in their order; they become the nodes' attribute `label`.
+            labels: one label per point, in order; stored as the node attribute `label`.
 
         Raises:
             ValueError: if there is not one label for every point.
@@ -78,14 +78,14 @@ class Tree(NamedTuple):
         return graph
 
     def to_linkage(self) -> np.ndarray:
-        """Single linkage as `scipy.cluster.hierarchy` has it, for `dendrogram` and `fcluster`.
+        """The single-linkage matrix of `scipy.cluster.hierarchy`, for `dendrogram` and `fcluster`.
 
         Returns:
-            float64 (n - 1, 4); a row joins clusters `[0] < [1]` at the death `[2]` into one of
-            `[3]` points, whose number is `n` plus that of the row.
+            float64 (n - 1, 4). Row k joins clusters `[0] < [1]` at the death `[2]` into cluster
+            `n + k` of `[3]` points.
 
         Raises:
-            ValueError: if a death is NaN, or there is only one point: scipy has no form for it.
+            ValueError: if a death is NaN or there is only one point; scipy represents neither.
         """
         edges, deaths = self._on_the_host()
         n = len(deaths) + 1
@@ -105,8 +105,8 @@ class Tree(NamedTuple):
     def to_giotto(self) -> np.ndarray:
         """The diagram as giotto-tda's `VietorisRipsPersistence` returns it for one point cloud.
 
-        Every death is there, one of exactly 0 too, which lies on the diagonal as the points do
-        with which giotto-tda fills up a diagram. The infinite bar is not, as giotto-tda has it.
+        Deaths of exactly 0 are included; they lie on the diagonal, like the points with which
+        giotto-tda pads a diagram. The infinite bar is omitted, as in giotto-tda.
 
         Returns:
             float64 (1, n - 1, 3): birth, death, dimension.
@@ -118,7 +118,7 @@ class Tree(NamedTuple):
     def to_ripser(self) -> list[np.ndarray]:
         """The diagram as the entry `dgms` of ripser and of giotto-ph's `ripser_parallel`.
 
-        Every death is there, one of exactly 0 too, which those libraries leave out.
+        Deaths of exactly 0 are included, although those libraries omit them.
 
         Returns:
             One array for dimension 0, float64 (n, 2): birth and death, the infinite bar last.
@@ -131,10 +131,10 @@ class Tree(NamedTuple):
     def to_gudhi(self) -> list[tuple[int, tuple[float, float]]]:
         """The diagram as gudhi's `SimplexTree.persistence` returns it.
 
-        Every death is there, one of exactly 0 too, as with gudhi's `min_persistence=-1`.
+        Deaths of exactly 0 are included, as with gudhi's `min_persistence=-1`.
 
         Returns:
-            `(dimension, (birth, death))`, the longest first, which is the infinite one.
+            `(dimension, (birth, death))`, longest bar first, so the infinite bar leads.
         """
         _, deaths = self._on_the_host()
         return [(0, (0.0, death)) for death in [float("inf"), *deaths[::-1].tolist()]]

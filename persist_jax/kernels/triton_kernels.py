@@ -1,13 +1,13 @@
-"""Triton kernels for NVIDIA GPUs: correlations, Boruvka's rounds over a dense matrix, and what the
-matrix-free search computes per row and group.
+"""Triton kernels for NVIDIA GPUs: correlations, Boruvka's rounds over a dense matrix, and the
+bounds and looks of the matrix-free search.
 
-In the dense kernels lanes are the last axis of the grid, so `vmap` adds programs and no launches.
-The arrays of one lane lie behind those of another. A lane has `N` vertices and `B` examples. An
-edge is one 64-bit number, its distance in the upper half, its lower and its higher vertex in a
-quarter each: numbers compare as edges do.
+In the dense kernels, lanes are the last axis of the grid, so `vmap` adds programs but no launches.
+In memory, each lane's data follow the previous lane's. A lane has `N` vertices and `B` examples. An
+edge is one 64-bit number: the key of its distance in the upper 32 bits, its lower and its higher
+vertex in 16 bits each. Edges are ordered like these numbers, and the first edge is the least.
 """
 
-# Triton reads a function's source: a checker of types around it would hide that.
+# Triton reads a function's source, which the wrapper of a type checker would hide.
 from typing import no_type_check
 
 import triton
@@ -23,10 +23,10 @@ _NO_EDGE = tl.constexpr(9223372034707292159)
 @triton.jit
 @no_type_check
 def _keys(entries, NOT_NEGATIVE: tl.constexpr):
-    """Integers that compare as the distances do, with both zeros equal and NaN above infinity."""
+    """Integers in the order of the distances, with -0 equal to 0 and NaN above infinity."""
     bits = entries.to(tl.int32, bitcast=True)
     if NOT_NEGATIVE:
-        # The NaN of a GPU's arithmetic has all bits set but that of the sign.
+        # A NaN from a GPU's arithmetic has all bits set except the sign bit.
         keys = tl.minimum(bits, _NAN_KEY)
     else:
         keys = tl.where(bits < 0, (bits ^ 0x7FFFFFFF) + 1, bits)
@@ -37,7 +37,7 @@ def _keys(entries, NOT_NEGATIVE: tl.constexpr):
 @triton.jit
 @no_type_check
 def _edges(keys, one, other):
-    """Numbers that compare as edges do: by (distance, lower vertex, higher vertex)."""
+    """64-bit numbers in the order of the edges: (distance, lower vertex, higher vertex)."""
     ends = (tl.minimum(one, other) << 16) | tl.maximum(one, other)
     return (keys.to(tl.int64) << 32) | ends.to(tl.int64)
 
@@ -45,7 +45,7 @@ def _edges(keys, one, other):
 @triton.jit
 @no_type_check
 def _wide(pointer):
-    """The same memory as 64-bit integers, which JAX has only where it is told to."""
+    """The same memory as 64-bit integers, which JAX has only if they are enabled."""
     return pointer.to(tl.pointer_type(tl.int64))
 
 
@@ -54,7 +54,7 @@ def _wide(pointer):
 def nearest_of_all(
     matrix_ptr, found_ptr, nan_ptr, N: tl.constexpr, R: tl.constexpr, W: tl.constexpr
 ):
-    """The first edge of every row, and whether there is a NaN in it; the diagonal is not read."""
+    """The first edge of every row, and whether the row has a NaN; the diagonal is not read."""
     lane = tl.program_id(1).to(tl.int64)
     matrix_ptr += lane * N * N
     row = tl.program_id(0) * R + tl.arange(0, R)
@@ -84,8 +84,8 @@ def nearest_outside(
 ):  # fmt: skip
     """The first edge of every row out of its component.
 
-    The largest component is not searched: the others join it. A row whose nearest vertex is still
-    outside of its component is not read again.
+    The largest component is not searched, because the others join it. A row whose nearest vertex is
+    still outside its component is not read again.
     """
     lane = tl.program_id(1).to(tl.int64)
     matrix_ptr += lane * N * N
@@ -145,7 +145,7 @@ def _joined(best, component, component_ptr, vertex, there):
 @triton.jit
 @no_type_check
 def _keep(component, sizes_ptr, component_ptr, state_ptr, vertex, there, N: tl.constexpr):
-    """Write the components, the name of the largest one, and whether it is the only one."""
+    """Write the components, the label of the largest one, and whether it is the only one."""
     tl.store(component_ptr + vertex, component, mask=there)
     tl.store(sizes_ptr + vertex, tl.zeros_like(vertex), mask=there)
     tl.debug_barrier()
@@ -160,7 +160,7 @@ def _keep(component, sizes_ptr, component_ptr, state_ptr, vertex, there, N: tl.c
 @triton.jit
 @no_type_check
 def least_of_parts(part_ptr, found_ptr, N: tl.constexpr, PARTS: tl.constexpr, R: tl.constexpr):
-    """The first edge of every row, given those in each part of its columns."""
+    """The first edge of every row, given its first edge in each part of the columns."""
     lane = tl.program_id(1).to(tl.int64)
     part_ptr = _wide(part_ptr) + lane * PARTS * N
     row = tl.program_id(0) * R + tl.arange(0, R)
@@ -257,7 +257,7 @@ def _product(
 
     A float32 is the sum of three bfloat16, its parts. Of the nine products of two numbers' parts,
     the three smallest are below the precision of float32. Tensor cores compute the other six.
-    They cut off what does not fit into a sum, so the largest products have a sum of their own.
+    Their sums truncate, so the largest products have an accumulator of their own.
     """
     large = tl.zeros((T, T), tl.float32)
     small = tl.zeros((T, T), tl.float32)
@@ -309,7 +309,7 @@ def distances(
     gap = 1 - tl.abs(product)
     gap = tl.where(gap < ZERO, 0.0, gap)
     if i == j:
-        # A pair's parts are summed in another order the other way round.
+        # Entries (i, j) and (j, i) sum the parts in different orders, so copy the upper triangle.
         gap = tl.where(row[:, None] < column[None, :], gap, tl.trans(gap))
     there = (row < N)[:, None] & (column < N)[None, :]
     tl.store(matrix_ptr + row[:, None] * N + column[None, :], gap, mask=there)
@@ -329,10 +329,10 @@ def signs(
     N: tl.constexpr, B: tl.constexpr, T: tl.constexpr, K: tl.constexpr, STRIDE: tl.constexpr,
     ZERO: tl.constexpr,
 ):  # fmt: skip
-    """The sign of every correlation, and by tile the sum of their sizes.
+    """The sign of every correlation, and per tile the sum of their absolute values.
 
-    A correlation has sign 0 where it is 0, and where `1 - |corr|` is below `ZERO`. Tiles on and
-    above the diagonal are computed; a row of signs has `STRIDE` of them, zeros at its end.
+    The sign is 0 where the correlation is 0 or `1 - |corr|` is below `ZERO`. Only tiles on and
+    above the diagonal are computed. A row of signs is padded with zeros to `STRIDE`.
     """
     lane = tl.program_id(1).to(tl.int64)
     rows = lane * N * B
@@ -365,7 +365,7 @@ def signed_sums(
     N: tl.constexpr, B: tl.constexpr, STRIDE: tl.constexpr,
     T: tl.constexpr, W: tl.constexpr, K: tl.constexpr,
 ):  # fmt: skip
-    """The sum of all rows, each times its sign in the matrix of signs; exact products."""
+    """The product of the matrix of signs with the rows; single products are exact."""
     lane = tl.program_id(1).to(tl.int64)
     sign_ptr += lane * N * STRIDE
     across = (B + W - 1) // W
@@ -394,14 +394,14 @@ def group_bounds(
     GROUPS: tl.constexpr, T: tl.constexpr, W: tl.constexpr, G: tl.constexpr, K: tl.constexpr,
     ROUNDING: tl.constexpr, SIGNED: tl.constexpr,
 ):  # fmt: skip
-    """For each row and group of columns a bound below `1 - |corr|`, own components left out.
+    """For each row and group of columns, a lower bound on `1 - |corr|`, own component excluded.
 
-    If `SIGNED` it is a bound below `1 - corr`. A program takes `T` rows and `G` groups. The table
-    takes the place of the one before.
+    If `SIGNED`, a lower bound on `1 - corr`. A program computes `T` rows and `G` groups. The table
+    overwrites the previous one.
 
-    The products are those of the rows rounded to bfloat16. Let a rounded row be off by a vector
-    no longer than its slack s. Then a product of two rows is off by at most 1.01 (s + t) + s t,
-    and by `ROUNDING` for the sums.
+    Products are of rows rounded to bfloat16. If the rounding errors of two rows have at most norms
+    s and t, their slacks, the product is off by at most 1.01 (s + t) + s t, plus `ROUNDING` for the
+    sums.
     """
     row = (tl.program_id(0) * T + tl.arange(0, T)).to(tl.int64)
     groups = tl.program_id(1) * G + tl.arange(0, G)
@@ -429,7 +429,7 @@ def group_bounds(
     other = tl.load(group_slack_ptr + groups, mask=groups < GROUPS, other=0.0)[None, :]
     error = 1.01 * (slack + other) + slack * other + ROUNDING
     bound = tl.maximum(1 - table - error, 0.0)
-    # Below every product, rounding included: no column is outside.
+    # Below every product, rounding included: no column is outside the row's component.
     bound = tl.where(table < -1.5, float("inf"), bound)
     place = table_ptr + row[:, None] * GROUPS + groups[None, :]
     tl.store(place, bound, mask=inside[:, None] & (groups < GROUPS)[None, :])
@@ -446,13 +446,13 @@ def look_at_group(
     GROUPS_PADDED: tl.constexpr, R: tl.constexpr, J: tl.constexpr, K: tl.constexpr,
     C: tl.constexpr, ZERO: tl.constexpr, SIGNED: tl.constexpr,
 ):  # fmt: skip
-    """A job: up to `R` rows look at one group; what they find, and which group is next for them.
+    """One job: up to `R` rows look at one group and find which group to look at next.
 
-    A look finds the nearest vertex of the group outside the row's component, and how far the next
-    one is. `back` and `left` are the bounds on the groups of the old candidate and of this look,
-    which the table does not hold yet; the next group is the first with the least bound after both.
-    Products are in float32 and sum up in one order, so two rows are as far from each other as the
-    other way round. Nothing is written of rows that are in no job.
+    A look finds the nearest vertex of the group outside the row's component, and the distance of
+    the second nearest. `back` and `left` are the new bounds on the groups of the old candidate and
+    of this look, which the table does not hold yet; the next group is the first with the least
+    bound after both updates. Products are in float32 and summed in one order, so distances are
+    symmetric. Rows in no job are not written.
     """
     job = tl.program_id(0)
     number = tl.arange(0, GROUPS_PADDED)
@@ -495,7 +495,7 @@ def look_at_group(
         old_distance = tl.load(old_distance_ptr + row)
         old_target = tl.load(old_target_ptr + row)
         better = (nearest < old_distance) | ((nearest == old_distance) & (target < old_target))
-        # A candidate is excepted from its group's bound: one that is given up goes back into it.
+        # Bounds exclude the row's candidate, so a replaced candidate re-enters its group's bound.
         back = tl.where(better, old_distance, float("inf"))
         left_over = tl.where(better | (target == old_target), rest, nearest)
         least = tl.full((R,), float("inf"), tl.float32)
