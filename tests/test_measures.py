@@ -257,7 +257,7 @@ def test_one_tree_and_one_product_serve_the_term_too():
         ({"dormant": -0.1}, "dormant: -0.1 is not a finite number of at least 0"),
         ({"dormant": np.inf}, "dormant: inf is not a finite number of at least 0"),
         ({"fraction": 0.5}, "whole: missing, but fraction 0.5 leaves neurons out; say"),
-        ({"fraction": 0.0, "whole": None}, "fraction: 0.0 of the layers leaves no neuron"),
+        ({"fraction": 0.0, "whole": None}, "fraction: 0.0 keeps no neuron of any layer"),
         ({"layers": "h3"}, "layers: 'h3' is not one of hidden, dead, low, one"),
         ({"neurons": "rows"}, "neurons: 'rows' is not one of positions, channels"),
     ],

@@ -215,7 +215,7 @@ def test_equal_neurons_are_a_cluster_at_a_threshold_of_one():
         ({"layers": "con"}, "layers: 'con' is not one of conv, dense, logits"),
         ({"layers": ["conv", "conv"]}, "layers: 'conv' is there more than once"),
         ({"layers": ["conv"], "fraction": 0.5}, "whole: missing, but fraction 0.5 leaves"),
-        ({"layers": "conv", "fraction": 0.0, "whole": None}, "fraction: 0.0 of the layers leaves"),
+        ({"layers": "conv", "fraction": 0.0, "whole": None}, "fraction: 0.0 keeps no neuron of"),
         ({"algorithm": "kruskal"}, "algorithm 'kruskal' is not one of"),
     ],
 )

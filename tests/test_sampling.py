@@ -131,7 +131,7 @@ def test_what_nnx_sowed_is_taken_and_its_weights_are_not():
     _, state = nnx.capture(module, nnx.Intermediate)(jnp.ones((4, 3)))
     assert {name: a.shape for name, a in pj.activations_of(state).items()} == {"h": (4, 4)}
     assert pj.sample_neurons(state, 1.0).shape == (4, 4)
-    with pytest.raises(ValueError, match="^activations: an nnx.State of Param, not of what"):
+    with pytest.raises(ValueError, match="^activations: an nnx.State of Param, not of activations"):
         pj.sample_neurons(nnx.state(module, nnx.Param), 1.0)
 
 

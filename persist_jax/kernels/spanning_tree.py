@@ -388,7 +388,7 @@ def _boruvka_of_units(unit):
 
 
 class _Forest(NamedTuple):
-    """`component[v]` is the root of v's tree; a former root stores the edge that joined its tree."""
+    """`component[v]` is the root of v's tree; a former root keeps the edge that joined its tree."""
 
     component: Int32[Array, " n"]
     lower: Int32[Array, " n"]

@@ -1,4 +1,4 @@
-"""Activations to what is redundant in them."""
+"""Find the redundant neurons in a network's activations."""
 
 from collections.abc import Sequence
 from types import EllipsisType
@@ -37,31 +37,31 @@ def redundancy(
     signed: bool = False,
     algorithm: PointsAlgorithm = "auto",
 ) -> Redundancy:
-    r"""Constant neurons, the strongest pairs, and clusters of correlated neurons of a network.
+    r"""Find a network's constant neurons, strongest pairs, and clusters of correlated neurons.
 
     A cluster is a connected component of the graph that joins every two neurons with `|corr|` of
-    at least `threshold`. The minimum spanning tree cut at `1 - threshold` has the same ones. The
-    strongest pairs are the strongest of all pairs, not only of those in the tree.
+    at least `threshold`. The minimum spanning tree cut at `1 - threshold` has the same components.
+    The strongest pairs are the strongest among all pairs, not only among edges of the tree.
 
-    Memory is O(n b) where the matrix of distances would not fit. It runs on the host: it returns
-    Python values and does not work inside `jit`.
+    Memory is O(n b) if the matrix of distances would not fit. The function returns Python values
+    and does not work inside `jit`.
 
     Args:
         activations: one array `(b, ...)` per layer; see `sample_neurons`.
-        threshold: the least |corr| within a cluster, to rounding, in (0, 1].
-        top: how many of the strongest pairs; fewer if fewer are correlated at all.
-        fraction: the kept share of every layer; see `sample_neurons`.
-        whole: which layer is kept whole all the same; see `make_term`.
-        neurons: what a neuron is, "positions", "channels" or "tokens"; see `sample_neurons`.
-        layers: names or positions of the layers to look at; all by default.
-        distance: "correlation", or "cosine", whose rows are not centred: for the atoms of a
-            dictionary, say, with `[atoms.T]` as the activations.
-        signed: whether two neurons are alike only with the same sign.
-        algorithm: of the tree; see `correlation_deaths`.
+        threshold: the least |corr| that joins two neurons, up to rounding, in (0, 1].
+        top: the number of strongest pairs; fewer if fewer pairs are correlated at all.
+        fraction: the share of every layer to keep; see `sample_neurons`.
+        whole: the layer to keep whole; see `make_term`.
+        neurons: the meaning of a neuron, "positions", "channels" or "tokens"; see `sample_neurons`.
+        layers: names or positions of the layers to search; all by default.
+        distance: "correlation" or "cosine". The cosine does not centre the rows; it suits the atoms
+            of a dictionary, for example, with `[atoms.T]` as the activations.
+        signed: whether opposite neurons count as different instead of alike.
+        algorithm: the algorithm for the tree; see `correlation_deaths`.
 
     Returns:
-        A `Redundancy`. A neuron is (layer, index): the name of its layer where the activations
-        have names and its position elsewhere, and its flat index in the layer, or its channel.
+        A `Redundancy`. A neuron is (layer, index): its layer's name, or position if the activations
+        have no names, and its flat index in the layer, or its channel.
 
     Raises:
         ValueError: one line that names the argument, or the neuron that is not finite.
@@ -94,7 +94,7 @@ def redundancy(
     )
     points = points_of(list(sampled.values()))
     if not rows:
-        raise ValueError(f"fraction: {fraction} of the layers leaves no neuron")
+        raise ValueError(f"fraction: {fraction} keeps no neuron of any layer")
     unit = geometry.rows(points)
     _finite(unit, rows)
     constant = np.asarray(is_constant(unit))

@@ -1,4 +1,4 @@
-"""Activations as layers by name: checked, and taken out of the collections of Flax."""
+"""Convert activations, collections of Flax included, to checked layers by name."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,35 +9,34 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-# A layer's name, or its position among all, from the end where it is negative.
+# A layer's name, or its position; a negative position counts from the end.
 Layer = str | int
 
-# Names that Flax and people give to the collection itself; they say nothing about a layer.
+# Usual names of the collection itself, which are not part of a layer's name.
 _COLLECTIONS = ("activations", "intermediates")
-# Collections of variables, which a pass in training mode returns beside what was sown.
+# Collections of variables, which a pass in training mode returns beside the sown values.
 _VARIABLES = ("params", "batch_stats", "cache")
 
 
 def activations_of(collection: PyTree) -> dict[str, Float[Array, "b ..."]]:
-    """Layers by name from what `sow` of `flax.linen` or `flax.nnx` collected.
+    """Return the layers that `sow` of `flax.linen` or `flax.nnx` collected, by name.
 
-    Names are paths, as `block_0/hidden`. Layers are in the natural order of their names, `h2`
-    before `h10`: the order of the calls does not survive `jit`, which sorts the keys of a dict.
-    Choose names whose order is that of the layers, or choose the layers by name where the order
-    matters, as `make_term(layers=...)` does.
+    Names are paths such as `block_0/hidden`. Layers are in the natural order of their names, `h2`
+    before `h10`, because `jit` sorts the keys of a dict and so loses the order of the calls. Use
+    names whose order is that of the layers or, if the order matters, choose layers by name, as in
+    `make_term(layers=...)`.
 
     Args:
         collection: the second result of `module.apply(..., mutable=["activations"])`, or its entry
-            `"activations"`; or the `nnx.State` of `nnx.Intermediate`. Each value was sown after
-            the nonlinearity, once.
+            `"activations"`; or the `nnx.State` of `nnx.Intermediate`. Sow each value once, after
+            the nonlinearity.
 
     Returns:
         One array `(b, ...)` per name.
 
     Raises:
-        ValueError: one line that names the entry which is no layer. Refused too is what
-            `capture_intermediates` collects, because those are the values before the
-            nonlinearity.
+        ValueError: one line that names the entry that is not a layer. Values from
+            `capture_intermediates` raise too, because they precede the nonlinearity.
 
     Example:
         >>> import flax.linen as nn
@@ -59,14 +58,14 @@ def activations_of(collection: PyTree) -> dict[str, Float[Array, "b ..."]]:
 
 
 def as_layers(activations: PyTree) -> dict[Any, Float[Array, "b ..."]]:
-    """One array `(b, ...)` per layer, by name or by position, in order; anything else is refused.
+    """Return one array `(b, ...)` per layer, by name or by position, in order.
 
     Args:
         activations: a sequence or a mapping of arrays `(b, ...)`, or a collection of Flax, which
-            `activations_of` takes apart.
+            `activations_of` converts.
 
     Raises:
-        ValueError: one line that says what was given instead.
+        ValueError: one line that describes any other argument.
 
     Example:
         >>> list(as_layers([jnp.ones((4, 3)), jnp.ones((4, 2))]))
@@ -80,7 +79,7 @@ layer is [array]
 
 
 def by_name(activations: PyTree) -> dict[Any, Any]:
-    """The value given for each layer, by name or by position, not checked yet."""
+    """The unchecked value of each layer, by name or by position."""
     if isinstance(activations, Mapping):
         if any(isinstance(layer, Mapping | tuple) for layer in activations.values()):
             return _sown(activations)
@@ -100,7 +99,7 @@ def by_name(activations: PyTree) -> dict[Any, Any]:
 
 
 def checked(layers: dict[Any, Any]) -> dict[Any, Float[Array, "b ..."]]:
-    """The layers, each of which is an array `(b, ...)` of one batch; anything else is refused."""
+    """Return the layers as arrays `(b, ...)` of one batch, or raise `ValueError`."""
     for name, layer in layers.items():
         _check(name, layer)
     (first, size), *others = ((name, layer.shape[0]) for name, layer in layers.items())
@@ -116,12 +115,12 @@ def checked(layers: dict[Any, Any]) -> dict[Any, Float[Array, "b ..."]]:
 def positions(
     names: Sequence[Any], wanted: Layer | Sequence[Layer], argument: str = "layers"
 ) -> list[int]:
-    """The positions of the wanted layers among all, in the order in which they are wanted.
+    """The positions of the wanted layers among all layers, in the order of `wanted`.
 
     Args:
-        names: of all layers; their positions where they have none.
-        wanted: one layer or a list of them, each by name or by position.
-        argument: which gives it, for errors.
+        names: the names of all layers, or their positions if they have no names.
+        wanted: one layer or a list of layers, each by name or by position.
+        argument: the caller's name for `wanted`, for error messages.
 
     Raises:
         ValueError: one line that names the unknown layer and the known ones.
@@ -146,11 +145,11 @@ def positions(
 
 
 def listed(wanted: Layer | Sequence[Layer], argument: str = "layers") -> tuple[Layer, ...]:
-    """One layer, or several, as a tuple; anything else is refused."""
+    """Return one or several layers as a tuple, or raise `ValueError`."""
     layers = wanted if isinstance(wanted, Sequence) and not isinstance(wanted, str) else [wanted]
     for layer in layers:
         if not isinstance(layer, str | int) or isinstance(layer, bool):
-            raise ValueError(f"{argument}: {layer!r} is no name of a layer and no position")
+            raise ValueError(f"{argument}: {layer!r} is neither a layer's name nor a position")
     if not layers:
         raise ValueError(f"{argument}: {wanted!r} has no layer")
     return tuple(layers)
@@ -180,7 +179,7 @@ def _collect(tree: Mapping, path: tuple[str, ...], found: dict[str, Any]) -> Non
     for key, value in tree.items():
         if not path and key in _VARIABLES:
             raise ValueError(
-                f"activations: {key!r} is a collection of variables; give what was sown alone, as "
+                f"activations: {key!r} is a collection of variables; give only the sown values, as "
                 'state["activations"]'
             )
         here = path if not path and key in _COLLECTIONS else (*path, str(key))
@@ -192,7 +191,7 @@ def _collect(tree: Mapping, path: tuple[str, ...], found: dict[str, Any]) -> Non
         if key == "__call__":
             raise ValueError(
                 f"activations: {name!r} is from capture_intermediates, which sees a module's "
-                'output before the nonlinearity; after it, self.sow("activations", name, value)'
+                'output before the nonlinearity; call self.sow("activations", name, value) after it'
             )
         found[name] = _sown_once(name, value)
 
@@ -202,8 +201,8 @@ def _sown_once(name: str, value: Any) -> Any:
         return value
     if len(value) != 1:
         raise ValueError(
-            f"activations: {name!r} was sown {len(value)} times; leave what init sowed out of the "
-            "variables, and give a module that is called twice two names"
+            f"activations: {name!r} was sown {len(value)} times; remove values sown by init from "
+            "the variables, and in a module that is called twice sow under two names"
         )
     return value[0]
 
@@ -217,14 +216,14 @@ def _value(leaf: Any) -> Any:
 
     if isinstance(leaf, nnx.Variable) and not isinstance(leaf, nnx.Intermediate):
         raise ValueError(
-            f"activations: an nnx.State of {kind.__name__}, not of what the network gave; return "
-            "the activations from the module, or sow them as nnx.Intermediate"
+            f"activations: an nnx.State of {kind.__name__}, not of activations; return the "
+            "activations from the module, or sow them as nnx.Intermediate"
         )
     return leaf.get_value() if isinstance(leaf, nnx.Variable) else leaf
 
 
 def _natural(path: str) -> list[tuple[int, int, str]]:
-    """Compares numbers in a name as numbers."""
+    """A sort key that compares numbers in a name as numbers."""
     parts = re.findall(r"\d+|\D+", path)
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
 

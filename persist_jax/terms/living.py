@@ -1,4 +1,4 @@
-"""Deaths of the living neurons alone: what a term sees that cannot be lowered by killing them."""
+"""Deaths of the living neurons alone, for terms that do not fall when neurons die."""
 
 import math
 
@@ -11,16 +11,16 @@ from persist_jax.kernels.distances import is_constant
 
 
 def constant_neurons(points: Float[Array, "n b"]) -> Bool[Array, " n"]:
-    """Which neurons have one value on the whole batch: their every correlation is 0.
+    """Which neurons have one value on the whole batch, and so correlation 0 with every other.
 
     Args:
         points: one row per neuron, its activations over a batch of `b` examples.
 
     Returns:
-        A truth value per neuron, false for one with an activation that is not finite.
+        A boolean per neuron; false for a neuron with a NaN or infinite activation.
 
     Raises:
-        ValueError: if `points` has not two axes, or one of them is empty.
+        ValueError: if `points` does not have two non-empty axes.
 
     Example:
         >>> constant_neurons(jnp.array([[0.0, 2.0], [5.0, 5.0]])).tolist()
@@ -32,18 +32,18 @@ def constant_neurons(points: Float[Array, "n b"]) -> Bool[Array, " n"]:
 def living_neurons(points: Float[Array, "n b"], active: float = 0.2) -> Bool[Array, " n"]:
     r"""Which neurons are active on enough of the batch.
 
-    A neuron is active on an example where it differs from its own least activation, which for
-    ReLU is where it is not 0. One that is active on less than the share `active` of the examples
-    does not live, nor does a constant one. One with an activation that is not finite counts as
-    living, so that a term shows it.
+    A neuron is active on an example if its activation differs from its own least activation; for
+    ReLU, if it is not 0. A neuron lives if it is active on at least the share `active` of the
+    examples; a constant neuron never lives. A neuron with a NaN or infinite activation counts as
+    living, so that a term shows the NaN.
 
     Args:
         points: one row per neuron, its activations over a batch of `b` examples.
         active: the least share of the batch, in [0, 1]. At 0 all but the constant neurons live;
-            at 1 none does.
+            at 1 none lives.
 
     Returns:
-        A truth value per neuron, which is not differentiated.
+        A boolean per neuron, without gradient.
 
     Raises:
         ValueError: if `active` is outside [0, 1].
@@ -65,9 +65,9 @@ def living_neurons(points: Float[Array, "n b"], active: float = 0.2) -> Bool[Arr
 def living_deaths(
     points: Float[Array, "n b"], active: float = 0.2
 ) -> tuple[Float[Array, "n-1"], Bool[Array, " n-1"]]:
-    r"""The deaths of the `k` living neurons among `n`, first and ascending.
+    r"""The deaths of the `k` living neurons among `n`, ascending, then `inf`.
 
-    The others take no part: they are masked out of the cloud, and their deaths are `inf`.
+    All other neurons are masked out of the cloud.
 
     Args:
         points: one row per neuron, its activations over a batch of `b` examples.
@@ -75,11 +75,10 @@ def living_deaths(
             `living_neurons`.
 
     Returns:
-        `n - 1` deaths, and which of them count: the first `k - 1`. They are made for the `where` of
-        `t1` and `t2`.
+        The `n - 1` deaths, and a mask of the first `k - 1`, to pass as `where` to `t1` and `t2`.
 
     Raises:
-        ValueError: if `active` is outside [0, 1], or `points` has not two axes.
+        ValueError: if `active` is outside [0, 1], or `points` does not have two axes.
 
     Example:
         >>> points = jnp.array([[0.0, 0.0, 1.0, 1.0], [9.0, 0, 0, 0], [0.0, 0.0, 2.0, 2.0]])

@@ -1,4 +1,4 @@
-"""Scalars that say how a network's representation is doing, for a logger, inside a jitted step."""
+"""Scalar measures of a network's representation, for logging from a jitted step."""
 
 import functools
 import math
@@ -36,7 +36,7 @@ _QUANTILES = {
 _OF_CLOUD = (
     "constant", "mean_correlation", *_QUANTILES, "clusters", "redundant", "effective_rank"
 )  # fmt: skip
-# Eigenvalues of a Gram matrix below so many of the precision of the largest are rounding.
+# Eigenvalues of a Gram matrix below this multiple of eps times the largest are rounding error.
 _ROUNDING = 4
 
 
@@ -53,56 +53,56 @@ def measures(
     mask: ArrayLike | None = None,
     per_layer: bool = True,
 ) -> dict[str, Float[Array, ""]]:
-    r"""Scalars to watch while a network trains: what is constant, dormant, redundant, and its rank.
+    r"""Scalars to watch during training: constant, dormant and redundant neurons, effective rank.
 
-    Of the cloud of all layers together, and of each layer as a cloud of its own:
+    Each is measured on the cloud of all layers together, and on each layer as a cloud of its own:
 
     * `constant`: the share of neurons with one value on the whole batch.
     * `dormant`: the share of neurons $i$ of $m$ in a layer for which
       $\mathrm{mean}_k |a_{ik}| \le \tau\, \frac1m \sum_j \mathrm{mean}_k |a_{jk}|$. Every neuron of
-      a layer counts, also those that `fraction` leaves out, which are the least active. All
-      neurons of a layer that is 0 are dormant. The paper leaves the output layer out; so does
-      `layers`.
-    * `mean_correlation`: the mean |corr| over pairs of which neither is constant.
+      a layer counts, including the least active ones that `fraction` leaves out. All neurons of an
+      all-zero layer are dormant. The paper excludes the output layer; `layers` can do so here.
+    * `mean_correlation`: the mean |corr| over pairs of non-constant neurons.
     * `deaths_min`, `deaths_q25`, `deaths_median`, `deaths_q75`, `deaths_max`: quantiles of the
-      deaths, interpolated linearly; small where neurons say the same.
+      deaths, interpolated linearly; small if many neurons are strongly correlated.
     * `clusters`: the connected components of the graph that joins two neurons with |corr| of at
       least `threshold`: $n$ minus the number of deaths of at most $1 - \text{threshold}$. A neuron
-      that is joined to no other is a component, and so is each constant one.
-    * `redundant`: the share of neurons that could go: the constant ones, and all but one of every
-      component. `n * redundant` is the `redundant` of `persist_jax.redundancy`, and
+      that is joined to no other is a component, and so is each constant neuron.
+    * `redundant`: the share of neurons that could be removed: the constant ones, and all but one of
+      every component. `n * redundant` is the `redundant` of `persist_jax.redundancy`, and
       `clusters = n * (1 + constant - redundant)`.
-    * `effective_rank`: $\exp(-\sum_i p_i \log p_i)$ with $p_i = \sigma_i / \sum_j \sigma_j$, of the
-      singular values of the cloud whose rows are centred, not scaled: a constant neuron adds
-      nothing, and a layer of larger activations counts more. 0 where every neuron is constant.
-      Values below 0.07 % of the largest are rounding in float32 and count as 0.
+    * `effective_rank`: $\exp(-\sum_i p_i \log p_i)$ with $p_i = \sigma_i / \sum_j \sigma_j$ and
+      $\sigma$ the singular values of the cloud, its rows centred but not scaled. A constant neuron
+      adds nothing, and a layer with larger activations counts more. 0 if every neuron is constant.
+      Singular values below 0.07 % of the largest are rounding error in float32 and count as 0.
 
-    Nothing is differentiated. One tree and one product of the points serve all measures of a cloud
-    and of a term of the same cloud, with its gradient, in the same program.
-    What a program does not use of the result is not computed. On a CPU the effective rank, which
-    takes the eigenvalues of a matrix of $\min(n, b)$ rows, may cost as much as all the rest.
+    No gradient flows. In one program, all measures of a cloud and a term of the same cloud, with
+    its gradient, share one tree and one matrix product. Measures that the program does not use are
+    not computed. On a CPU the effective rank, which takes the eigenvalues of a matrix with
+    $\min(n, b)$ rows, may cost as much as all other measures.
 
-    One neuron has no deaths: their quantiles are NaN. So are all measures but `dormant` of a layer
-    of which `fraction` keeps no neuron. Where an activation is not finite, the deaths, `clusters`,
-    `redundant`, `dormant` and `effective_rank` of its layer and of all layers are NaN; its neuron
-    is not constant, and `mean_correlation` leaves it out.
+    A cloud of one neuron has no deaths, and their quantiles are NaN. If `fraction` keeps no neuron
+    of a layer, all of the layer's measures but `dormant` are NaN. If an activation is not finite,
+    the deaths, `clusters`, `redundant`, `dormant` and `effective_rank` of its layer and of all
+    layers together are NaN; its neuron does not count as constant, and `mean_correlation` leaves it
+    out.
 
     Args:
         activations: one array `(b, ...)` per layer; see `sample_neurons`.
-        threshold: the least |corr| within a cluster, to rounding, in (0, 1].
-        dormant: $\tau$, not negative. 0.025 is the paper's for DQN; it takes 0.1 elsewhere.
-        fraction: the kept share of every layer; see `sample_neurons`.
-        whole: which layer is kept whole all the same; see `make_term`.
-        layers: names or positions of the layers to look at; all by default.
-        neurons: what a neuron is, "positions", "channels" or "tokens"; see `sample_neurons`.
-        axis_name: name of a mapped axis over which the batch is shared out. The measures are those
-            of the whole batch, the same on every device.
-        mask: which examples count, or which tokens; see `sample_neurons`.
-        per_layer: whether to measure each layer too, which takes a tree each.
+        threshold: the least |corr| that joins two neurons, up to rounding, in (0, 1].
+        dormant: $\tau$, not negative. The paper uses 0.025 for DQN and 0.1 elsewhere.
+        fraction: the share of every layer to keep; see `sample_neurons`.
+        whole: the layer to keep whole; see `make_term`.
+        layers: names or positions of the layers to measure; all by default.
+        neurons: the meaning of a neuron, "positions", "channels" or "tokens"; see `sample_neurons`.
+        axis_name: name of a mapped axis over which the batch is split. The measures are those of
+            the whole batch, the same on every device.
+        mask: which examples or tokens count; see `sample_neurons`.
+        per_layer: whether to measure each layer too, at the cost of one tree per layer.
 
     Returns:
-        Scalars by name, float32 or float64: `name` of all layers together, `layer/<layer>/<name>`
-        of one.
+        Scalars by name, float32 or float64: `name` for all layers together, `layer/<layer>/<name>`
+        for one layer.
 
     Raises:
         ValueError: one line that names the argument.
@@ -125,14 +125,14 @@ def measures(
     kept = sample_layers(activations, fraction, whole, neurons, axis_name, layers, mask)
     sizes = tuple(layer.values.shape[1] for layer in kept.values())
     if not sum(sizes):
-        raise ValueError(f"fraction: {fraction} of the layers leaves no neuron")
+        raise ValueError(f"fraction: {fraction} keeps no neuron of any layer")
     return _measures(
         points_of(list(kept.values()), axis_name),
         [layer.values for layer in every.values()],
         None if mask is None else replicated(jnp.asarray(mask)).reshape(-1),
         tuple(kept) if per_layer else None,
         sizes,
-        # As `redundancy` compares them, to the bit.
+        # The same threshold as in `redundancy`, to the bit.
         float(1 - threshold + 8 * np.finfo(np.float32).eps),
         dormant,
         axis_name,
@@ -168,7 +168,7 @@ def _measures(
         found |= {f"layer/{name}/{measure}": value for measure, value in own.items()}
     if axis_name is None:
         return found
-    # Every device has computed the same; `shard_map` has to be told.
+    # Every device has computed the same values; `pmax` tells `shard_map` so.
     same = lax.pmax(jnp.stack(list(found.values())), axis_name)
     return dict(zip(found, same, strict=True))
 
@@ -183,7 +183,7 @@ def _dormant(
     sizes = jnp.abs(layer.astype(jnp.promote_types(layer.dtype, jnp.float32)))
     if counted is not None:
         sizes = jnp.where(counted[:, None], sizes, 0)
-    # The mean over the examples to a factor that all neurons share.
+    # The mean over the counted examples, up to a factor that all neurons share.
     activity = sizes.mean(0)
     if axis_name is not None:
         activity = lax.pmean(activity, axis_name)
@@ -201,7 +201,7 @@ def _of_cloud(
         return dict.fromkeys(_OF_CLOUD, jnp.full((), jnp.nan, dtype))
     unit = standardise(points)
     constant = is_constant(unit)
-    # In the order that T1 and T2 ask for: so their tree is the same one to the compiler.
+    # Unordered, as T1 and T2 request them, so that the compiler shares their tree.
     deaths = correlation_deaths(points, axis_name=axis_name, ordered=False)
     joins = jnp.where(jnp.isnan(deaths).any(), jnp.nan, (deaths <= close).sum().astype(dtype))
     dead = constant.sum().astype(dtype)
@@ -216,7 +216,7 @@ def _of_cloud(
 
 
 def _quantiles(deaths: Float[Array, " m"]) -> dict[str, Float[Array, ""]]:
-    """The named quantiles of ascending deaths; NaN without any."""
+    """The named quantiles of ascending deaths; NaN without deaths."""
     last = deaths.shape[0] - 1
     if last < 0:
         return dict.fromkeys(_QUANTILES, jnp.full((), jnp.nan, deaths.dtype))
@@ -229,7 +229,7 @@ def _quantiles(deaths: Float[Array, " m"]) -> dict[str, Float[Array, ""]]:
 
 
 def _products(unit: Float[Array, "n b"]) -> Float[Array, "n n"]:
-    """All correlations, as the tree of a CPU forms them: the compiler keeps one of the two."""
+    """All correlations, by the same product as in a CPU's tree, so that the compiler shares it."""
     return jnp.matmul(unit, unit.T, precision=lax.Precision.HIGHEST)
 
 

@@ -1,4 +1,4 @@
-"""The terms that a training may add to the cross-entropy, and their registry."""
+"""The terms that training may add to the cross-entropy, and their registry."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -23,20 +23,20 @@ def t1(
 ) -> Float[Array, ""]:
     r"""The negated total persistence, $T_1 = -\sum_i d_i$, or its mean $-\frac1m \sum_i d_i$.
 
-    Minimising it pushes every death up: the most correlated neurons become less correlated. The
-    sum is the paper's and grows with the number of neurons; the mean does not, and its weight is
-    `m` times the sum's for the same loss.
+    Minimising it raises every death, so the most correlated neurons become less correlated. The
+    paper uses the sum, which grows with the number of neurons; the mean does not. For the same
+    loss, the weight of the mean is `m` times that of the sum.
 
     Args:
         deaths: the `m = n - 1` deaths of `n` neurons, in any order.
         reduce: "sum" or "mean".
-        where: which deaths count; all by default. The others may be infinite.
+        where: which deaths count; all by default. Deaths that do not count may be infinite.
 
     Returns:
         A scalar, 0 without deaths.
 
     Raises:
-        ValueError: if `reduce` is unknown, with the known ones.
+        ValueError: if `reduce` is unknown.
 
     Example:
         >>> float(t1(jnp.array([0.25, 0.5])))
@@ -58,23 +58,23 @@ def t1(
 def t2(
     deaths: Float[Array, "m"], alpha: ArrayLike = 0.5, *, where: Bool[Array, "m"] | None = None
 ) -> Float[Array, ""]:
-    r"""Spread against level of the deaths.
+    r"""The standard deviation of the deaths minus their mean, weighted by `alpha`.
 
     $$ T_2 = \alpha\,\mathrm{std}(d) - (1 - \alpha)\,\mathrm{mean}(d) $$
 
-    with the population standard deviation. Where all deaths are equal the standard deviation has
-    no derivative; its gradient is taken as 0.
+    with the population standard deviation. Its gradient is set to 0 if all deaths are equal, where
+    it has no derivative.
 
     Args:
         deaths: the `m = n - 1` deaths of `n` neurons, in any order.
-        alpha: share of the standard deviation, in [0, 1].
-        where: which deaths count; all by default. The others may be infinite.
+        alpha: weight of the standard deviation, in [0, 1].
+        where: which deaths count; all by default. Deaths that do not count may be infinite.
 
     Returns:
         A scalar, 0 without deaths.
 
     Raises:
-        ValueError: if `alpha` is outside [0, 1]; a traced one is not looked at.
+        ValueError: if `alpha` is outside [0, 1]; a traced `alpha` is not checked.
 
     Example:
         >>> float(t2(jnp.array([0.25, 0.75])))
@@ -89,7 +89,7 @@ def t2(
         return jnp.zeros((), deaths.dtype)
     mean = _mean(deaths, where)
     if where is not None:
-        # An infinite death, squared, would make the gradient of the others NaN.
+        # The square of an infinite death would make all gradients NaN.
         deaths = jnp.where(where, deaths, mean)
     variance = _mean(jnp.square(deaths - mean), where)
     spread = jnp.where(variance > 0, variance, 1)
@@ -98,7 +98,7 @@ def t2(
 
 
 def _mean(values: Float[Array, "m"], where: Bool[Array, "m"] | None) -> Float[Array, ""]:
-    """The mean of those that count, 0 where none does."""
+    """The mean of the values that count; 0 if none counts."""
     if where is None:
         return jnp.mean(values) if values.size else jnp.zeros((), values.dtype)
     return jnp.sum(values, where=where) / jnp.maximum(jnp.sum(where), 1).astype(values.dtype)
@@ -117,7 +117,7 @@ def l1(params: PyTree) -> Float[Array, ""]:
         >>> float(l1({"kernel": jnp.array([1.0, -2.0]), "bias": jnp.array(0.5)}))
         3.5
     """
-    # The derivative of jnp.abs at 0 is 1, which would push dead weights.
+    # The derivative of jnp.abs at 0 is 1, which would move weights of exactly 0.
     signs = jax.tree.map(lambda leaf: jax.lax.stop_gradient(jnp.sign(leaf)), params)
     return sum(jax.tree.leaves(jax.tree.map(lambda w, sign: jnp.sum(w * sign), params, signs)))
 
@@ -163,11 +163,10 @@ class Kind:
 
     Attributes:
         of: the "deaths" of the sampled neurons under `1 - |corr|`; their "points" `(n, b)`; the
-            trainable "params" of the network; or "nothing", of a term that is left out. "dropout"
-            is none, but what is compared with terms: its weight is the probability with which the
-            values behind each hidden layer are dropped in training.
-        ordered: whether the deaths must be ascending. A term that does not depend on their order
-            is faster without.
+            trainable "params" of the network; or "nothing", if no term is added. "dropout" is not a
+            term, but is compared with terms: its weight is the probability of dropping a value
+            after each hidden layer in training.
+        ordered: whether the term needs ascending deaths; unordered deaths are faster.
     """
 
     of: Subject = "deaths"
@@ -175,13 +174,14 @@ class Kind:
 
     @property
     def adds(self) -> bool:
-        """Whether there is a term to add."""
+        """Whether there is a term to add to the loss."""
         return self.of not in ("nothing", "dropout")
 
     def refused(self, weight: float) -> str | None:
-        """Why a weight makes no sense, if it does not.
+        """Return why a weight is invalid, or None if it is valid.
 
-        A term of neurons may be maximised; one of parameters would have these grow for ever.
+        A negative weight maximises the term. That makes sense for a term of neurons; parameters
+        would grow without bound.
         """
         if self.of == "dropout" and not 0 < weight < 1:
             return "must be between 0 and 1"

@@ -1,4 +1,4 @@
-"""From a network's activations to the point cloud whose persistence is taken."""
+"""Sample neurons: from a network's activations to a point cloud."""
 
 import math
 import warnings
@@ -16,7 +16,7 @@ from persist_jax.terms.activations import Layer, as_layers, by_name, checked, po
 
 Neurons = Literal["positions", "channels", "tokens"]
 
-# From so many neurons on, more are likely to be an accident than to be wanted.
+# This many neurons or more are probably a mistake.
 _MANY = 1_000_000
 
 
@@ -48,12 +48,12 @@ class Labels(NamedTuple):
     index: Int32[Array, " n"]
 
     def neurons(self, activations: PyTree) -> list[Neuron]:
-        """The same as (layer, index), by the names of the layers if the activations have names.
+        """The labels as (layer, index), with the layers' names if the activations have names.
 
         A neuron of a layer `(b, h, w, c)` is at `numpy.unravel_index(index, (h, w, c))`.
 
         Args:
-            activations: what was sampled.
+            activations: the sampled activations.
 
         Example:
             >>> activations = {"hidden": jnp.array([[0.0, 2.0], [1.0, 3.0]]), "end": jnp.eye(2)}
@@ -67,7 +67,7 @@ class Labels(NamedTuple):
 
 
 class Sampled(NamedTuple):
-    """The kept neurons of one layer, a column each, and their indices in it; `None` for all."""
+    """The kept neurons of one layer, one per column, and their indices; `None` if all are kept."""
 
     values: Float[Array, "b kept"]
     indices: Int32[Array, " kept"] | None
@@ -118,41 +118,41 @@ def sample_neurons(
 ) -> Float[Array, "n whole_batch"] | tuple[Float[Array, "n whole_batch"], Labels]:
     r"""The most active neurons of every layer, each as its vector of activations over the batch.
 
-    Of every layer but the one that is kept whole, the $\lfloor p\,m \rfloor$ of its $m$ neurons
-    with the largest mean absolute activation $\frac1b\sum_k |a_{ik}|$ are kept, the most active
-    first and the lower index first where two are equal. A layer that is kept whole keeps its order.
-    Layers follow one another in order. The choice itself is not differentiated, the activations
-    are.
+    Every layer except `whole` keeps the $\lfloor p\,m \rfloor$ of its $m$ neurons with the largest
+    mean absolute activation $\frac1b\sum_k |a_{ik}|$, most active first; ties go to the lower
+    index. The layer `whole` keeps all its neurons in their own order. Layers follow one another in
+    order. Gradients flow through the activations, but not through the choice of neurons.
 
     Args:
         activations: one array `(b, ...)` per counted layer, in the order of the layers, as a
-            sequence or a mapping by name. A dict that goes in or out of `jit` is sorted by name.
-            A collection that a Flax module sowed is taken apart by `activations_of`.
-        fraction: the kept share $p$ of a layer, in [0, 1].
-        whole: the layer that is kept whole, by name or position. The last one, -1, is the paper's
-            choice, whose last layer is the output of the network; `None` samples all alike.
-        neurons: what a neuron is in an array `(b, ..., c)` with axes between the first and the
-            last. "positions": every entry, as in the paper; "channels": every channel, as its mean
-            over the positions; "tokens": every channel, with each position of each example, as a
-            transformer's token is, an example of its own.
-        axis_name: name of a mapped axis over which the batch is shared out. The result then has
-            the columns of the whole batch, in the order of the devices, and is the same on each of
-            them.
-        mask: which examples count, boolean `(b,)`; of "tokens" which positions, `(b, ...)` as the
-            layers without their channels. On the others a neuron is given the mean of its
-            activations on those that count: so they change no correlation, whatever they hold.
-        return_labels: whether to say also which neuron every row is.
+            sequence or a mapping by name. `jit` sorts a dict by name. A collection sown by a Flax
+            module is converted by `activations_of`.
+        fraction: the share $p$ of a layer to keep, in [0, 1].
+        whole: the layer to keep whole, by name or position. The paper keeps the last layer, -1,
+            which is the output of the network; `None` samples every layer.
+        neurons: the meaning of a neuron in an array `(b, ..., c)` with axes between the first and
+            the last. "positions": every entry, as in the paper. "channels": every channel, averaged
+            over the positions. "tokens": every channel, where each position of each example counts
+            as an example of its own, like a transformer's token.
+        axis_name: name of a mapped axis over which the batch is split. The result then has the
+            columns of the whole batch, in the order of the devices, and is the same on every
+            device.
+        mask: which examples count, boolean `(b,)`; with "tokens", which positions count, shaped
+            like a layer without its channels. On every other example a neuron gets the mean of its
+            activations over the examples that count, so that example affects no correlation,
+            whatever it holds.
+        return_labels: whether to return also which neuron every row is.
 
     Returns:
-        Points `(n, b)`, a row for every kept neuron; with `return_labels` also their `Labels`,
-        whose method `neurons` gives names.
+        Points `(n, b)`, one row per kept neuron; with `return_labels` also their `Labels`, whose
+        method `neurons` gives names.
 
     Raises:
         ValueError: one line, if the activations are not layers `(b, ...)` of one batch, `fraction`
             is outside [0, 1], `neurons` is unknown, or `mask` has another shape.
 
     Warns:
-        UserWarning: if "positions" make a million neurons of feature maps or of tokens.
+        UserWarning: if "positions" turns feature maps or tokens into a million neurons or more.
 
     Example:
         >>> hidden = jnp.array([[0.0, 2.0, -5.0, 1.0], [0.0, 2.0, 5.0, 1.0]])
@@ -179,7 +179,7 @@ def sample_layers(
     layers: Layer | Sequence[Layer] | None = None,
     mask: ArrayLike | None = None,
 ) -> dict[Any, Sampled]:
-    """The kept neurons of the wanted layers, of all by default; see `sample_neurons`."""
+    """The kept neurons of the wanted layers, all layers by default; see `sample_neurons`."""
     given = by_name(activations)
     names = list(given)
     wanted = names if layers is None else [names[k] for k in positions(names, layers)]
@@ -197,7 +197,7 @@ def sample_layers(
 
 
 def check_sampling(fraction: float, neurons: str) -> None:
-    """Refuse a share outside of [0, 1] and an unknown kind of neuron, in one line."""
+    """Raise `ValueError` for a fraction outside [0, 1] or an unknown kind of neuron."""
     if not 0 <= fraction <= 1:
         raise ValueError(f"fraction: {fraction} is not in [0, 1]")
     if neurons not in get_args(Neurons):
@@ -205,13 +205,13 @@ def check_sampling(fraction: float, neurons: str) -> None:
 
 
 def said_whole(whole: Layer | EllipsisType | None, fraction: float) -> Layer | None:
-    """Which layer is kept whole, where it is said, as it has to be if anything is left out."""
+    """Return `whole`, which is required if `fraction` leaves neurons out."""
     if not isinstance(whole, EllipsisType):
         return whole
     if fraction < 1:
         raise ValueError(
-            f"whole: missing, but fraction {fraction} leaves neurons out; say which layer is kept "
-            "whole: its name, -1 for the last one as in the paper, or None"
+            f"whole: missing, but fraction {fraction} leaves neurons out; say which layer to keep "
+            "whole: its name, -1 for the last layer as in the paper, or None"
         )
     return None
 
@@ -221,8 +221,8 @@ def points_of(layers: list[Sampled], axis_name: str | None = None) -> Float[Arra
     points = jnp.concatenate([layer.values for layer in layers], axis=1)
     if axis_name is not None:
         points = jax.lax.all_gather(points, axis_name, tiled=True)
-    # XLA moves the transpose to other places in a gradient, and would not see that a term and
-    # `measures` have their tree in common.
+    # In a gradient, XLA would move the transpose, and a term and `measures` would not share their
+    # tree.
     return jax.lax.optimization_barrier(points.T)
 
 
@@ -235,7 +235,7 @@ def _labels(layers: list[Sampled]) -> Labels:
 def _flat(layer: Float[Array, "b ..."], neurons: Neurons) -> Float[Array, "examples m"]:
     if neurons == "channels" and layer.ndim > 2:
         layer = layer.mean(axis=range(1, layer.ndim - 1))
-    # The layers of an explicit mesh may be shared in different ways; a tree needs all points.
+    # On an explicit mesh, layers may be sharded in different ways; a tree needs all points.
     layer = replicated(layer)
     if neurons == "tokens":
         return layer.reshape(-1, layer.shape[-1])
@@ -250,8 +250,8 @@ def _warn_of_many(layers: dict[Any, Float[Array, "b ..."]]) -> None:
     shape = layers[largest].shape[1:]
     if len(shape) > 1:
         warnings.warn(
-            f"activations: {sum(sizes.values())} neurons, because neurons='positions' makes one of "
-            f"every entry of layers such as {largest!r}, (b, {', '.join(map(str, shape))}); "
+            f"activations: {sum(sizes.values())} neurons, because neurons='positions' takes every "
+            f"entry of layers such as {largest!r}, (b, {', '.join(map(str, shape))}), as a neuron; "
             f"'tokens' and 'channels' make {shape[-1]} of it",
             stacklevel=2,
         )
@@ -263,7 +263,7 @@ def _check_tokens(rows: dict[Any, Float[Array, "examples m"]]) -> None:
         if len(other) != len(layer):
             raise ValueError(
                 f"activations: layer {first!r} has {len(layer)} tokens, layer {name!r} has "
-                f"{len(other)}; choose layers with the same ones, by `layers`"
+                f"{len(other)}; choose layers with the same tokens, by `layers`"
             )
 
 

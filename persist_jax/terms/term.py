@@ -1,4 +1,4 @@
-"""From a network's activations to one number of the loss, with every choice made beforehand."""
+"""From a network's activations to a term of the loss, with all choices fixed in advance."""
 
 import functools
 import math
@@ -26,22 +26,22 @@ Over = Literal["neurons", "samples"]
 
 @dataclass(frozen=True)
 class Term:
-    """A function from activations to a scalar, made by `make_term`; trainings use the same.
+    """A function from activations to a scalar, made by `make_term`; training uses the same class.
 
-    Terms are hashable, and equal where they were made with the same arguments.
+    Terms are hashable, and equal if they were made with the same arguments.
 
     Attributes:
-        name: of the registered term.
-        parameters: the term's own, by name.
-        fraction: the kept share of every layer.
+        name: the name of the registered term.
+        parameters: the registered term's own parameters, by name.
+        fraction: the share of every layer that is kept.
         whole: the layer that is kept whole.
         layers: the layers of the cloud; `None` for all.
-        layer_weights: a weight for each layer, where every layer is a cloud of its own.
+        layer_weights: a weight for each layer, if every layer is a cloud of its own.
         neurons: the meaning of a neuron: "positions", "channels" or "tokens".
         over: the points of the cloud: "neurons" or "samples".
-        distance: of two points.
+        distance: the distance between two points.
         signed: whether opposite points are the farthest apart.
-        axis_name: of the mapped axis over which the batch is shared out.
+        axis_name: the mapped axis over which the batch is split.
 
     Example:
         >>> import jax.numpy as jnp
@@ -69,18 +69,18 @@ class Term:
 
     @property
     def adds(self) -> bool:
-        """Whether it is added to a loss; see `Kind.adds`."""
+        """Whether the term is added to a loss; see `Kind.adds`."""
         return REGULARISERS[self.name].properties.adds
 
     def __call__(
         self, activations: PyTree, params: PyTree = None, *, mask: ArrayLike | None = None
     ) -> Float[Array, ""]:
-        """The term of these activations, or, for a term of parameters, of `params`.
+        """The value of the term for the activations or, if it is a term of parameters, `params`.
 
         Args:
             activations: see `make_term`.
-            params: the network's, for a term of parameters.
-            mask: which examples count, or which tokens; see `sample_neurons`.
+            params: the network's parameters, for a term of parameters.
+            mask: which examples or tokens count; see `sample_neurons`.
         """
         value = functools.partial(REGULARISERS[self.name].function, **dict(self.parameters))
         if not self.adds:
@@ -106,13 +106,13 @@ class Term:
     def points(
         self, activations: PyTree, *, mask: ArrayLike | None = None
     ) -> Float[Array, "n b"]:
-        """The cloud that the term sees: the sampled neurons of all its layers, or the examples."""
+        """The term's point cloud: the sampled neurons of all its layers, or the examples."""
         return self._cloud(list(self._sampled(activations, mask).values()))
 
     def deaths(
         self, activations: PyTree, *, mask: ArrayLike | None = None
     ) -> Float[Array, " edges"]:
-        """The deaths of this cloud, ascending."""
+        """The deaths of the term's point cloud, ascending."""
         return self._deaths(self.points(activations, mask=mask), ordered=True)
 
     def _sampled(self, activations, mask):
@@ -168,40 +168,41 @@ def make_term(
     axis_name: str | None = None,
     **parameters: Any,
 ) -> Term:
-    r"""A term of the loss as a function of activations: `loss + weight * term(activations)`.
+    r"""Make a function of activations to add to the loss: `loss + weight * term(activations)`.
 
-    All chosen layers form one cloud, so that its deaths also see copies between layers. With
-    `layer_weights` every layer forms a cloud of its own, $\sum_l w_l\,T(\text{layer } l)$. A wrong
-    argument is refused here, not in the first step.
+    All chosen layers form one cloud, so its deaths also reflect copies between layers. With
+    `layer_weights` every layer forms a cloud of its own, $\sum_l w_l\,T(\text{layer } l)$. Wrong
+    arguments raise here, not in the first step.
 
     Args:
         name: a registered term: "t1", "t2", "min_corr", "t1_living", "t2_living", one of your own;
             "l1" or "l2", which are called as `term(activations, params)`; or "none", which is 0.
-        fraction: the kept share of every layer; see `sample_neurons`.
+        fraction: the share of every layer to keep; see `sample_neurons`.
         whole: the layer to keep whole, by name or by position among all layers given. Required
-            where `fraction` is below 1. The paper keeps the last layer whole, the output of the
-            network: -1. `None` samples every layer.
+            if `fraction` is below 1. The paper keeps the last layer, -1, which is the output of the
+            network. `None` samples every layer.
         layers: the name or position of one layer of the cloud, or a list of them; all by default.
-            The other layers may hold anything.
-        layer_weights: a weight by layer, which also chooses the layers; or weights in the order of
-            the layers.
+            All other layers may hold anything.
+        layer_weights: a mapping from layers to weights, which also chooses the layers; or weights
+            in the order of the layers.
         neurons: the meaning of a neuron, "positions", "channels" or "tokens"; see `sample_neurons`.
         over: the points of the cloud: "neurons", each with its activations on the batch, or
-            "samples", each example with its activations in the layer. `t1` of samples spreads
-            embeddings out; its mean is the term of T-REGS to a factor $(n - 1) / n$ for n examples.
+            "samples", each example with its activations in the layer. `t1` over samples spreads
+            embeddings out; for n examples its mean is the term of T-REGS up to a factor
+            $(n - 1) / n$.
         distance: "correlation", "cosine", "pearson" or "euclidean"; see `cloud_deaths`.
-        signed: whether opposite points are the farthest apart instead of equal. By default samples
-            are compared with their sign where the distance has one, neurons without.
-        axis_name: name of a mapped axis over which the batch is shared out. Every device then
-            computes the term of the whole batch, and the gradient of the loss is averaged over the
-            axis, as `jax.lax.pmean` does.
-        **parameters: the term's own, such as `alpha`. `reduce` is "mean" by default, whose scale
-            does not depend on the number of neurons; the paper's is "sum".
+        signed: whether opposite points are the farthest apart instead of equal. True by default for
+            samples under "correlation" or "cosine", otherwise false.
+        axis_name: name of a mapped axis over which the batch is split. Every device then computes
+            the term of the whole batch. Average the gradient of the loss over the axis with
+            `jax.lax.pmean`.
+        **parameters: the term's own parameters, such as `alpha`. `reduce` defaults to "mean", whose
+            scale does not depend on the number of neurons; the paper uses "sum".
 
     Returns:
         `term(activations) -> scalar`, differentiable, for use under `jit`, `vmap` and `grad`. The
-        activations are a sequence or a mapping of arrays `(b, ...)`, or what a Flax module sowed
-        (`activations_of`).
+        activations are a sequence or a mapping of arrays `(b, ...)`, or a collection sown by a Flax
+        module (`activations_of`).
 
     Raises:
         ValueError: one line that names the argument, its value and the choices.
@@ -251,7 +252,7 @@ def make_term(
 def _weighted(
     layers: Any, weights: Any
 ) -> tuple[tuple[Layer, ...] | None, tuple[float, ...] | None]:
-    """The chosen layers and a weight for each, if there are any."""
+    """The chosen layers and their weights; `None` for all layers and for no weights."""
     if isinstance(weights, Mapping):
         if layers is not None:
             raise ValueError("layer_weights: names its layers, so leave out `layers`")
