@@ -116,14 +116,14 @@ def test_errors_name_what_does_not_fit():
     layers = chain_with_copies()
     hidden = forward(layers, X)[:-1]
     for chain, values, how, words in [
-        (layers, hidden, {}, "keep, threshold: give one of them"),
-        (layers, hidden, {"keep": 0.5, "threshold": 0.5}, "keep, threshold: give one of them"),
+        (layers, hidden, {}, "keep, threshold: give exactly one"),
+        (layers, hidden, {"keep": 0.5, "threshold": 0.5}, "keep, threshold: give exactly one"),
         (layers, hidden, {"keep": 0.0}, "keep: 0.0 is not in (0, 1]"),
-        (layers, hidden[:1], {"keep": 0.5}, "activations: 1 layers, but every layer of 3 but"),
+        (layers, hidden[:1], {"keep": 0.5}, "activations: 1 layers, expected 2: every layer but"),
         (layers, hidden[::-1], {"keep": 0.5}, "activations: layer 0 has shape (60, 6), but its"),
-        (layers[:1] + layers[2:], hidden[:1], {"keep": 0.5}, "layers: number 1 receives 6 values"),
+        (layers[:1] + layers[2:], hidden[:1], {"keep": 0.5}, "layers: number 1 takes 6 inputs"),
         ([(np.ones((2, 3)), np.ones(2))], [], {"keep": 0.5}, "layers: 0 has a kernel (2, 3) and"),
-        ({"a": {"scale": 1}}, [], {"keep": 0.5}, "layers: 'a' is no kernel and bias"),
+        ({"a": {"scale": 1}}, [], {"keep": 0.5}, "layers: 'a' is not a kernel and a bias"),
     ]:
         with pytest.raises(ValueError) as error:
             pj.prune(chain, values, **how)

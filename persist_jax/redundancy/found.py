@@ -1,4 +1,4 @@
-"""The result of `redundancy`, and how it prints."""
+"""The result of `redundancy` and its printed form."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,7 +16,7 @@ _SHOWN = 10  # lines of a list, and neurons of a cluster
 
 
 class Pair(NamedTuple):
-    """Two neurons and their |corr|; their cosine or signed correlation if that was asked for."""
+    """Two neurons and their |corr|, or their cosine or signed correlation if requested."""
 
     first: Neuron
     second: Neuron
@@ -38,14 +38,14 @@ class Redundancy:
 
     Attributes:
         threshold: the least |corr| of the clusters.
-        geometry: how neurons were compared: by "correlation" or "cosine", and whether `signed`.
+        geometry: the distance between neurons: "correlation" or "cosine", and whether `signed`.
         examples: size of the batch.
         layers: counts per layer.
         constant: neurons that have one value on the whole batch.
         pairs: the strongest pairs of neurons, strongest first.
         clusters: neurons joined by correlations of at least the threshold, largest cluster first.
         neurons: the neuron of every point of `tree`.
-        tree: the minimum spanning tree under one minus that, on the host.
+        tree: the minimum spanning tree under this distance, on the host.
 
     Example:
         >>> from persist_jax.redundancy import redundancy
@@ -66,7 +66,7 @@ class Redundancy:
 
     @property
     def n(self) -> int:
-        """The number of neurons looked at."""
+        """The number of neurons searched."""
         return len(self.neurons)
 
     @property
@@ -82,12 +82,12 @@ class Redundancy:
 
     @property
     def redundant(self) -> int:
-        """How many neurons could go: the constant ones, and all but one of every cluster."""
+        """How many neurons could be removed: constant ones, and all but one of every cluster."""
         return len(self.constant) + sum(len(cluster) - 1 for cluster in self.clusters)
 
     @property
     def quantiles(self) -> dict[float, float]:
-        """The deaths' least, quartiles and largest, by their share; empty without deaths."""
+        """Minimum, quartiles and maximum of the deaths, by quantile; empty without deaths."""
         if not len(self.deaths):
             return {}
         shares = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -96,11 +96,11 @@ class Redundancy:
     def plot(self) -> "Figure":
         """A dendrogram of the most redundant neurons, and the histogram of the deaths.
 
-        It is drawn in the colours of Matplotlib's style: light by default, dark with
+        The figure has the colours of Matplotlib's style: light by default, dark with
         `plt.style.use("dark_background")`.
 
         Raises:
-            ImportError: one line, where Matplotlib is not installed.
+            ImportError: one line, if Matplotlib is not installed.
         """
         from persist_jax.redundancy.plot import plot
 

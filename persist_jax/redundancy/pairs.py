@@ -14,7 +14,7 @@ _TILE = 1024
 
 
 class Strongest(NamedTuple):
-    """Pairs `lower < higher` by falling size; of equal ones the lower indices come first."""
+    """Pairs `lower < higher`, largest size first; ties go to the lower indices."""
 
     size: Float[Array, " k"]
     lower: Int32[Array, " k"]
@@ -27,14 +27,14 @@ def strongest_pairs(
 ) -> Strongest:
     r"""The `count` pairs with the largest $|u_i \cdot u_j|$ among all `n (n - 1) / 2`.
 
-    One product of `n^2 b` operations in tiles, of which only those are sorted that hold a pair
-    stronger than the weakest one kept. Memory is O(n b).
+    The product takes `n^2 b` operations, in tiles. A tile is sorted only if it holds a pair at
+    least as strong as the weakest kept pair. Memory is O(n b).
 
     Args:
         unit: rows of norm 1.
-        count: how many pairs; those that do not exist have size -2.
-        tile: rows and columns of the correlation that are formed at once.
-        signed: whether the largest products count instead of the largest sizes.
+        count: the number of pairs; missing pairs have size -2.
+        tile: side of a tile of products.
+        signed: whether to rank by the product instead of its absolute value.
     """
     n = unit.shape[0]
     tile = min(tile, n)

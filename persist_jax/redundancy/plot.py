@@ -1,4 +1,4 @@
-"""The picture of what is redundant."""
+"""The figure of a `Redundancy`."""
 
 import io
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from persist_jax.redundancy.found import Redundancy
 
-# Okabe and Ito's, those that stand out on white and on black.
+# The colours of Okabe and Ito that stand out on white and on black.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 _MUTED = "#8793a0"
 _LEAVES = 30
@@ -58,12 +58,13 @@ def _figure(**how: Any) -> "Figure":
 def linkage_of_the_first(
     edges: np.ndarray, deaths: np.ndarray, most: int
 ) -> tuple[list[int], np.ndarray]:
-    """Single linkage of the vertices that the tree joins first, as SciPy writes it.
+    """SciPy's single linkage of the vertices that the tree joins first.
 
     Args:
-        edges: of the tree, ascending by death.
-        deaths: of the edges. Those of 1 join nothing that is correlated.
-        most: about how many vertices.
+        edges: the edges of the tree, ascending by death.
+        deaths: the death of each edge. From death 1 on, edges join uncorrelated neurons and are
+            left out.
+        most: about how many vertices to include.
 
     Returns:
         The vertices, and the merges `(k - 1, 4)` of `scipy.cluster.hierarchy` among them.
@@ -75,7 +76,7 @@ def linkage_of_the_first(
         for vertex in edge:
             chosen.setdefault(vertex, len(chosen))
     parent: dict[int, int] = {}
-    node = {vertex: (k, 1) for vertex, k in chosen.items()}  # of a root: its node, and leaves in it
+    node = {vertex: (k, 1) for vertex, k in chosen.items()}  # each root's node and its leaf count
 
     def root(vertex):
         while vertex in parent:
@@ -159,7 +160,7 @@ def _draw_deaths(axes: "Axes", found: "Redundancy") -> None:
     axes.set_xlim(0, largest)
     dead = len(found.constant)
     counts, _, _ = axes.hist(found.deaths, bins=40, range=(0, largest), color=_COLOURS[0])
-    of_constant = counts[min(40 // largest, 39)]  # they are at distance 1 from all others
+    of_constant = counts[min(40 // largest, 39)]  # constant neurons have distance 1 to all others
     axes.yaxis.get_major_locator().set_params(integer=True)
     _mark(axes, found, va="top", ha="left", shift=(3, -1))
     if dead:

@@ -1,4 +1,4 @@
-"""A trained chain of layers without its redundant neurons, and without training again."""
+"""Remove redundant neurons from a trained chain of layers, without retraining."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 
 from persist_jax.redundancy.find import redundancy
 
-# Examples times positions that a fit looks at: more would not change it, and cost memory.
+# Examples times positions that a fit uses. More would cost memory without changing the fit.
 _MOST_ROWS = 200_000
 
 
@@ -17,8 +17,8 @@ class Pruned(NamedTuple):
     """A smaller chain.
 
     Attributes:
-        layers: in the form in which they were given, of numpy arrays.
-        kept: for every layer but the last, the indices of the neurons that are left.
+        layers: numpy arrays, in the form of the argument `layers`.
+        kept: for every layer but the last, the indices of the kept neurons.
 
     Example:
         >>> layers = [(np.ones((2, 3)), np.zeros(3)), (np.ones((3, 1)), np.zeros(1))]
@@ -44,14 +44,14 @@ def prune(
     threshold: float | None = None,
     repair: bool = True,
 ) -> Pruned:
-    r"""Take neurons out of a chain of dense and convolutional layers.
+    r"""Remove neurons from a chain of dense and convolutional layers.
 
     With `keep`, the least important neurons are removed: those with the smallest product of the
     standard deviation of their activation and the norm of their outgoing weights. With `threshold`,
     copies are merged: of each cluster of `redundancy`, only the neuron most like the others is
     kept.
 
-    The kept neurons take over what a removed neuron added to the next layer. With `repair`, a
+    The kept neurons take over a removed neuron's contribution to the next layer. With `repair`, a
     least-squares fit on the examples predicts all removed neurons, $A_g$, from all kept ones,
     $A_k$,
 
@@ -60,17 +60,19 @@ def prune(
     which is also the best fit of the input of the next dense layer. Without `repair`, a removed
     neuron is replaced by its mean, or in a cluster by a linear function of the kept neuron.
 
-    A neuron of a convolution is a channel, with one fit for all positions; it ignores that zeros
-    pad the next convolution at the border. A chain has no normalisation layers and no branches.
+    A neuron of a convolution is a channel, with one fit for all positions; the fit ignores the next
+    convolution's zero padding at the border. A chain has no normalisation layers and no branches.
     Everything is computed on the host, in float64.
 
     Args:
-        layers: of the whole chain, in order: pairs (kernel, bias), or a mapping by name to mappings
-            with a "kernel" and a "bias", as flax.linen has them. A kernel is `(in, out)` or
-            `(height, width, in, out)`. A dense layer behind a convolution takes its channels last.
-        activations: of every layer but the last, after the nonlinearity, `(b, m)` or `(b, ..., c)`.
-        keep: the share of the neurons of each of these layers to keep, in (0, 1].
-        threshold: the least |corr| of a cluster, in (0, 1].
+        layers: all layers of the chain, in order: pairs (kernel, bias), or a mapping from names to
+            mappings with a "kernel" and a "bias", as in flax.linen. A kernel is `(in, out)` or
+            `(height, width, in, out)`. A dense layer after a convolution takes the flattened
+            feature map, channels last.
+        activations: the activations of every layer but the last, after the nonlinearity, `(b, m)`
+            or `(b, ..., c)`.
+        keep: the share of each layer's neurons to keep, except in the last layer, in (0, 1].
+        threshold: the least |corr| that joins two neurons of a cluster, in (0, 1].
         repair: whether to fit the kept neurons to the removed ones.
 
     Returns:
@@ -115,7 +117,7 @@ def prune(
 
 
 def _most_important(values, outgoing, keep):
-    """The share of the neurons with the largest deviation times weights, in their order."""
+    """Keep the share of neurons with the largest deviation times norm of the outgoing weights."""
     deviation = values.std(0)
     importance = deviation * np.sqrt(np.square(outgoing).sum((0, 2)))
     # The binary product may fall just short of a whole number: 0.29 * 100 is 28.999999999999996.
@@ -129,7 +131,7 @@ def _most_important(values, outgoing, keep):
 
 
 def _one_of_each(values, threshold):
-    """All neurons but the constant ones and, of each cluster, all but one."""
+    """Remove the constant neurons and, from each cluster, all neurons but one."""
     found = redundancy([values.astype(np.float32)], threshold=threshold, top=0)
     stand_in, means = {}, values.mean(0)
     for cluster in found.clusters:
@@ -138,7 +140,7 @@ def _one_of_each(values, threshold):
         stand_in |= dict.fromkeys(columns, columns[int(likeness.argmax())])
     constant = [neuron.index for neuron in found.constant]
     gone = {column for column, other in stand_in.items() if column != other}
-    # A layer of constant neurons keeps one: no array is empty.
+    # A layer of constant neurons keeps one, so that no array is empty.
     stays = np.setdiff1d(np.arange(values.shape[1]), [*gone, *constant])
     stays = stays if len(stays) else np.array([0])
 
@@ -160,7 +162,7 @@ def _one_of_each(values, threshold):
 def _fit(
     values: Float[np.ndarray, "rows m"], stays: Int[np.ndarray, " k"], goes: Int[np.ndarray, " g"]
 ) -> tuple[Float[np.ndarray, "k g"], Float[np.ndarray, " g"]]:
-    """The least-squares fit of the neurons that go by those that stay, and its offset."""
+    """The least-squares fit of the removed neurons by the kept neurons, and its offset."""
     rows = values[:: -(-len(values) // _MOST_ROWS)]
     mean = rows.mean(0)
     centred = rows - mean
@@ -169,7 +171,7 @@ def _fit(
 
 
 def _without(layer, outgoing, stays, goes, matrix, offset):
-    """The next layer, which receives the neurons that stay alone."""
+    """The next layer, with only the kept neurons as its inputs."""
     merged = outgoing[:, stays] + np.einsum("kg,pgo->pko", matrix, outgoing[:, goes])
     bias = layer.bias + np.einsum("g,pgo->o", offset, outgoing[:, goes])
     shape = layer.kernel.shape
@@ -185,7 +187,7 @@ def _chain(layers: Any) -> list[_Layer]:
         if isinstance(layer, Mapping) and {"kernel", "bias"} <= layer.keys():
             layer = layer["kernel"], layer["bias"]
         if isinstance(layer, Mapping) or len(layer) != 2:
-            raise ValueError(f"layers: {name!r} is no kernel and bias")
+            raise ValueError(f"layers: {name!r} is not a kernel and a bias")
         kernel, bias = (np.asarray(part, np.float64) for part in layer)
         if kernel.ndim < 2 or bias.shape != kernel.shape[-1:]:
             raise ValueError(
@@ -203,14 +205,14 @@ def _check(
     threshold: float | None,
 ) -> None:
     if (keep is None) == (threshold is None):
-        raise ValueError("keep, threshold: give one of them")
+        raise ValueError("keep, threshold: give exactly one")
     for name, share in (("keep", keep), ("threshold", threshold)):
         if share is not None and not 0 < share <= 1:
             raise ValueError(f"{name}: {share} is not in (0, 1]")
     if len(hidden) != len(chain) - 1:
         raise ValueError(
-            f"activations: {len(hidden)} layers, but every layer of {len(chain)} but the last has "
-            "some"
+            f"activations: {len(hidden)} layers, expected {len(chain) - 1}: every layer but the "
+            "last"
         )
     for k, values in enumerate(hidden):
         if values.ndim < 2 or values.shape[-1] != chain[k].kernel.shape[-1]:
@@ -222,7 +224,7 @@ def _check(
         convolution = chain[k + 1].kernel.ndim > 2
         if receives != values.shape[-1] and (convolution or receives % values.shape[-1]):
             raise ValueError(
-                f"layers: number {k + 1} receives {receives} values, which are not those of the "
+                f"layers: number {k + 1} takes {receives} inputs, which do not match the "
                 f"{values.shape[-1]} neurons before it"
             )
 
