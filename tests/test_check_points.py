@@ -135,7 +135,7 @@ WRONG = [
     (dict(rows=np.zeros(0, int)), "rows: there are none"),
     (dict(rows=np.zeros((2, 2), int)), "rows must be a number or a vector of indices"),
     (dict(rows=np.ones(60, bool)), "rows must be a number or a vector of indices, got bool"),
-    (dict(tolerance=-1e-6), "tolerance: -1e-06 is not a finite number from 0 on"),
+    (dict(tolerance=-1e-6), "tolerance: -1e-06 is not a finite number of at least 0"),
     (dict(tolerance=np.nan), "tolerance: nan is not a finite number"),
     (dict(tree=(np.zeros((59, 2), int), np.zeros(59, np.float16))), "tolerance has a default for"),
 ]

@@ -1,4 +1,4 @@
-"""Whether a spanning tree is minimal, checked by other code than the one that finds trees."""
+"""Check that a spanning tree is minimal, independently of the code that finds trees."""
 
 from persist_jax.check.answer import TreeCheck, check_tree
 

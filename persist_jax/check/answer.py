@@ -1,4 +1,4 @@
-"""A tree and its points to an answer: minimal, or what shows that it is not."""
+"""Check a tree against its points; report the first violation of minimality."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,27 +12,28 @@ from scipy import sparse
 from persist_jax.check.forms import as_points, edges_and_deaths, wrong_edges
 from persist_jax.check.paths import Cloud, dendrogram_of, first_shortcut, lengths_of
 
-# Up to so many points all pairs are looked at, above it so many random rows, unless told otherwise.
+# By default, all pairs are compared up to this many points, and this many random rows above.
 _ALL_PAIRS = 20_000
 _SAMPLED_ROWS = 64
-# By the dtype of the deaths; `check_tree` gives the reason.
+# By the dtype of the deaths; `check_tree` gives the reasons.
 _TOLERANCES = {"float32": 2e-6, "float64": 1e-12}
 
 
 @dataclasses.dataclass(frozen=True)
 class TreeCheck:
-    """The answer of `check_tree`; as a truth value, whether no violation was found.
+    """The result of `check_tree`; its truth value is `exact`.
 
     Attributes:
-        exact: whether none was found among the pairs that were looked at.
-        violation: the first one in a line, or None.
-        pairs: number of pairs whose distance was compared with the path between them. It is 0
-            where the edges are no spanning tree of the points or a death is wrong.
-        rows: number of points which were compared with all others.
+        exact: whether no violation was found among the compared pairs.
+        violation: the first violation in one line, or None.
+        pairs: number of pairs whose distance was compared with the path between them. It is 0 if
+            the edges are no spanning tree of the points or a death is wrong.
+        rows: number of points that were compared with all others.
         n: number of points.
-        largest_excess: the largest edge on a path minus the distance of its two ends, at most, over
-            the pairs that no edge joins; -inf without such a pair. Below 0 it is a margin: among
-            these pairs none could replace an edge, even if every distance were off by half of it.
+        largest_excess: the largest edge on the path between two points minus their distance,
+            maximised over the compared pairs that no edge joins; -inf without such a pair. A
+            negative value is a margin: no such pair could replace an edge, even if every distance
+            were off by half of it.
 
     Example:
         >>> print(TreeCheck(True, None, pairs=499_500, rows=1000, n=1000, largest_excess=-0.01))
@@ -74,14 +75,15 @@ def check_tree(
 
     $$ d(x_i, x_j) \ge \max_{e \in \mathrm{path}(i, j)} d(e) \quad \text{for all } i, j $$
 
-    In this order: the edges are `n - 1` pairs of points and close no cycle; every death is the
-    distance of its two points; no pair is closer than its path allows. All distances are computed
-    from the points in float64 by numpy. Nothing is shared with the code that finds trees.
+    The check tests, in this order: the edges are `n - 1` pairs of points and close no cycle; every
+    death is the distance of its two points; no pair is closer than its path allows. All distances
+    are computed from the points in float64 by numpy. No code is shared with the functions that find
+    trees.
 
-    A wrong tree is an answer, never an error. Several trees are minimal where distances are equal,
-    and all of them pass. It takes `2 n b` operations per row, and beside the points, which are read
-    in blocks, some 300 MB and 300 bytes per point. A sample finds the violations that touch one of
-    its rows. It runs on the host, not inside `jit`.
+    A wrong tree gives a result, never an error. If distances tie, several trees are minimal, and
+    all of them pass. The check takes `2 n b` operations per row. Besides the points, which are read
+    in blocks, it takes some 300 MB and 300 bytes per point. With sampled rows, it finds only
+    violations that touch one of these rows. It runs on the host, not inside `jit`.
 
     Args:
         points: (n, b), one row per neuron; of any dtype, also a `numpy.memmap`. A constant row is
@@ -91,21 +93,22 @@ def check_tree(
             deaths, as `scipy.sparse.csgraph.minimum_spanning_tree` returns (which drops deaths of
             0).
         distance: one minus the absolute "correlation" of two rows, or their "cosine".
-        signed: whether it is one minus the correlation or cosine itself.
-        rows: the points to compare with all others: their indices, or the number of random ones.
-            By default all up to 20 000 points, and 64 random ones of more.
-        tolerance: the largest error that passes. By default 2e-6 for deaths in float32:
-            the product of two unit vectors is rounded by some 1e-7, and distances below 1e-6 are
-            taken for 0. (Rows whose mean is 10 000 times their spread lose more in float32.) 1e-12
-            for deaths in float64; give 2e-6 where these were made from a matrix in float32.
-        seed: of the random rows.
+        signed: whether the distance is one minus the correlation or cosine itself.
+        rows: the points to compare with all others: their indices, or a number of random points. By
+            default all points, or 64 random points if there are more than 20 000.
+        tolerance: the largest error that passes. By default 2e-6 for deaths in float32, because
+            the product of two unit vectors has a rounding error of some 1e-7 and distances below
+            1e-6 become 0. (Rows whose mean is 10 000 times their spread lose more in float32.)
+            1e-12 for deaths in float64; use 2e-6 if these come from a matrix in float32.
+        seed: seed for choosing random rows.
 
     Returns:
-        A `TreeCheck`: true if no violation was found. Print it for the violation.
+        A `TreeCheck`, true if no violation was found. Print it to see the violation.
 
     Raises:
-        ValueError: one line that names the argument: points not of shape (n, b) or not finite, no
-            form of a tree, an unknown distance, rows that do not exist, or a negative tolerance.
+        ValueError: one line that names the argument: points not of shape (n, b) or not finite, a
+            tree in no known form, an unknown distance, rows that do not exist, or a negative
+            tolerance.
 
     Example:
         >>> points = np.array([[0.0, 0.0, 1.0, 1.0], [0.0, 1.0, 1.0, 1.0], [0.0, 0.0, 1.0, 2.0]])
@@ -150,7 +153,7 @@ def check_tree(
 
 
 def _chosen_rows(rows: Any, n: int, seed: int) -> Int[np.ndarray, " r"]:
-    """Ascending, each once."""
+    """The indices of the rows to compare, ascending and unique."""
     if rows is None:
         rows = n if n <= _ALL_PAIRS else min(_SAMPLED_ROWS, n)
     rows = np.asarray(rows)
@@ -177,7 +180,7 @@ def _tolerance(tolerance: float | None, deaths: np.ndarray) -> float:
             raise ValueError(f"tolerance has a default for {known}; give one for deaths in {name}")
         return _TOLERANCES[name]
     if not 0 <= tolerance < np.inf:
-        raise ValueError(f"tolerance: {tolerance} is not a finite number from 0 on")
+        raise ValueError(f"tolerance: {tolerance} is not a finite number of at least 0")
     return tolerance
 
 

@@ -1,4 +1,4 @@
-"""Points and trees as others have them, to arrays."""
+"""Convert points and trees in other libraries' forms to arrays."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ def as_points(points: ArrayLike) -> np.ndarray:
 
 
 def edges_and_deaths(tree: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The arrays of any form of a tree, whatever their shapes."""
+    """The edges and deaths of a tree in any known form; their shapes are not checked."""
     if sparse.issparse(tree) and tree.ndim == 2:
         tree = tree.tocoo()
         return np.stack([tree.row, tree.col], 1), _numbers(tree.data)
@@ -60,7 +60,7 @@ def wrong_edges(edges: np.ndarray, deaths: np.ndarray, n: int, is_sparse: bool) 
             f"edges {edges.shape} and deaths {deaths.shape}, but a spanning tree of {n} points "
             f"has edges ({n - 1}, 2) and deaths ({n - 1},)"
         )
-    # Of a table of floats the ends may be no whole numbers, or NaN, which equals nothing.
+    # In a table of floats the ends may be fractions, or NaN, which equals nothing.
     outside = ~((edges >= 0) & (edges < n) & (edges == np.floor(edges))).all(1)
     if outside.any():
         k = int(np.argmax(outside))

@@ -6,12 +6,12 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-# No array beside the points, and those of one number per point, is larger than so many bytes.
+# No array is larger than this, except the points and arrays with a few numbers per point.
 _BLOCK_BYTES = 2**27
 
 
 class Cloud(NamedTuple):
-    """Points, and how two of them are compared: by a product of rows of norm 1."""
+    """Points and their distance, a function of the product of two rows of norm 1."""
 
     points: np.ndarray
     centred: bool  # Products of centred rows are correlations, others cosines.
@@ -22,9 +22,9 @@ class Cloud(NamedTuple):
 
 
 class Dendrogram(NamedTuple):
-    """Single linkage drawn so that nothing crosses: every cluster is an interval of the leaves.
+    """Single linkage, with the leaves in an order that makes every cluster an interval.
 
-    The largest edge on the path between two points is the highest of the gaps between their leaves.
+    The largest edge on the path between two points is the largest gap between their leaves.
     """
 
     order: Int[np.ndarray, " n"]  # The point at each leaf.
@@ -32,24 +32,25 @@ class Dendrogram(NamedTuple):
 
 
 def _blocks(count: int, width: int) -> Iterator[slice]:
-    """Cut `count` rows of `width` numbers so that neither a block nor a product is too large."""
+    """Split `count` rows of `width` numbers so that neither a block nor a product is too large."""
     size = max(1, min(1024, _BLOCK_BYTES // (8 * width)))
     return (slice(start, min(start + size, count)) for start in range(0, count, size))
 
 
 def _unit(cloud: Cloud, index: slice | np.ndarray) -> Float[np.ndarray, "k b"]:
-    """Some rows in float64 and of norm 1; those without a direction are 0."""
+    """The chosen rows in float64, scaled to norm 1; rows without a direction become 0."""
     rows = np.array(cloud.points[index], np.float64)
     finite = np.isfinite(rows).all(1)
     if not finite.all():
         row = np.arange(len(cloud.points))[index][np.argmin(finite)]
         raise ValueError(f"points: row {row} has a value that is not finite")
-    # A power of two rounds nothing, and no square overflows or vanishes.
+    # Dividing by a power of two is exact, and then no square overflows or vanishes.
     _, exponent = np.frexp(np.abs(rows).max(1, keepdims=True))
     rows /= np.ldexp(1.0, exponent - 1)
     if cloud.centred:
-        # Far from 0 the first mean is rounded by more than what is left. Of a constant row a few
-        # last bits are left, the same in every entry: their mean is exact, and the row becomes 0.
+        # Far from 0, the rounding error of the first mean may exceed the spread. A constant row
+        # keeps a few last bits, the same in every entry: their mean is exact, and the row becomes
+        # 0.
         rows -= rows.mean(1, keepdims=True)
         rows -= rows.mean(1, keepdims=True)
     norm = np.sqrt(np.einsum("kb,kb->k", rows, rows))
@@ -67,9 +68,9 @@ def lengths_of(cloud: Cloud, edges: Int[np.ndarray, "m 2"]) -> Float[np.ndarray,
 def dendrogram_of(
     edges: Int[np.ndarray, "m 2"], lengths: Float[np.ndarray, " m"], n: int
 ) -> Dendrogram | int:
-    """Of ascending edges, or the position of the first edge that closes a cycle.
+    """The dendrogram of ascending edges, or the position of the first edge that closes a cycle.
 
-    A cluster is a linked list of its points, from its root on. To join two is to append one.
+    A cluster is a linked list of its points, starting at its root. Joining two appends one list.
     """
     parent, last, following, gap = list(range(n)), list(range(n)), [-1] * n, [0] * n
     for k, (i, j) in enumerate(edges.tolist()):
@@ -82,7 +83,7 @@ def dendrogram_of(
         parent[j] = i
         following[last[i]], gap[last[i]], last[i] = j, k, last[j]
     order = np.empty(n, np.int64)
-    # n - 1 edges without a cycle leave one cluster, the one of every root.
+    # n - 1 edges without a cycle leave one cluster, and so one root.
     point = next(point for point in range(n) if parent[point] == point)
     for leaf in range(n):
         order[leaf] = point
@@ -97,7 +98,7 @@ def first_shortcut(
     edges: Int[np.ndarray, "m 2"],
     tolerance: float,
 ) -> tuple[str | None, float]:
-    """The first pair in the order of the rows that is too close, and the largest excess of all."""
+    """Describe the first pair, by row, that is too close; also return the largest excess."""
     n, b = cloud.points.shape
     found, largest = [], -np.inf
     for part in _blocks(len(rows), max(n, b)):
@@ -105,7 +106,7 @@ def first_shortcut(
         unit = _unit(cloud, block)
         paths = _largest_on_paths(block, dendrogram)
         _leave_out(paths, block, edges)
-        # Where every row is looked at, the pairs with those before this block have been seen.
+        # If every row is compared, earlier blocks have covered the pairs with rows before this one.
         start = int(block[0]) if len(rows) == n else 0
         for columns in _blocks(n - start, b):
             columns = slice(start + columns.start, start + columns.stop)
@@ -146,7 +147,7 @@ def _largest_on_paths(
 def _leave_out(
     paths: Float[np.ndarray, "r n"], rows: Int[np.ndarray, " r"], edges: Int[np.ndarray, "m 2"]
 ) -> None:
-    """Take the rows themselves and the tree's own edges out of the comparison."""
+    """Exclude each row's pair with itself and the tree's own edges from the comparison."""
     place = np.full(paths.shape[1], -1)
     place[rows] = np.arange(len(rows))
     paths[place[rows], rows] = -np.inf
