@@ -1,4 +1,4 @@
-"""Runs in training as lanes of one program: which lane is whose, and who has ended."""
+"""Train runs together as lanes of one program, and track which lane trains which run."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,9 +18,9 @@ class Row(NamedTuple):
     """One epoch of one run.
 
     Attributes:
-        history: arrays by name, as a run's history has them; see `history_rows`.
-        validation_loss: after the epoch.
-        ended: whether the run trains no further: it diverged, or its patience is exceeded.
+        history: the epoch's entries of the run's history, by name; see `history_rows`.
+        validation_loss: the validation loss after the epoch.
+        ended: whether the run diverged or exceeded its patience, and so trains no further.
     """
 
     history: dict[str, np.ndarray]
@@ -29,11 +29,11 @@ class Row(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """A run that trains no further.
+    """A run that has ended.
 
     Attributes:
         state: its last state, on the host.
-        evaluation: what was measured of its `best` and of its `last` weights, by name.
+        evaluation: the evaluation of its `best` and of its `last` weights, each by name.
     """
 
     state: LaneState
@@ -44,9 +44,9 @@ class Epoch(NamedTuple):
     """An epoch of a cohort.
 
     Attributes:
-        number: epochs trained by now.
-        rows: of every run that was trained.
-        ended: the runs that train no further.
+        number: epochs trained so far.
+        rows: the row of every run that was trained.
+        ended: the runs that ended with this epoch.
     """
 
     number: int
@@ -57,18 +57,17 @@ class Epoch(NamedTuple):
 class Cohort:
     """Runs that train together, epoch by epoch, until each has ended.
 
-    A run is known by its place in `weights`, a lane by its slot. A run that has ended leaves its
-    lane idle, and once few are left they go on in a smaller program (`Layout.later`). Nothing here
-    depends on anything but the arguments and the runs' own ends: a cohort made again from saved
-    states, slots and epoch goes on through the same programs.
+    A run is identified by its index in `weights`, a lane by its slot. The lane of an ended run is
+    idle. Once few runs are left, they continue in a smaller program (`Layout.later`). Which
+    programs run depends only on the arguments and on when runs end, so a cohort that is restored
+    from saved states, slots and epoch continues through the same programs.
 
     Args:
-        programs: what trains the lanes.
-        weights: the regularisation weight of every run, those that have ended too.
+        programs: the programs that train the lanes.
+        weights: the regularisation weight of every run, including ended runs.
         states: the state of every run that is in training, at the same epoch.
-        slots: which run each lane trains, `None` for a lane that only fills up; a lane a run if
-            not given.
-        epoch: epochs that the states have behind them.
+        slots: the run of each lane, `None` for a padding lane; by default one lane per run.
+        epoch: number of epochs for which the states have been trained.
     """
 
     def __init__(
@@ -87,7 +86,7 @@ class Cohort:
 
     @property
     def slots(self) -> list[int | None]:
-        """Which run each lane trains or has trained; `None` for a lane that only fills up."""
+        """The run that each lane trains or has trained; `None` for a padding lane."""
         return self._slots
 
     @property
@@ -96,9 +95,9 @@ class Cohort:
         return [self._slots[slot] for slot in np.flatnonzero(self._wanted)]
 
     def epochs(self) -> Iterator[Epoch]:
-        """Train epoch after epoch until every run has ended; the loop of every training.
+        """Train epoch after epoch until every run has ended; all training uses this loop.
 
-        Whoever iterates may read `states`, `slots` and `epoch` between two epochs, and stop there.
+        Between two epochs, the caller may read `states`, `slots` and `epoch`, and may stop.
         """
         while self.training:
             rows = self.train_epoch()
@@ -112,7 +111,7 @@ class Cohort:
         """Train every run in training for one epoch.
 
         Returns:
-            A row per run that was trained.
+            A row per trained run.
         """
         run = self._programs.train_epoch(self._lanes, self._wanted, self.epoch)
         start = time.perf_counter()
@@ -131,7 +130,7 @@ class Cohort:
         return rows
 
     def ended(self, rows: Mapping[int, Row]) -> list[int]:
-        """The runs that train no further after the epoch of these rows."""
+        """The runs that end with the epoch of these rows."""
         last = self.epoch >= self._programs.options.epochs
         return [run for run, row in rows.items() if row.ended or last]
 
@@ -141,11 +140,11 @@ class Cohort:
         return {run: {part: numbers[part] for part in PARTS} for run, numbers in found.items()}
 
     def evaluations(self, runs: Iterable[int]) -> dict[int, dict[str, dict[str, float]]]:
-        """The evaluation of runs with their `best` weights so far and with their `last`."""
+        """The evaluation of runs with their `best` weights so far and with their `last` weights."""
         return self._of_runs(runs, self._programs.evaluations)
 
     def _of_runs(self, runs: Iterable[int], function: Callable) -> dict[int, Any]:
-        """A function's numbers of all lanes, run by run."""
+        """Apply a function to the lanes of these runs and split its numbers by run."""
         runs = list(runs)
         if not runs:
             return {}
@@ -161,7 +160,7 @@ class Cohort:
         runs = list(runs)
         if not runs:
             return {}
-        # All lanes at once: one transfer an array, and no program that picks a lane.
+        # All lanes at once: one transfer per array, and no program that selects a lane.
         state = self._programs.layout.fetch(self._lanes.state)
         lanes = [self._slots.index(run) for run in runs]
         return {
@@ -170,7 +169,7 @@ class Cohort:
         }
 
     def end(self, runs: Iterable[int]) -> None:
-        """Train these runs no further; once few are left, leave idle lanes out."""
+        """Stop training these runs; once few are left, continue without idle lanes."""
         ended = list(runs)
         self._wanted &= ~np.isin([-1 if run is None else run for run in self._slots], ended)
         training = self.training
@@ -181,7 +180,7 @@ class Cohort:
             self._place([*training, *spare], self.states(training))
 
     def _place(self, slots: list[int | None], states: Mapping[int, LaneState]) -> None:
-        """Lay the states out; a slot without one is filled with a copy that is not trained."""
+        """Place the states on devices; a slot without a state gets a copy that is not trained."""
         layout = self._programs.layout
         spare = layout.lanes_for(len(slots)) - len(slots)
         self._slots = [*slots, *[None] * spare]
@@ -201,16 +200,16 @@ def history_rows(
     """The entries that an epoch adds to a run's history.
 
     Args:
-        metrics: of the epoch, for one run.
-        epoch: its number, from 0.
-        seconds: how long it took, in equal shares over the lanes that were trained.
-        plan: how it was cut into steps.
-        ended_at: the iteration at which the run diverged, after which nothing counts; else -1.
+        metrics: the epoch's metrics of one run.
+        epoch: the epoch's number, from 0.
+        seconds: the epoch's duration, divided by the number of trained lanes.
+        plan: how the epoch is split into steps.
+        ended_at: the iteration at which the run diverged, or -1. Later iterations are dropped.
 
     Returns:
         `train_loss` and `train_term` per iteration; `validation_loss`, `validation_accuracy`,
-        `constant_neurons`, `seconds` and what was measured, as `measures/<name>`, per epoch;
-        `deaths` and `deaths_iteration` per snapshot.
+        `constant_neurons`, `seconds` and each measure as `measures/<name>` per epoch; `deaths` and
+        `deaths_iteration` per snapshot.
     """
     first = epoch * plan.steps
     steps = plan.steps if ended_at < 0 else ended_at - first + 1
@@ -233,7 +232,7 @@ def history_rows(
 
 
 def outcome(state: LaneState, epochs: int, plan: EpochPlan) -> dict[str, Any]:
-    """How a run ended: the fields of its record that training decides, by name."""
+    """The fields of a run's record that training decides: how the run ended, and its best epoch."""
     reason = REASONS[int(state.reason)]
     best_epoch, loss = int(state.best.epoch), float(state.best.loss)
     return {

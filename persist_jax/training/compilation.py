@@ -1,4 +1,4 @@
-"""Programs that are compiled once, by whichever thread asks first, several of them side by side."""
+"""Compile each program once, in the first thread that needs it; several compile in parallel."""
 
 import threading
 import time
@@ -7,13 +7,13 @@ from concurrent.futures import Future
 
 import jax
 
-# Lowering may run the compiler of a kernel, which takes one thread at a time; XLA takes many.
+# Lowering may run Triton's compiler, which allows one thread at a time; XLA's allows many.
 LOWERING = threading.RLock()
 _WAITED = threading.local()
 
 
 class Compilations:
-    """Compiled programs by key. A thread that asks for one in the making waits for that one only.
+    """Compiled programs by key. A thread waits only for the program that it asks for.
 
     Example:
         >>> programs = Compilations()
@@ -27,14 +27,14 @@ class Compilations:
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, lower: Callable[[], jax.stages.Lowered]) -> Callable:
-        """The program of a key, compiled if this is the first call for it.
+        """Return the program of a key, compiled on the first call for the key.
 
         Args:
-            key: what tells it from the others.
-            lower: gives what is to compile.
+            key: the program's unique key.
+            lower: returns the lowered program to compile.
 
         Raises:
-            Exception: of the compiler; the next call for this key tries again.
+            Exception: any error of the compiler; the next call for this key tries again.
         """
         began = time.perf_counter()
         with self._lock:
@@ -54,11 +54,11 @@ class Compilations:
             _WAITED.seconds = seconds_waited() + time.perf_counter() - began
 
     def keys(self) -> set[Hashable]:
-        """Of the programs that are compiled or in the making."""
+        """The keys of all programs that are compiled or being compiled."""
         with self._lock:
             return set(self._found)
 
 
 def seconds_waited() -> float:
-    """For how long this thread has compiled programs, or waited for those of other threads."""
+    """The seconds that this thread has spent compiling, or waiting for other threads to compile."""
     return getattr(_WAITED, "seconds", 0.0)

@@ -19,19 +19,19 @@ from persist_jax.training.step import Added, Batch, StepMetrics, make_step
 
 
 class EpochMetrics(NamedTuple):
-    """A row of a run's history."""
+    """The metrics of one epoch of a run."""
 
     loss: Float[Array, "steps"]
     term: Float[Array, "steps"]
-    deaths: Float[Array, "snapshots m"]  # the first snapshots_in(epoch) rows are filled
+    deaths: Float[Array, "snapshots m"]  # a row per snapshot of this epoch, then rows of NaN
     validation_loss: Float[Array, ""]
     validation_accuracy: Float[Array, ""]
-    constant_neurons: Int[Array, ""]  # of the sampled ones
-    measures: dict[str, Float[Array, ""]]  # none unless the options ask for them
+    constant_neurons: Int[Array, ""]  # among the sampled neurons
+    measures: dict[str, Float[Array, ""]]  # empty unless the options request them
 
 
 class EpochPlan(NamedTuple):
-    """How an epoch is cut into steps, and where the snapshots of the deaths fall."""
+    """How an epoch is split into steps, and at which steps the deaths are recorded."""
 
     examples: int
     batch_size: int
@@ -53,7 +53,7 @@ class EpochPlan(NamedTuple):
     def cut(
         self, order: Int[Array, "examples"]
     ) -> tuple[Int[Array, "full_steps batch"], Int[Array, "rest"]]:
-        """The full batches of an epoch's order, and what is left of it."""
+        """The full batches of an epoch's order, and the remaining examples."""
         count = self.full_steps * self.batch_size
         return order[:count].reshape(self.full_steps, self.batch_size), order[count:]
 
@@ -80,30 +80,31 @@ def make_epoch(
     axis_name: str | None = None,
     added: Sequence[Added] = (),
 ) -> Epoch:
-    """The epoch of one lane; nothing in it knows of other lanes.
+    """Make the function that trains one lane for one epoch, independently of other lanes.
 
-    The order of the examples comes from the run's seed and the epoch's number alone, so a resumed
-    run sees what an uninterrupted one sees.
+    The order of the examples depends only on the run's seed and the epoch's number, so a resumed
+    run sees the same batches as an uninterrupted run.
 
     Args:
-        model: the network, of whole batches.
-        optimiser: of the weights.
-        term: what is added to the cross-entropy, of whole batches.
+        model: the network, for whole batches.
+        optimiser: the optimiser of the weights.
+        term: the term added to the cross-entropy, for whole batches.
         options: the hyperparameters.
-        examples: how many there are to train on.
-        axis_name: the mapped axis over which every batch is shared out.
+        examples: number of training examples.
+        axis_name: the mapped axis over which every batch is split.
         added: further terms, each with a weight that is the same for every lane.
 
     Returns:
-        `epoch(state, weight, data, number, drawn)`, which gives the state after the epoch of that
-        number (0-based) and its metrics; `drawn` has the run's examples, None where it is all.
+        `epoch(state, weight, data, number, drawn)`, which returns the state after the epoch of this
+        number (0-based) and its metrics. `drawn` holds the run's examples; None for all training
+        examples.
     """
     plan = EpochPlan(examples, options.batch_size, options.snapshot_every)
     shared, shared_term = model.sharing(axis_name), replace(term, axis_name=axis_name)
     shared_added = [(replace(one, axis_name=axis_name), weight) for one, weight in added]
     step = _recorded(shared, shared_term, optimiser, options, shared_added)
-    # The last, partial batch need not divide over the devices: each of them takes it whole. One
-    # example alone has no correlations: every term of activations would be constant.
+    # The last, partial batch need not divide over the devices, so each device takes it whole. With
+    # a single example every neuron is constant, so a term of activations is left out.
     last_term, last_added = term, added
     if examples % options.batch_size == 1:
         last_term = options.term("none") if term.of in ("deaths", "points") else term
@@ -188,19 +189,19 @@ def watch(
     *,
     measured: bool,
 ) -> tuple[Int[Array, ""], dict[str, Float[Array, ""]]]:
-    """Measures of the sampled neurons on a split's first batch, in inference mode.
+    """Measure the sampled neurons on a split's first batch, in inference mode.
 
     Args:
-        model: the network; with an axis, one that shares it.
-        term: which samples the neurons; with an axis, over which the batch is shared out, if it
-            divides over it.
-        variables: the network's.
-        split: the examples, of which the first `batch_size` count.
-        batch_size: of a step.
+        model: the network; with a mapped axis, its `sharing` over this axis.
+        term: the term that samples the neurons. If its mapped axis divides the batch, the batch is
+            split over the axis.
+        variables: the network's variables.
+        split: the examples, of which the first `batch_size` are used.
+        batch_size: examples per step.
         measured: whether to take the `measures` of the cloud.
 
     Returns:
-        How many of the neurons have one value, and the measures, if they are wanted.
+        The number of constant neurons, and the measures, empty unless `measured`.
     """
     first = jnp.arange(min(batch_size, split.y.shape[0]))
     axis_name = term.axis_name
@@ -224,7 +225,7 @@ def watch(
 
 
 def _order(seed, number, examples: int) -> Int[Array, "examples"]:
-    # The same stream as dropout's would start at iteration 0: keep the two apart.
+    # Dropout folds iterations into the same key; 2**31 - 1 keeps the two streams apart.
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 2**31 - 1), number)
     return jax.random.permutation(key, examples)
 
@@ -232,7 +233,7 @@ def _order(seed, number, examples: int) -> Int[Array, "examples"]:
 def take(
     split: Split, indices: Int[Array, "b"], iteration, drawn: Drawn | None = None
 ) -> Batch:
-    """Examples of a split, or of those that were drawn from it."""
+    """Examples of a split or, by position, of the examples drawn from it."""
 
     def rows(part, indices):
         return jnp.take(part, indices, axis=0, mode="clip")
@@ -259,7 +260,7 @@ def _empty_snapshots(model: Model, term: Term, state, train: Split, plan: EpochP
 
 
 def _deaths(model: Model, term: Term, state: LaneState, x: Float[Array, "b ..."]):
-    """The deaths of a network on a batch, as the terms see them."""
+    """The deaths of the network's sampled neurons on a batch, in inference mode."""
     _, activations = model.apply(state.variables, x, train=False)
     return term.deaths(activations)
 
@@ -267,7 +268,7 @@ def _deaths(model: Model, term: Term, state: LaneState, x: Float[Array, "b ..."]
 def _recorded(
     model: Model, term: Term, optimiser, options: Options, added: Sequence[Added]
 ):
-    """The step, with the deaths before it recorded where a snapshot is due."""
+    """Make a step that first records the deaths if a snapshot is due."""
     step, every = make_step(model, optimiser, term, options, added), options.snapshot_every
 
     def recorded(carry, batch, weight, first) -> tuple[tuple, StepMetrics]:

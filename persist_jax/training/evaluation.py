@@ -1,4 +1,4 @@
-"""The evaluation of a trained network: confidence, wrong labels, noise, missing neurons."""
+"""The evaluation of a trained network: accuracy, calibration, wrong labels, noise, pruning."""
 
 import math
 from collections.abc import Callable
@@ -30,12 +30,12 @@ from persist_jax.terms import Term, measures
 from persist_jax.training.epoch import own_share, take
 from persist_jax.training.state import Data
 
-BINS = 15  # of confidence, for the calibration error
-_EXAMPLES = 1024  # that measures of neurons look at, the first validation examples
-FITTED = 2048  # training examples that pruning looks at
-_MASKS = 4  # choices of missing neurons, whose accuracies are averaged
-_HALVINGS, _LARGEST = 30, 7.0  # of the interval of |log temperature|
-# Keys of 2**31 and above are no iteration's.
+BINS = 15  # bins of confidence for the calibration error
+_EXAMPLES = 1024  # first validation examples, used to measure neurons
+FITTED = 2048  # first training examples, used for pruning
+_MASKS = 4  # random choices of dropped neurons, whose accuracies are averaged
+_HALVINGS, _LARGEST = 30, 7.0  # bisections of the interval of log temperature, and its bound
+# Iterations, which are folded into the same key, are below 2**31.
 _NOISE, _DROPPED = np.uint32(2**32 - 1), np.uint32(2**32 - 2)
 
 Numbers = dict[str, Float[Array, "*lanes"]]
@@ -44,26 +44,27 @@ Numbers = dict[str, Float[Array, "*lanes"]]
 class Evaluate(Given):
     """The measures to take of a finished run, with its best and with its last weights.
 
-    Accuracies on the three parts of the data are always taken. The other measures are of the test
-    examples, unless said otherwise.
+    Accuracies on the three parts of the data are always taken. All other measures use the test
+    examples unless stated otherwise.
 
     Attributes:
-        calibration: negative log-likelihood in nats and expected calibration error, as they are
-            and after one temperature that is fitted on the validation examples.
-        memorised: of the training labels that are wrong, the share that the network predicts;
-            measured where the data has label noise.
-        loss: a training cross-entropy; in which epoch a run's mean over an epoch first is that low
-            is recorded, with the validation accuracy of that epoch; null: not.
+        calibration: negative log-likelihood in nats and expected calibration error, before and
+            after scaling by one temperature, which is fitted on the validation examples.
+        memorised: the share of the wrong training labels that the network predicts; measured if the
+            data has label noise.
+        loss: a training cross-entropy. The first epoch whose mean is at most this value is
+            recorded, with the validation accuracy after it; null: not recorded.
         measures: effective rank, mean |corr| and the share of constant neurons, of the hidden
             layers on the first 1024 validation examples; see `persist_jax.measures`.
         noise: standard deviation of normal noise that is added to every pixel; 0: not measured.
-        dropped: share of each hidden layer's neurons whose output is set to 0, the mean over four
-            choices of them; 0: not measured.
-        pruning: shares of each hidden layer's neurons that stay when those of least influence go,
-            with and without a least-squares fit; see `persist_jax.prune`. None: not measured.
+        dropped: share of each hidden layer's neurons whose output is set to 0; the accuracy is the
+            mean over four random choices of neurons; 0: not measured.
+        pruning: shares of each hidden layer's neurons to keep when the least important ones are
+            pruned, with and without a least-squares fit; see `persist_jax.prune`. Empty: not
+            measured.
 
-    Neurons are dropped and pruned where a network is a chain of dense and convolutional layers with
-    biases and without normalisation.
+    Neurons are dropped and pruned only if the network is a chain of dense and convolutional layers
+    with biases and without normalisation.
     """
 
     calibration: bool = True
@@ -78,18 +79,19 @@ class Evaluate(Given):
 def make_evaluation(
     model: Model, term: Term, evaluate: Evaluate, batch_size: int, axis_name: str | None = None
 ) -> Callable[[Variables, Int[Array, ""], Drawn | None, Data], Numbers]:
-    """The function of one network's weights that gives all numbers but those of pruning.
+    """Make the function that evaluates one network's weights, except after pruning.
 
     Args:
         model: the network.
-        term: which samples the neurons.
-        evaluate: what is measured.
-        batch_size: examples that are looked at together.
-        axis_name: the mapped axis over which every batch is shared out.
+        term: the term that samples the neurons.
+        evaluate: the measures to take.
+        batch_size: examples per batch.
+        axis_name: the mapped axis over which every batch is split.
 
     Returns:
-        `evaluation(variables, seed, drawn, data)`: scalars by name. `train`, `validation` and
-        `test` are accuracies; see `persist_jax.store.record.NUMBERS` for the others.
+        `evaluation(variables, seed, drawn, data)`, which returns scalars by name. `train`,
+        `validation` and `test` are accuracies; see `persist_jax.store.record.NUMBERS` for the
+        others.
     """
     shared, chain = model.sharing(axis_name), chain_of(model)
 
@@ -130,7 +132,7 @@ def make_evaluation(
 def make_test_accuracy(
     model: Model, batch_size: int, axis_name: str | None = None
 ) -> Callable[[Variables, Data], Float[Array, ""]]:
-    """The function of one network's weights that gives its accuracy on the test examples."""
+    """Make the function that computes the test accuracy of one network's weights."""
     shared = model.sharing(axis_name)
 
     def test_accuracy(variables, data):
@@ -152,13 +154,13 @@ def logits_of(
     """Logits of a split, or of the examples drawn from it, in inference mode and in batches.
 
     Args:
-        model: the network; with an axis, one that shares it.
-        variables: the network's.
+        model: the network; with a mapped axis, its `sharing` over this axis.
+        variables: the network's variables.
         split: the examples.
-        batch_size: how many are looked at together.
-        axis_name: the mapped axis over which every batch is shared out.
-        drawn: which of the examples; all by default.
-        change: `change(x, indices)` gives what is looked at in place of examples.
+        batch_size: examples per batch.
+        axis_name: the mapped axis over which every batch is split.
+        drawn: the examples to use; all by default.
+        change: `change(x, indices)` returns the inputs to use in place of the examples `x`.
     """
     examples = (split if drawn is None else drawn).y.shape[0]
     steps = math.ceil(examples / batch_size)
@@ -200,21 +202,21 @@ def calibration_error(logits: Float[Array, "b c"], y: Int[Array, "b"]) -> Float[
     probabilities = jax.nn.softmax(logits)
     confidence, right = probabilities.max(-1), jnp.argmax(logits, axis=-1) == y
     place = jnp.clip(jnp.ceil(confidence * BINS).astype(jnp.int32) - 1, 0, BINS - 1)
-    # Sums over bins in a fixed order, as a scatter of a GPU would not take them.
+    # Sum over bins in a fixed order, which a scatter on a GPU would not keep.
     gaps = jnp.where(place[None] == jnp.arange(BINS)[:, None], (right - confidence)[None], 0)
     return jnp.abs(gaps.sum(1)).sum() / len(y)
 
 
 def fitted_temperature(logits: Float[Array, "b c"], y: Int[Array, "b"]) -> Float[Array, ""]:
-    """The temperature that logits are to be divided by for the least negative log-likelihood.
+    """The temperature T that minimises the negative log-likelihood of `logits / T`.
 
-    Between `exp(-7)` and `exp(7)`. The likelihood is concave in the inverse of the temperature, so
-    the sign of its derivative says on which side of the best one a temperature is.
+    T is between `exp(-7)` and `exp(7)`. The log-likelihood is concave in 1 / T, so the sign of its
+    derivative tells on which side of the optimum a temperature lies.
 
     Reference:
         Guo et al., On calibration of modern neural networks, ICML 2017.
     """
-    # So that the derivative keeps its digits where one class is nearly certain.
+    # Relative to the label's logit, so that the derivative is exact if one class is near certain.
     above = logits - jnp.take_along_axis(logits, y[:, None], axis=1)
 
     def halve(_, interval):
@@ -231,14 +233,14 @@ def fitted_temperature(logits: Float[Array, "b c"], y: Int[Array, "b"]) -> Float
 def memorised(
     logits: Float[Array, "b c"], y: Int[Array, "b"], own: Int[Array, "b"]
 ) -> Float[Array, ""]:
-    """Of the labels `y` that are not the examples' `own`, the share predicted; NaN without any."""
+    """The share of the wrong labels, `y != own`, that are predicted; NaN without wrong labels."""
     wrong, predicted = y != own, jnp.argmax(logits, axis=-1) == y
     count = wrong.sum()
     return jnp.where(count, (wrong & predicted).sum() / count, jnp.nan)
 
 
 def without_neurons(params: Any, chain: tuple[str, ...], share: float, key: Array) -> Any:
-    """The weights of a chain with a share of each hidden layer's neurons cut off."""
+    """The weights of a chain with a random share of each hidden layer's neurons disconnected."""
     params = dict(params)
     for k, (name, following) in enumerate(zip(chain, chain[1:], strict=False)):
         count = len(params[name]["bias"])
@@ -251,7 +253,7 @@ def without_neurons(params: Any, chain: tuple[str, ...], share: float, key: Arra
 
 
 def chain_of(model: Model) -> tuple[str, ...]:
-    """Names of a network's layers with weights, if neurons may be taken out of it; else none."""
+    """Names of a network's layers with weights if it is a chain that can be pruned, else empty."""
     network = at_its_own(model)
     if not isinstance(network, Network):
         return ()
@@ -275,14 +277,14 @@ def pruned(
     repair: bool,
     apply: Callable | None = None,
 ) -> Variables:
-    """Weights of the same shapes that compute what `persist_jax.prune` leaves of a network.
+    """Prune a network with `persist_jax.prune`; return weights of the original shapes.
 
     Args:
         model: a network with a `chain_of`.
-        variables: the network's, on the host.
-        x: training examples, which decide what goes.
-        keep: the share of each hidden layer's neurons that stays.
-        repair: whether to fit what the others say of those that go.
+        variables: the network's variables, on the host.
+        x: training examples, which decide which neurons are removed.
+        keep: the share of each hidden layer's neurons to keep.
+        repair: whether to fit the kept neurons to the removed ones.
         apply: `model.apply`, compiled.
     """
     chain, params = chain_of(model), dict(variables["params"])
@@ -294,7 +296,7 @@ def pruned(
         stays = kept[k] if k < len(kept) else np.arange(len(bias))
         before = kept[k - 1] if k else np.arange(kernel.shape[-2])
         width = len(params[chain[k - 1]]["bias"]) if k else kernel.shape[-2]
-        # A dense layer behind a convolution has rows for every position.
+        # A dense layer after a convolution has rows for every position.
         rows = (np.arange(kernel.shape[-2] // width)[:, None] * width + before).ravel()
         kernel[..., rows[:, None], stays] = smaller[name]["kernel"]
         bias[stays] = smaller[name]["bias"]
@@ -303,7 +305,7 @@ def pruned(
 
 
 def pruning_names(evaluate: Evaluate) -> list[tuple[str, float, bool]]:
-    """The numbers of pruning: name, share that stays, and whether it is fitted."""
+    """The name, kept share and choice of a fit of each number that pruning gives."""
     return [
         (f"pruned_{keep:g}{'_fitted' if repair else ''}", keep, repair)
         for keep in evaluate.pruning
@@ -314,20 +316,20 @@ def pruning_names(evaluate: Evaluate) -> list[tuple[str, float, bool]]:
 def loss_reached(
     history: dict[str, np.ndarray], examples: int, batch_size: int, level: float
 ) -> tuple[int, float] | None:
-    """When the training cross-entropy was first as low as a level, and how good the network was.
+    """The first epoch with a training cross-entropy of at most `level`, and its accuracy.
 
     Args:
-        history: of a run; see `persist_jax.training.cohort.history_rows`.
-        examples: of an epoch.
-        batch_size: of a step.
-        level: of the mean over the examples of an epoch, each at its step.
+        history: a run's history; see `persist_jax.training.cohort.history_rows`.
+        examples: training examples per epoch.
+        batch_size: examples per step.
+        level: bound on the mean over an epoch's examples, each at its step.
 
     Returns:
-        The epochs trained by then, and the validation accuracy after them; None where no epoch's
-        loss is as low.
+        The number of epochs trained by then, and the validation accuracy after them; None if no
+        epoch's loss is as low.
     """
     steps, epochs = math.ceil(examples / batch_size), len(history["validation_accuracy"])
-    # The epochs that ended: in the one in which a run diverged the loss is not finite.
+    # Only complete epochs: in the epoch in which a run diverged, the loss is not finite.
     loss, term = (history[f"train_{name}"][: epochs * steps] for name in ("loss", "term"))
     sizes = np.full(steps, batch_size)
     sizes[-1] = examples - (steps - 1) * batch_size
@@ -367,7 +369,7 @@ def _measures(model: Model, term: Term, variables: Variables, x: Float[Array, "b
 
 
 def _noise(key: Array, deviation: float) -> Callable[[Array, Int[Array, "b"]], Array]:
-    """Noise of one draw per example, however they are cut into batches."""
+    """Make a function that adds noise, drawn per example whatever its batch."""
 
     def change(x, indices):
         def of_one(index, x):

@@ -1,4 +1,4 @@
-"""Lanes and devices: one program that trains many runs. Nothing below it knows of either."""
+"""Lanes and devices: one program that trains many runs. The code of one run knows of neither."""
 
 import dataclasses
 import math
@@ -18,11 +18,11 @@ STRATEGIES = ("auto", "vmap", "map")
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """How lanes lie on devices: `(devices, lanes on each)` in front of every array.
+    """Placement of lanes on devices: every array has leading axes `(devices, lanes on each)`.
 
     Attributes:
-        devices: the devices that train. Where they belong to several processes, each of these has
-            the arrays of its own ones.
+        devices: the devices that train. If they belong to several processes, each process has the
+            arrays of its own devices.
         parallel: `"lanes"`: each device has its own lanes. `"batch"`: every device has all lanes
             and a share of every batch.
         lane_strategy: `"vmap"`: lanes of one device advance together; `"map"`: one after another.
@@ -34,12 +34,12 @@ class Layout:
 
     @property
     def axis_name(self) -> str | None:
-        """The axis over which a batch is shared out."""
+        """The mapped axis over which a batch is split, if any."""
         return AXIS if self.parallel == "batch" and len(self.devices) > 1 else None
 
     @property
     def own_devices(self) -> tuple[Any, ...]:
-        """Those of this process."""
+        """The devices of this process."""
         here = jax.process_index()
         return tuple(device for device in self.devices if device.process_index == here)
 
@@ -49,20 +49,21 @@ class Layout:
         return len(self.own_devices) < len(self.devices)
 
     def lanes_for(self, runs: int) -> int:
-        """The number of lanes, over all devices, of a program that trains so many runs."""
+        """The number of lanes, over all devices, of a program that trains this many runs."""
         if self.parallel == "batch":
             return runs
         return math.ceil(runs / len(self.devices)) * len(self.devices)
 
     def later(self, lanes: int) -> list[int]:
-        """Lanes of the smaller programs in which a program's last runs go on, largest first.
+        """Numbers of lanes of the smaller programs that continue a program's last runs.
 
-        One after another, lanes that have ended take no time, and a device with fewer lanes takes
-        less: programs of every size up to half of the lanes. Together, every lane is computed to
-        the last epoch. A step of the first MNIST network under T1 takes 0.5 ms for one lane on an
-        H100 and 1.6 for 15: half of ten lanes save less than 0.1 s of an epoch of 188 steps, and
-        compiling a program takes 10 to 15 s. So there is a program of a quarter of the lanes, one
-        of a quarter of those, and so on; with fewer than four lanes there is none.
+        Largest first. With `"map"`, ended lanes take no time, but a device with fewer lanes takes
+        less time. So on several devices, there are programs of every size up to half of the lanes.
+        With `"vmap"`, every lane is computed to the last epoch. A step of the first MNIST network
+        under T1 takes 0.5 ms for one lane on an H100 and 1.6 ms for 15. Halving ten lanes would
+        save less than 0.1 s of an epoch of 188 steps, while compiling a program takes 10 to 15 s.
+        So each program has a quarter of the previous one's lanes; with fewer than four lanes there
+        is none.
         """
         sharing = 1 if self.parallel == "batch" else len(self.devices)
         each = lanes // sharing
@@ -73,7 +74,7 @@ class Layout:
         return [sharing * size for size in sizes]
 
     def place(self, lanes: Sequence[PyTree]) -> PyTree:
-        """Lay single lanes out on the devices."""
+        """Stack single lanes and put them on the devices."""
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *lanes)
         if self.parallel == "batch":
             return self.replicate(stacked)
@@ -82,16 +83,16 @@ class Layout:
         )
 
     def replicate(self, tree: PyTree) -> PyTree:
-        """The same on every device."""
+        """Put a copy of the tree on every device."""
         count = len(self.own_devices)
         return self._put(
             jax.tree.map(lambda leaf: np.broadcast_to(leaf, (count, *np.shape(leaf))), tree)
         )
 
     def shapes(self, tree: PyTree, lanes: int | None) -> PyTree:
-        """The shapes of so many copies of one lane, as `place` lays them out.
+        """The shapes of this many copies of one lane after `place`.
 
-        Without a number of lanes: of what is the same for all, as `replicate` does.
+        If `lanes` is None, the shapes of the tree after `replicate`.
         """
         front = (len(self.own_devices),)
         if lanes is not None:
@@ -104,21 +105,21 @@ class Layout:
         )
 
     def fetch(self, tree: PyTree) -> PyTree:
-        """Results of a program on the host, lanes in front."""
+        """Copy a program's results to the host, with a leading lane axis."""
         if self.parallel == "batch":
             return jax.tree.map(lambda leaf: np.asarray(leaf[0]), tree)
         return jax.tree.map(lambda leaf: np.concatenate(np.asarray(leaf)), tree)
 
     def program(self, function: Callable, *, trains: bool) -> Callable:
-        """`function(lane, *shared)` of one lane, over all lanes and devices.
+        """Make a program that maps `function(lane, *shared)` over all lanes and devices.
 
-        The program is called as `program(lanes, wanted, *shared)`; `wanted` says per lane
-        whether it is computed at all, and `shared` is replicated. A lane that is not wanted
-        gives zeros, except that a program that `trains`, whose function returns
-        `(lane, metrics)`, hands it on as it is.
+        The program is called as `program(lanes, wanted, *shared)`; `wanted` is true for each lane
+        to compute, and `shared` is replicated. An unwanted lane gives zeros. If the program
+        `trains`, its function returns `(lane, metrics)`, and an unwanted lane is returned
+        unchanged, with metrics of zeros.
         """
 
-        # Traced once: its shapes are those of the lane that is skipped.
+        # Traced once: a skipped lane needs its shapes.
         function = jax.jit(function, inline=True)
 
         def skipped(lane, shared):
@@ -132,7 +133,7 @@ class Layout:
             )
 
         def one_of_many(lane, wanted, shared):
-            # As `cond` under `vmap`, which would give each lane a copy of the data beside.
+            # Equal to `cond` under `vmap`, which would also copy the data for each lane.
             return jax.tree.map(
                 lambda new, old: jnp.where(wanted, new, old),
                 function(lane, *shared),
@@ -167,15 +168,15 @@ def make_layout(
 ) -> Layout:
     """The layout of lanes on this machine.
 
-    `lane_strategy="auto"`: lanes one after another on the CPU, where a batched matrix product
-    misses the fast path, and for convolutional networks, whose activations would multiply the
-    memory by the number of lanes; together otherwise.
+    `lane_strategy="auto"` is `"map"` on a CPU, where a batched matrix product misses the fast path,
+    and for convolutional networks, whose activations would take memory for all lanes at once.
+    Otherwise it is `"vmap"`.
 
     Args:
         parallel: `"lanes"` or `"batch"`.
         lane_strategy: `"auto"`, `"vmap"` or `"map"`.
         devices: how many devices to use; `None`: all.
-        batch_size: must divide over the devices where they share a batch.
+        batch_size: examples per step; must divide over the devices if these share a batch.
         convolutional: whether the network's activations have positions beside channels.
 
     Raises:

@@ -1,4 +1,4 @@
-"""How much memory of a device training takes, by shapes: nothing is compiled or allocated."""
+"""Estimate the device memory that training takes, from shapes, without compiling anything."""
 
 import math
 from typing import NamedTuple
@@ -14,12 +14,12 @@ from persist_jax.training.optimisers import make_optimiser
 from persist_jax.training.options import Options
 from persist_jax.training.state import Data, initial_state, initial_variables
 
-# A step of two convolutions of width 256 on 32 x 32 pixels, batch 256, takes 4.3 GB for activations
-# of 0.54 GB in float32.
+# Memory of a step over the size of its activations. Two convolutions of width 256 on 32 x 32
+# pixels, batch 256, take 4.3 GB for activations of 0.54 GB in float32.
 PER_ACTIVATION = 8
-# Correlations as the kernels keep them: matrices while one has at most so many bytes, two for the
-# tree and three for `min_corr` with its gradient. Beyond, the matrix-free search takes 5.8 GB for
-# points of 0.54 GB and 11 GB for 1.07 GB.
+# Memory of the correlations. If a matrix is at most `LARGEST_MATRIX`, the kernels keep two of them
+# for the tree and three for `min_corr` with its gradient. Otherwise the matrix-free search takes
+# 5.8 GB for points of 0.54 GB and 11 GB for 1.07 GB.
 _MATRICES, _PER_POINT = 3, 11
 
 
@@ -27,8 +27,8 @@ class Footprint(NamedTuple):
     """Bytes on each device.
 
     Attributes:
-        once: of the data, and of a step where lanes take their steps one after another.
-        lane: of each lane: its state twice, before and after an epoch, and its step where lanes
+        once: the data, and one step if lanes run one after another.
+        lane: for each lane its state twice, before and after an epoch, and its step if lanes
             advance together.
     """
 
@@ -36,15 +36,15 @@ class Footprint(NamedTuple):
     lane: int
 
     def lanes(self, limit: int) -> int:
-        """How many lanes fit into so many bytes of a device."""
+        """How many lanes fit into `limit` bytes of a device."""
         return max(0, (limit - self.once) // self.lane)
 
 
 def footprint(model: Model, dataset: Dataset, options: Options, layout: Layout) -> Footprint:
-    """About the memory that a network in training takes, under the most demanding term.
+    """Estimate the memory that training a network takes under the most demanding term.
 
-    A step takes its gradients, the activations of its batch, and the points and correlations of
-    the term. Compare with what XLA says of a compiled program:
+    A step takes memory for its gradients, the activations of its batch, and the points and
+    correlations of the term. XLA's own figure for a compiled program is
     `programs.compile(lanes).memory_analysis()`.
     """
     data = _bytes(Data.of(dataset))
@@ -70,10 +70,10 @@ def _initial(model: Model, dataset: Dataset, options: Options):
 def _of_a_batch(
     model: Model, dataset: Dataset, options: Options
 ) -> tuple[int, jax.ShapeDtypeStruct]:
-    """Activations of an example, and the points, by shape."""
+    """The number of activations per example, and the shape of the points."""
     x = jax.ShapeDtypeStruct((2, *dataset.input_shape), jnp.float32)
 
-    # In one trace: activations by name would lose their order on the way out.
+    # In one trace: activations by name would lose their order if returned from it.
     def outputs(x):
         _, activations = model.apply(model.init(jax.random.key(0), x), x, train=False)
         return activations, options.term().points(activations)

@@ -21,19 +21,19 @@ _OF_EVERY_OPTIMISER = {"learning_rate": (Positive, ...), "schedule": (Any, None)
 def make_optimiser(
     fields: Mapping[str, Any], where: str = "optimiser"
 ) -> optax.GradientTransformation:
-    """The optimiser that a section `config.train.optimiser` describes.
+    """Make the optimiser that a section `config.train.optimiser` describes.
 
     Args:
-        fields: `name`, a registered one; `learning_rate`, of the first step or the highest, as the
-            schedule says; that optimiser's own parameters; and, if the learning rate is to
-            change, `schedule`: a `name` and that schedule's own parameters.
-        where: the section, for errors.
+        fields: `name`, a registered optimiser; `learning_rate`, the first or the highest, depending
+            on the schedule; the optimiser's own parameters; and, if the learning rate changes,
+            `schedule`: a `name` and the schedule's own parameters.
+        where: name of the section, for error messages.
 
     Returns:
         The optimiser.
 
     Raises:
-        ValueError: naming every field that does not hold.
+        ValueError: a line for every invalid field.
 
     Example:
         >>> import jax.numpy as jnp
@@ -66,7 +66,7 @@ def sgd(learning_rate, *, momentum: Rate = 0.0, nesterov: bool = False):
 
 @OPTIMISERS.register("adam")
 def adam(learning_rate, *, b1: Rate = 0.9, b2: Rate = 0.999, eps: Positive = 1e-8):
-    """Adam as optax has it."""
+    """Adam, from optax."""
     return optax.adam(learning_rate, b1=b1, b2=b2, eps=eps)
 
 
@@ -79,7 +79,7 @@ def adamw(
     eps: Positive = 1e-8,
     weight_decay: NotNegative = 1e-4,
 ):
-    """Adam with decoupled weight decay as optax has it."""
+    """Adam with decoupled weight decay, from optax."""
     return optax.adamw(learning_rate, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay)
 
 
@@ -91,7 +91,7 @@ def constant(learning_rate):
 
 @SCHEDULES.register("staircase")
 def staircase(learning_rate, *, decay_rate: Positive, decay_steps: Count):
-    """Multiplied by `decay_rate` every `decay_steps` steps; 0 steps: constant."""
+    """Multiply the learning rate by `decay_rate` every `decay_steps` steps; 0 steps: constant."""
     if decay_steps == 0:
         return optax.constant_schedule(learning_rate)
     return optax.exponential_decay(learning_rate, decay_steps, decay_rate, staircase=True)
@@ -105,7 +105,7 @@ def cosine(learning_rate, *, cosine_steps: Size, final: Share = 0.0):
 
 @SCHEDULES.register("warm_up")
 def warm_up(learning_rate, *, warm_up_steps: Size, cosine_steps: Count = 0, final: Share = 0.0):
-    """Up from 0 in a line over `warm_up_steps`, then as `cosine`; 0 steps of it: constant."""
+    """Rise linearly from 0 over `warm_up_steps`, then `cosine`; 0 `cosine_steps`: constant."""
     rise = optax.linear_schedule(0.0, learning_rate, warm_up_steps)
     if cosine_steps:
         rest = optax.cosine_decay_schedule(learning_rate, cosine_steps, alpha=final)

@@ -11,7 +11,7 @@ from persist_jax.terms import REGULARISERS, Term
 from persist_jax.terms.sampling import Neurons
 from persist_jax.training.optimisers import make_optimiser
 
-# The paper's on MNIST.
+# The paper's optimiser on MNIST.
 _OPTIMISER = {
     "name": "sgd",
     "learning_rate": 0.01,
@@ -22,7 +22,7 @@ _OPTIMISER = {
 
 
 def _over(default: Any, given: Any) -> Any:
-    """A section that has no name is the default one, with the given fields changed."""
+    """Return the given section or, if it has no name, the default with the given fields changed."""
     if not isinstance(given, Mapping) or not isinstance(default, Mapping) or "name" in given:
         return given
     return {**default, **{name: _over(default.get(name), given[name]) for name in given}}
@@ -33,21 +33,23 @@ class Options(Given):
 
     Attributes:
         batch_size: examples per step; the last batch of an epoch may be smaller.
-        epochs: epochs at most.
-        patience: epochs in a row without a better validation loss that a run may have; it ends
-            with the next one; null: it never ends for that.
+        epochs: largest number of epochs.
+        patience: largest number of consecutive epochs without a better validation loss; one more
+            ends the run; null: no early stopping.
         min_delta: by how much a validation loss must fall to count as better.
         optimiser: name, learning rate, parameters, schedule; see `make_optimiser`.
         sampling: share of each layer's neurons that enter the point cloud.
-        neurons: what a neuron is, "positions", "channels" or "tokens"; see `sample_neurons`.
-        matmul_precision: of the network's products, "default", "highest" or "bfloat16"; the term
-            is computed in float32 whatever it is. See `persist_jax.models.at_precision`.
-        term_every: the term's gradient is taken every so many iterations and reused in between.
-        term_epochs: the term is applied in the first epochs only; null: in all.
+        neurons: the meaning of a neuron, "positions", "channels" or "tokens"; see `sample_neurons`.
+        matmul_precision: precision of the network's matrix products, "default", "highest" or
+            "bfloat16"; see `persist_jax.models.at_precision`. The term is always computed in
+            float32.
+        term_every: iterations between two computations of the term's gradient, which is reused in
+            between.
+        term_epochs: number of first epochs in which the term is applied; null: all epochs.
         checkpoint_every: epochs between checkpoints.
         snapshot_every: iterations between snapshots of the deaths; 0: none.
-        measures: whether to take `persist_jax.measures` of the sampled neurons after every epoch,
-            whose program then takes some 1.4 times as long to compile.
+        measures: whether to take `persist_jax.measures` of the sampled neurons after every epoch.
+            Training then takes some 1.4 times as long to compile.
 
     Example:
         >>> options = Options(batch_size=32, epochs=2, optimiser={"name": "adam",
@@ -72,7 +74,7 @@ class Options(Given):
 
     @classmethod
     def read(cls, fields: Any, where: str = "train") -> "Options":
-        """Options of a `config.train`, with its optimiser checked as well; see `Fields.read`.
+        """Read the options of a `config.train` and check its optimiser too; see `Fields.read`.
 
         An optimiser without a name is the default one, with the given parameters changed.
         """
@@ -90,11 +92,11 @@ class Options(Given):
         return options
 
     def check_iterations(self, examples: int, where: str = "train") -> None:
-        """Refuse more iterations than a device can count.
+        """Raise `ValueError` for more iterations than a device can count.
 
         Args:
-            examples: how many there are to train on.
-            where: the section, for errors.
+            examples: number of training examples.
+            where: name of the section, for error messages.
 
         Raises:
             ValueError: one line that names the field.
@@ -107,16 +109,16 @@ class Options(Given):
             )
 
     def term(self, name: str = "none", parameters: Mapping[str, Any] | None = None) -> Term:
-        """The term of a training that samples neurons as these options say.
+        """Make a term that samples neurons as these options say.
 
-        The paper's choices: all layers are one cloud, and the last one is kept whole.
+        As in the paper, all layers form one cloud, and the last layer is kept whole.
 
         Args:
             name: a registered name.
-            parameters: of the term, by name; its defaults for those left out.
+            parameters: the term's parameters by name; missing ones take their defaults.
 
         Raises:
-            ValueError: if the name is unknown, with the known ones, or a parameter is wrong.
+            ValueError: if the name is unknown or a parameter is wrong.
 
         Example:
             >>> options = Options(batch_size=32, epochs=2, sampling=0.5, optimiser={})
@@ -129,14 +131,14 @@ class Options(Given):
     def terms(
         self, name: str, parameters: Mapping[str, Any] | None = None
     ) -> tuple[Term, tuple[tuple[Term, float], ...]]:
-        """The term of a regulariser and, of a sum as `t2+l2`, the others with their weights.
+        """Make a regulariser's term and, for a sum such as `t2+l2`, its further weighted terms.
 
         Args:
-            name: a registered name, or several of them joined by `+`.
-            parameters: as `parameters_of` takes them.
+            name: a registered name, or several names joined by `+`.
+            parameters: as for `parameters_of`.
 
         Raises:
-            ValueError: as `parameters_of`.
+            ValueError: as for `parameters_of`.
 
         Example:
             >>> options = Options(batch_size=32, epochs=2, optimiser={})
@@ -159,18 +161,18 @@ class Options(Given):
 def parameters_of(
     name: str, given: Mapping[str, Any], where: str, field: str = "regulariser"
 ) -> dict[str, Any]:
-    """The checked parameters of a regulariser, its defaults for those left out.
+    """Check a regulariser's parameters and fill in defaults for missing ones.
 
     Args:
-        name: a registered name, or several of them joined by `+`: the terms are added. The run's
-            weight is that of the first one; the others have a `weight` each.
-        given: of a registered name, its parameters by name; of a sum, those of each part by its
-            name, and its `weight`.
-        where: their section, for errors.
-        field: which gives the name, for errors.
+        name: a registered name, or several names joined by `+` for a sum of terms. The run's weight
+            applies to the first term; every other term has its own `weight`.
+        given: for one name, its parameters by name; for a sum, a mapping from each part's name to
+            its parameters and its `weight`.
+        where: name of the parameters' section, for error messages.
+        field: name of the field that holds `name`, for error messages.
 
     Raises:
-        ValueError: a line for every name, parameter or weight that does not hold.
+        ValueError: a line for every invalid name, parameter or weight.
 
     Example:
         >>> parameters_of("t2+l2", {"l2": {"weight": 0.003}}, "terms.t2+l2")

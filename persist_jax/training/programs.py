@@ -33,15 +33,15 @@ from persist_jax.training.step import Added, has_term
 
 
 class Evaluation:
-    """Initial weights and evaluations of one network, whatever it is trained under.
+    """Initial weights and evaluations of one network, shared by all of its regularisers.
 
     Args:
         model: the network.
-        dataset: what it is trained on.
+        dataset: its train, validation and test examples.
         options: hyperparameters, of which the batch size and the sampling are used here.
-        evaluate: what is measured.
-        layout: how lanes lie on devices.
-        data: the data set, as `layout.replicate` gives it; by default it is put on the devices.
+        evaluate: the measures to take.
+        layout: placement of lanes on devices.
+        data: the data set after `layout.replicate`; by default it is put on the devices here.
     """
 
     def __init__(
@@ -66,22 +66,22 @@ class Evaluation:
         self._test = layout.program(make_test_accuracy(model, *how), trains=False)
         self._apply = jax.jit(model.apply)
         self._compiled = Compilations()
-        # One program for all seeds, instead of one per shape of an array.
+        # One program for all seeds, instead of one for each shape of a weight.
         shape = dataset.input_shape
         self.draw = jax.jit(lambda seed: initial_variables(model, shape, seed))
 
     def initial_variables(self, seed: int) -> Variables:
-        """The weights that a run of that seed starts from."""
+        """The initial weights of a run with this seed."""
         return self.compile_draw()(seed)
 
     def compile_draw(self) -> Callable:
-        """The program of `initial_variables`."""
+        """The compiled program of `initial_variables`."""
         return self._compiled.get("draw", lambda: self.draw.lower(0))
 
     def numbers(
         self, variables: Variables, lanes: Lane, wanted: np.ndarray
     ) -> dict[str, np.ndarray]:
-        """The evaluation of the wanted lanes' weights, pruning excepted; see `make_evaluation`."""
+        """The evaluation of the wanted lanes' weights, except pruning; see `make_evaluation`."""
         evaluate = self.compile(len(wanted))
         wanted = self.layout.place(list(wanted))
         weights = variables, lanes.state.seed, lanes.drawn
@@ -111,7 +111,7 @@ class Evaluation:
         return found
 
     def compile(self, lanes: int) -> Callable:
-        """The program that evaluates so many lanes; see `Programs.compile`."""
+        """The program that evaluates this many lanes; see `Programs.compile`."""
         if self.layout.spans_processes:
             return self._evaluate
         return self._compiled.get(lanes, lambda: self._evaluate.lower(*self._shapes(lanes)))
@@ -123,13 +123,13 @@ class Evaluation:
 
 
 class Programs:
-    """Trains lanes of a network under one regulariser; compiles once per number of lanes.
+    """Train lanes of a network under one regulariser; compile once per number of lanes.
 
     Args:
         model: the network.
-        term: what is added to the cross-entropy.
+        term: the term added to the cross-entropy.
         options: hyperparameters.
-        evaluation: of the network, with the layout and the data that it is trained on too.
+        evaluation: the network's evaluation, which also provides the layout and the data.
         added: further terms, each with a weight that is the same for every lane.
     """
 
@@ -156,19 +156,19 @@ class Programs:
 
     def start(self, seed: int) -> LaneState:
         """The state of a run before its first step, on the host."""
-        # Of an array that failed, as there was no memory for it, NumPy would end the process.
+        # Wait first: NumPy ends the process on an array whose computation ran out of memory.
         state = self._initial(self.evaluation.initial_variables(seed), seed)
         return jax.tree.map(np.asarray, jax.block_until_ready(state))
 
     def lane(self, state: LaneState, weight: float) -> Lane:
-        """A run in training, on the host, with the examples of its seed."""
+        """A lane on the host: a run's state, its weight, and the examples of its seed."""
         drawn = self.evaluation.dataset.drawn(int(state.seed))
         return Lane(state, np.asarray(weight, np.float32), drawn)
 
     def train_epoch(self, lanes: Lane, wanted: np.ndarray, epoch: int) -> Callable:
-        """The wanted lanes' epoch of that number, compiled: `() -> (lanes, metrics)`.
+        """Compile the epoch of the wanted lanes; return `() -> (lanes, metrics)`, which trains.
 
-        Calling it trains and nothing else, so it may be timed. The given lanes are used up.
+        The returned function does nothing but train, so it may be timed. It consumes `lanes`.
         """
         compiled = self.compile(len(wanted), epoch)
         number = self.layout.replicate(np.asarray(epoch, np.int32))
@@ -181,15 +181,15 @@ class Programs:
         return run
 
     def compile(self, lanes: int, epoch: int = 0) -> Callable:
-        """The program that trains so many lanes in that epoch, compiled once.
+        """The program that trains this many lanes in this epoch, compiled once.
 
-        Another thread may ask for it ahead of time; whoever needs it meanwhile waits. Nothing but
-        the data is put on a device.
+        Another thread may compile the program ahead of time; a caller then waits for it. Compiling
+        puts no lanes on a device.
         """
         term_epochs = self.options.term_epochs
         without = term_epochs is not None and epoch >= term_epochs
         program = self._train_without if without else self._train
-        # A program compiled ahead of its call takes the arrays of one process only.
+        # A program that is compiled ahead of time takes arrays of one process only.
         if self.layout.spans_processes:
             return program
         return self._compiled.get(
@@ -197,7 +197,7 @@ class Programs:
         )
 
     def numbers(self, lanes: Lane, wanted: np.ndarray) -> dict[str, np.ndarray]:
-        """The evaluation of the wanted lanes' best weights, pruning excepted."""
+        """The evaluation of the wanted lanes' best weights, except pruning."""
         return self.evaluation.numbers(lanes.state.best.variables, lanes, wanted)
 
     def evaluations(
@@ -217,7 +217,7 @@ class Programs:
         )
 
     def _shapes(self, lanes: int) -> tuple:
-        """The arguments of a program, as shapes."""
+        """The shapes of a program's arguments."""
         state = jax.eval_shape(lambda: self._initial(self.evaluation.draw(0), 0))
         drawn = self.evaluation.dataset.drawn(0)
         lane = Lane(state, np.zeros((), np.float32), drawn)

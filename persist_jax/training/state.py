@@ -13,7 +13,7 @@ from persist_jax.data.dataset import Dataset, Drawn, Split
 from persist_jax.models.model import Model, Variables
 from persist_jax.training.options import Options
 
-# Why a lane stopped before its time; the index is what the state carries.
+# Why a run diverged; `LaneState.reason` is the index.
 REASONS = (
     None,
     "the loss is not finite",
@@ -26,7 +26,7 @@ LOSS, GRADIENT, VALIDATION = 1, 2, 3
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class KeyData:
-    """A typed key of `jax.random` as the numbers that it is made of, which a host can hold."""
+    """A typed key of `jax.random` as an array of numbers, which the host can hold."""
 
     data: Any
     implementation: str = field(metadata={"static": True})
@@ -40,7 +40,7 @@ flax.serialization.register_serialization_state(
 
 
 def pack_keys(tree: PyTree) -> PyTree:
-    """The tree with every typed key as `KeyData`."""
+    """Replace every typed key in the tree by `KeyData`."""
 
     def pack(leaf):
         if not jax.dtypes.issubdtype(getattr(leaf, "dtype", None), jax.dtypes.prng_key):
@@ -51,7 +51,7 @@ def pack_keys(tree: PyTree) -> PyTree:
 
 
 def unpack_keys(tree: PyTree) -> PyTree:
-    """The tree with every `KeyData` as the typed key that it was."""
+    """Replace every `KeyData` in the tree by its typed key."""
 
     def unpack(leaf):
         if isinstance(leaf, KeyData):
@@ -65,7 +65,7 @@ class Best(NamedTuple):
     """The weights of the epoch with the lowest validation loss so far."""
 
     params: PyTree
-    collections: dict[str, PyTree]  # what a pass in training mode renews, as moving averages
+    collections: dict[str, PyTree]  # updated by a pass in training mode, such as moving averages
     loss: Float[Array, "*lanes"]
     epoch: Int[Array, "*lanes"]  # epochs trained by then; 0 before the first
 
@@ -112,7 +112,7 @@ class Lane(NamedTuple):
 
 
 class Data(NamedTuple):
-    """A data set as arrays that live on the device, of 32 bits at most as all of training."""
+    """A data set as arrays for the device, with at most 32 bits per number, as in all training."""
 
     train: Split
     validation: Split
@@ -129,7 +129,7 @@ class Data(NamedTuple):
 def initial_variables(
     model: Model, input_shape: tuple[int, ...], seed: int | Int[Array, ""]
 ) -> Variables:
-    """The weights that a run of that seed starts from."""
+    """The initial weights of a run with this seed."""
     return model.init(jax.random.key(seed), jnp.zeros((1, *input_shape), jnp.float32))
 
 

@@ -32,7 +32,7 @@ class Batch(NamedTuple):
 
 
 class StepMetrics(NamedTuple):
-    """The loss that a step minimised, and the share of the weighted term in it."""
+    """The loss that a step minimised, and its weighted terms."""
 
     loss: Float[Array, ""]
     term: Float[Array, ""]
@@ -49,17 +49,18 @@ def make_step(
     options: Options,
     added: Sequence[Added] = (),
 ) -> Step:
-    """A step that minimises `cross_entropy + weight * term`, and what is added to it.
+    """Make a step that minimises `cross_entropy + weight * term` and the `added` terms.
 
-    A step whose loss or gradient is not finite changes no weight and ends the lane; so does every
-    later step of a lane that has ended. With an axis, every device of it holds its share of
-    the batch and the step equals one on the whole batch.
+    A step whose loss or gradient is not finite changes no weight and ends the lane. Further steps
+    of an ended lane change nothing. With a mapped axis, every device holds its share of the batch,
+    and the step equals a step on the whole batch.
 
     Args:
         model: applied in training mode for the cross-entropy and in inference mode for the term;
-            one pass serves both where the modes do not differ. With an axis, one that shares it.
-        optimiser: of the weights.
-        term: what is added; its `axis_name` is the mapped axis over which the batch is shared out.
+            one pass serves both if the modes do not differ. With a mapped axis, the network's
+            `sharing` over this axis.
+        optimiser: the optimiser of the weights.
+        term: the first term; its `axis_name` is the mapped axis over which the batch is split.
         options: the hyperparameters, of which `term_every` is used here.
         added: further terms, each with a weight that is the same for every lane.
 
@@ -101,20 +102,20 @@ def make_step(
 
 
 def has_term(term: Term, added: Sequence[Added]) -> bool:
-    """Whether anything is added to the cross-entropy."""
+    """Whether any term is added to the cross-entropy."""
     return any(one.adds for one, _ in ((term, None), *added))
 
 
 def check_dropout(model: Model, term: Term, added: Sequence[Added], where: str = "") -> None:
-    """Refuse dropout in a network that has no hidden layers of ours."""
+    """Raise `ValueError` for dropout in a network that is not a `Network` with hidden layers."""
     network = at_its_own(model)
     if _rate(term, added, 0.5) is None:
         return
     if not isinstance(network, Network) or not network.hidden_layers:
         name = "dropout" if term.of == "dropout" else f"{term.name}+dropout"
         raise ValueError(
-            f"regularisers: {name}{where} drops values of hidden layers, and this network is no "
-            "chain of layers that has some"
+            f"regularisers: {name}{where} drops values of hidden layers, but this network is not a "
+            "chain of layers with hidden layers"
         )
 
 
@@ -132,13 +133,13 @@ def _forward(model: Model, params, state: LaneState, batch: Batch, rate):
 
 
 def _rate(term: Term, added: Sequence[Added], weight):
-    """The rate of dropout; None where it is none of the terms."""
+    """The rate of dropout; None if dropout is not among the terms."""
     rates = [own for one, own in ((term, weight), *added) if one.of == "dropout"]
     return jnp.asarray(rates[0], jnp.float32) if rates else None
 
 
 def _weighted(model: Model, term: Term, added, params, collections, x, weight, activations=None):
-    """All terms, each times its weight."""
+    """The sum of all terms, each times its weight."""
     total = jnp.float32(0)
     for one, own in ((term, weight), *added):
         if one.adds:
@@ -149,8 +150,8 @@ def _weighted(model: Model, term: Term, added, params, collections, x, weight, a
 
 
 def _seen(model: Model, term: Term, params, collections, x, activations=None):
-    """The activations that the term is taken of: those of inference mode."""
-    # Given are those of training mode, which are often the same.
+    """The activations for the term, in inference mode."""
+    # The given activations are those of training mode, which are often the same.
     if term.of == "params" or (activations is not None and not model.training_differs):
         return activations
     variables = {"params": params, **jax.lax.stop_gradient(collections)}
@@ -178,7 +179,7 @@ def _together(model: Model, term: Term, added: Sequence[Added]):
 
 
 def _separate(model: Model, term: Term, added: Sequence[Added], every: int):
-    """The terms have a backward pass of their own, taken only in the iterations where it is due."""
+    """Cross-entropy and terms in separate backward passes; that of the terms only when due."""
 
     def entropy(params, state, batch, weight):
         rate = _rate(term, added, weight)
@@ -196,7 +197,7 @@ def _separate(model: Model, term: Term, added: Sequence[Added], every: int):
 
         def fresh():
             found = jax.value_and_grad(weighted_term)(state.params, collections, batch, weight)
-            # Kept in the state, which is the same on every device.
+            # The state that keeps this gradient must be the same on every device.
             return TermGradient(*_mean_over_devices(found, term.axis_name))
 
         due = batch.iteration % every == 0

@@ -1,4 +1,4 @@
-"""From a network, data and hyperparameters to trained runs, without a folder or a configuration."""
+"""Train runs from a network, data and hyperparameters, without a folder or a configuration."""
 
 import itertools
 import math
@@ -32,13 +32,13 @@ class Trained:
 
     Attributes:
         weight: the regularisation weight.
-        seed: of the initial weights, the order of the examples and the dropout.
-        variables: of the epoch with the lowest validation loss.
-        last: variables of the last epoch.
-        outcome: how it ended: status, reason, epochs, best epoch, validation loss.
-        accuracy: of the `initial` and the `trained` weights, which are `variables`, on each part of
-            the data.
-        evaluation: what was measured of `variables`, as `best`, and of `last`, by name; see
+        seed: the seed of the initial weights, the order of the examples and the dropout.
+        variables: the variables of the epoch with the lowest validation loss.
+        last: the variables of the last epoch.
+        outcome: how the run ended: status, reason, epochs, best epoch, validation loss.
+        accuracy: the accuracy of the `initial` and of the `trained` weights (`variables`) on each
+            part of the data.
+        evaluation: the evaluation of `variables`, as `best`, and of `last`, each by name; see
             `Evaluate`.
         history: arrays by name; see `persist_jax.training.cohort.history_rows`.
     """
@@ -65,26 +65,26 @@ def assemble(
     lane_strategy: str = "auto",
     devices: int | None = None,
 ) -> Programs:
-    """The programs that train a network on a data set under one regulariser.
+    """Make the programs that train a network on a data set under one regulariser.
 
     Args:
         model: the network.
         dataset: train, validation and test arrays.
         options: the hyperparameters.
-        regulariser: a registered name, or several joined by `+`.
-        parameters: of the regulariser; see `parameters_of`.
-        evaluate: what is measured of a run that has ended.
-        parallel: with several devices, "lanes": each trains its share of the runs; "batch": of
-            every batch.
+        regulariser: a registered name, or several names joined by `+`.
+        parameters: the regulariser's parameters; see `parameters_of`.
+        evaluate: the measures to take of a finished run.
+        parallel: with several devices, "lanes": each device trains its share of the runs; "batch":
+            each device takes its share of every batch.
         lane_strategy: "vmap": runs of one device advance together; "map": one after another;
-            "auto".
-        devices: how many to use; all if not given.
+            "auto": see `make_layout`.
+        devices: how many devices to use; all by default.
 
     Returns:
         The programs; nothing is compiled yet.
 
     Raises:
-        ValueError: one line that names the argument that does not hold.
+        ValueError: one line that names the invalid argument.
     """
     options.check_iterations(dataset.train_examples)
     model = at_precision(model, options.matmul_precision)
@@ -106,7 +106,7 @@ def layout_of(
     lane_strategy: str,
     devices: int | None,
 ) -> Layout:
-    """How the runs of a network lie on devices; see `assemble`."""
+    """The placement of a network's runs on devices; see `assemble`."""
     return make_layout(
         parallel=parallel,
         lane_strategy=lane_strategy,
@@ -117,7 +117,7 @@ def layout_of(
 
 
 def device_bytes(model: Model, dataset: Dataset, options: Options) -> int:
-    """Memory that the data and one lane in training take on a device, roughly."""
+    """Roughly the bytes that the data and one lane in training take on a device."""
     shapes = _activations(model, dataset)
     numbers = options.batch_size * sum(math.prod(shape[1:]) for shape in shapes)
     data = sum(array.nbytes for array in jax.tree.leaves(Data.of(dataset)))
@@ -141,20 +141,20 @@ def train(
         model: the network.
         dataset: train, validation and test arrays.
         options: the hyperparameters.
-        regulariser: a registered name, or several joined by `+`, as "t2+l2".
-        weights: of the regulariser, of a sum of its first term; below 0, a term of neurons is
-            maximised.
-        seeds: of the initial weights, the order of the examples and the dropout, and of the
-            examples and labels where the data set draws some.
+        regulariser: a registered name, or several names joined by `+`, such as "t2+l2".
+        weights: weights of the regulariser, or of the first term of a sum. A negative weight
+            maximises a term of neurons.
+        seeds: seeds of the initial weights, the order of the examples and the dropout, and of the
+            examples and labels if the data set draws them.
         report: called after every epoch with the epochs trained and a row per run in training.
-        **how: `parameters` of the regulariser, what to `evaluate`, and how runs lie on
-            devices; see `assemble`.
+        **how: further arguments of `assemble`: the regulariser's `parameters`, the measures to
+            `evaluate`, and the placement of runs on devices.
 
     Returns:
-        The runs: all seeds of the first weight, then of the next.
+        A run per weight and seed: all seeds of the first weight, then of the next.
 
     Raises:
-        ValueError: one line that names the argument that does not hold.
+        ValueError: one line that names the invalid argument.
 
     Example:
         >>> from persist_jax.data import load_images
