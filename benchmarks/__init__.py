@@ -1,1 +1,1 @@
-"""What the README's figures come from; see `python -m benchmarks.kernels --help`."""
+"""Benchmarks that print the README's figures; see `python -m benchmarks.kernels --help`."""

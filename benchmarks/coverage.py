@@ -1,9 +1,9 @@
-"""How often an interval over seeds holds the mean that it is an interval of, by simulation.
+"""Simulate how often a confidence interval over seeds contains the true mean.
 
     python -m benchmarks.coverage [--draws 20000]
 
-prints a Markdown table: nominal 95 % intervals of the mean difference, Student's, which reports
-use, beside the percentiles of a bootstrap. Half a minute on 2 cores.
+prints a Markdown table for nominal 95 % intervals of the mean difference: Student's t, which
+reports use, and bootstrap percentiles. Half a minute on 2 cores.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import numpy as np
 
 from persist_jax.results.seeds import t_interval
 
-# Differences of mean 0 between two runs of a seed.
+# Distributions, of mean 0, of the difference between two runs of a seed.
 SHAPES: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
     "normal": lambda rng, n: rng.normal(size=n),
     "uniform": lambda rng, n: rng.uniform(-1, 1, n),
@@ -36,7 +36,7 @@ def bootstrap_interval(strata: list[np.ndarray], rng: np.random.Generator) -> tu
 
 
 def coverage(shape: str, seeds: tuple[int, ...], draws: int) -> tuple[float, float]:
-    """The shares of the draws in which either interval holds 0."""
+    """The shares of the draws in which Student's and the bootstrap interval contain 0."""
     rng, held = np.random.default_rng(0), np.zeros(2)
     few = draws // 10  # a bootstrap takes long
     for k in range(draws):

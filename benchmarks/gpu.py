@@ -1,12 +1,12 @@
-"""Our own kernels on an NVIDIA GPU against XLA's, side by side in one run.
+"""Compare our Triton kernels on an NVIDIA GPU with XLA's, side by side in one run.
 
     python -m benchmarks.gpu [--only trees terms errors large steps trace] [--lanes 1 15 51]
         [--output DIR]
 
 prints Markdown tables and writes `gpu.json`; two to three minutes on an H100. Times are medians
-in milliseconds. Many calls are in flight at once, so a figure is what the device needs and not
-what Python does. "XLA" is the same function without our kernels, as it runs where Triton is not
-installed. Without a GPU every figure is "not measured".
+in milliseconds. Many calls are in flight at once, so a figure is the device's time and not
+Python's. "XLA" is the same function without our kernels, as it runs if Triton is not installed.
+Without a GPU nothing is measured.
 """
 
 import argparse
@@ -40,14 +40,14 @@ from persist_jax.kernels import (
 from persist_jax.models import build_model
 
 BATCH = 256
-# Lanes of points, and their number in each.
+# Number of lanes, and of points in each lane.
 TREES = ((1, 256), (1, 1010), (15, 1010), (51, 1010), (1, 2048), (1, 5252))
 TERMS = {
     "T1": ((1, 1010), (15, 1010), (51, 1010), (1, 5252)),
     "min_corr": ((1, 1010), (15, 1010), (51, 1010)),
 }
 LARGE = (40_960, 100_000, 524_298, 1_048_586)
-# The most points whose matrix is made too, and the most that XLA's search is timed with.
+# The most points for which the dense tree is timed too, and XLA's matrix-free search.
 MOST_DENSE, MOST_XLA = 40_960, 100_000
 STEPS = 188
 PARTS = ("trees", "terms", "errors", "steps", "trace", "large")
@@ -55,7 +55,7 @@ PARTS = ("trees", "terms", "errors", "steps", "trace", "large")
 
 @contextlib.contextmanager
 def without_our_kernels() -> Iterator[None]:
-    # A trace that is kept would not look whether the kernels are wanted.
+    # A cached trace would ignore the switch.
     jax.clear_caches()
     with mock.patch.dict(os.environ, {gpu.SWITCH: "0"}):
         yield
@@ -71,7 +71,7 @@ def points_of(lanes: int, n: int) -> jax.Array:
 
 
 def both(function: Callable, *arrays: jax.Array) -> dict[str, Callable[[], object]]:
-    """The function compiled with our kernels and without, of the same arrays."""
+    """Compile the function for these arrays, with our kernels and without."""
     with without_our_kernels():
         xla = jax.jit(function).lower(*arrays).compile()
     ours = jax.jit(function).lower(*arrays).compile()
@@ -79,7 +79,7 @@ def both(function: Callable, *arrays: jax.Array) -> dict[str, Callable[[], objec
 
 
 def queued(functions: dict[str, Callable[[], object]], calls: int = 30) -> dict[str, float]:
-    """Milliseconds of a call among many in flight; the functions take turns."""
+    """Milliseconds per call with many calls in flight; the functions take turns."""
     times: dict[str, list[float]] = {name: [] for name in functions}
     for repeat in range(8):
         for name, function in functions.items():
@@ -134,7 +134,7 @@ def programs_of_steps(lanes: int) -> dict[str, object]:
 
 
 def steps(programs: dict[int, dict[str, object]]) -> dict[str, dict[str, float]]:
-    """Milliseconds of a step of all lanes, as training takes it."""
+    """Milliseconds of a training step of all lanes."""
     results = {}
     for lanes, own in programs.items():
         times = training_step.timed(own, lanes, repeats=9)
@@ -159,7 +159,7 @@ def trace(programs: dict[int, dict[str, object]]) -> dict[str, dict]:
 
 
 def launched(function: Callable[[], object]) -> tuple[int, Counter]:
-    """How many kernels a call launches, and the microseconds of each name."""
+    """The number of kernels that a call launches, and the microseconds of each kernel by name."""
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
             jax.block_until_ready(function())
@@ -180,11 +180,11 @@ def launched(function: Callable[[], object]) -> tuple[int, Counter]:
 
 
 def errors(n: int = 1010) -> dict[str, dict[str, float]]:
-    """Distances of points against float64, the largest and the mean absolute error."""
+    """The largest and the mean absolute error of distances against float64."""
     unit = jax.jit(standardise)(points_of(1, n)[0])
     exact = np.asarray(unit, np.float64)
     exact = 1 - np.abs(exact @ exact.T)
-    # Those that are 0 by rounding have no error to speak of.
+    # Leave out distances that are rounded to 0.
     counted = ~np.eye(n, dtype=bool) & (exact > 1e-5)
     found = {
         "one float32 product": lambda u: 1 - jnp.abs(jnp.matmul(u, u.T, precision="highest")),
@@ -198,7 +198,7 @@ def errors(n: int = 1010) -> dict[str, dict[str, float]]:
 
 
 def large() -> dict[str, dict[str, float]]:
-    """T1 and its gradient without an n x n matrix, one call at a time, and the memory of ours."""
+    """T1 and its gradient without an n x n matrix, one call at a time, and our memory."""
 
     def t1(algorithm):
         return jax.value_and_grad(lambda x: -correlation_deaths(x, algorithm=algorithm).sum())

@@ -1,12 +1,12 @@
-"""The kernels against their peers and the floor, on a CPU; on a GPU see `benchmarks.gpu`.
+"""Compare the kernels with other libraries and a lower bound, on a CPU; see also `benchmarks.gpu`.
 
     python -m benchmarks.kernels [--n 256 1010 2048] [--output DIR]
         [--synchronous]
 
 prints Markdown tables and writes `kernels.json` and `kernels.png`. A few minutes on 2 cores.
-Times are medians in milliseconds of repeats in turn; peers are left out ("-") above the size at
-which they take minutes. JAX hands a call on a CPU to another thread, which takes 10 to 30
-microseconds; with `--synchronous` it does not.
+Times are medians in milliseconds; the functions take turns. Other libraries are left out ("-")
+above the size at which they take minutes. JAX passes a call on a CPU to another thread, which takes
+10 to 30 microseconds, unless `--synchronous` is given.
 """
 
 import argparse
@@ -46,7 +46,7 @@ def points_of(n: int) -> np.ndarray:
 
 
 def from_matrix(n: int) -> dict[str, float]:
-    """Seconds from a given matrix, ours and the peers'."""
+    """Seconds for the deaths of a given matrix, ours and the other libraries'."""
     distances = correlation_distance(points_of(n))
     functions = {}
     for algorithm in ("auto", "boruvka"):
@@ -59,7 +59,7 @@ def from_matrix(n: int) -> dict[str, float]:
 
 
 def from_points(n: int) -> dict[str, float]:
-    """Seconds from points: our value with its gradient, and a peer's value."""
+    """Seconds from points: our deaths with their gradient, and the linkage of scipy."""
     points = points_of(n)
     ours = jax.jit(jax.value_and_grad(lambda x: correlation_deaths(x).sum()))
     on_device = jnp.asarray(points)
@@ -74,7 +74,7 @@ def from_points(n: int) -> dict[str, float]:
 
 
 def over_product(n: int) -> dict[str, float]:
-    """Seconds of value and gradient of the terms, and of the one product that they cannot avoid."""
+    """Seconds of value and gradient of the terms, and of the product that every method needs."""
     points = jnp.asarray(points_of(n))
     unit = standardise(points)
     product = jax.jit(lambda u: jnp.matmul(u, u.T, precision="highest"))
@@ -90,7 +90,7 @@ def over_product(n: int) -> dict[str, float]:
 
 
 def lanes(n: int = 1010, count: int = 10) -> dict[str, float]:
-    """Seconds of one matrix and of `vmap` over several."""
+    """Seconds for the deaths of one matrix, and of several under `vmap`."""
     many = jnp.stack([correlation_distance(points_of(n))] * count)
     one, batched = jax.jit(zeroth_deaths), jax.jit(jax.vmap(zeroth_deaths))
     return interleaved_medians(
@@ -99,7 +99,7 @@ def lanes(n: int = 1010, count: int = 10) -> dict[str, float]:
 
 
 def print_table(title: str, rows: dict[int, dict[str, float]], base: str) -> None:
-    """Milliseconds, and in brackets the ratio to `base` in the same run."""
+    """Print milliseconds and, in brackets, the ratio to `base` in the same run."""
     names = list(dict.fromkeys(name for row in rows.values() for name in row))
     print(f"\n{title}\n\n| n | {' | '.join(names)} |\n|{'---|' * (len(names) + 1)}")
     for n, row in rows.items():

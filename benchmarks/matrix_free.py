@@ -1,13 +1,13 @@
-"""Matrix-free deaths and their gradient: time in full products, and peak resident memory.
+"""Time matrix-free deaths and their gradient, in units of a full product; measure peak memory.
 
     python -m benchmarks.matrix_free [--n 16384 65536] [--cloud relu ...] [--batch 256]
         [--output DIR]
 
-prints a Markdown table and writes `matrix_free.json`: what each tree took and how many groups each
-row looked at, on average, and what `check_tree` says of 64 random rows against all others. A full
-product is every correlation once, tile by tile, `2 n^2 b` operations, timed in turns with the tree
-in the same process; from 65 536 points on it is not made whole, but taken at the rate of one of
-8192. Every row has a process of its own, so that the memory is that of this row alone.
+prints a Markdown table and writes `matrix_free.json`: the time of each tree, how many groups each
+row looked at, on average, and the result of `check_tree` on 64 random rows against all others. A
+full product is every correlation once, tile by tile, `2 n^2 b` operations, timed in turns with the
+tree in the same process. From 65 536 points on, its time is extrapolated from a product of 8192
+points. Every row of the table has its own process, so that its memory is measured alone.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from persist_jax.check import check_tree
 from persist_jax.kernels import correlation_tree, standardise
 from persist_jax.kernels.matrix_free import grow
 
-# From here on a row is measured once, and the product by a part of it.
+# From `_LARGE` points on, the tree is timed once, and the product on `_PART` points.
 _LARGE, _PART = 65_536, 8192
 
 
@@ -57,8 +57,8 @@ def clusters(n: int, b: int, rng: np.random.Generator) -> np.ndarray:
 def convolution(n: int, b: int, rng: np.random.Generator) -> np.ndarray:
     """All neurons of a network like the paper's: two convolutions on 32 x 32 pixels, and logits.
 
-    For n = 2048 w + 10 its layers have w channels: n = 524 298 is the width of 256, 1 048 586 that
-    of 512. Images are smooth noise, weights those of an initial network.
+    For n = 2048 w + 10 the convolutions have w channels: 256 for n = 524 298, 512 for
+    n = 1 048 586. Images are smooth noise, weights are initial weights.
     """
     width = max((n - 10) // 2048, 1)
     x = jnp.asarray(rng.normal(size=(b, 32, 32, 3)), jnp.float32)
@@ -80,7 +80,7 @@ CLOUDS = {"low_rank": low_rank, "relu": relu, "clusters": clusters, "convolution
 
 @functools.partial(jax.jit, static_argnames="tile")
 def full_product(points, tile=1024):
-    """All correlations once and the least distance of each tile, so that none is left out."""
+    """Compute all correlations once; the minimum over each tile keeps XLA from dropping any."""
     unit = standardise(points)
     tiles = unit.shape[0] // tile
 
@@ -104,7 +104,7 @@ def tree_and_gradient(points):
 
 
 def measure(cloud: str, n: int, b: int) -> dict:
-    """One row of the table; the memory is taken before the product is compiled."""
+    """One row of the table; memory is measured before the product is compiled."""
     points = jnp.asarray(CLOUDS[cloud](n, b, np.random.default_rng(0)).astype(np.float32))
     n = points.shape[0]
     row = {"n": n, "cloud": cloud}

@@ -1,4 +1,4 @@
-"""Interleaved medians, peak memory of a child process, and the rates that set the floor."""
+"""Interleaved medians, peak memory of a child process, and rates for lower bounds on times."""
 
 import re
 import statistics
@@ -17,7 +17,7 @@ _SHORT = 0.05
 def interleaved_medians(
     functions: dict[str, Callable[[], object]], seconds: float = 4.0, most: int = 31
 ) -> dict[str, float]:
-    """The median seconds of every function; all take turns, so that noise hits them alike."""
+    """The median seconds of every function; all take turns, so that noise affects them alike."""
     times: dict[str, list[float]] = {name: [] for name in functions}
     for function in functions.values():
         jax.block_until_ready(function())
@@ -27,7 +27,7 @@ def interleaved_medians(
             break
         for name, function in functions.items():
             if repeat and times[name][0] < _SHORT:
-                # The turn of the others has emptied the caches.
+                # The other functions' turns have emptied the caches.
                 jax.block_until_ready(function())
             start = time.perf_counter()
             jax.block_until_ready(function())
@@ -43,13 +43,13 @@ def peak_megabytes(module: str, *arguments: str) -> float | None:
 
 
 def own_peak_megabytes() -> float:
-    # The kernel's own count would start at the parent's peak.
+    # `getrusage` would start at the parent's peak.
     status = Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024
 
 
 def floor_rates() -> tuple[float, float]:
-    """Bytes read per second from a large array, and multiplications and additions of a product."""
+    """Bytes read per second from a large array, and operations per second of a matrix product."""
     array = jnp.ones(2**26)
     read = jax.jit(jnp.max)
     square = jnp.ones((2048, 2048))

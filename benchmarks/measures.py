@@ -1,9 +1,9 @@
-"""What `persist_jax.measures` costs in a training loop: in every step, and in every hundredth.
+"""Time `persist_jax.measures` in a training loop: in every step, and in every hundredth step.
 
     python -m benchmarks.measures [--network mlp_0] [--batch 256] [--terms none t1] [--output DIR]
 
 prints a Markdown table and writes `measures.json`: milliseconds per step of a scan over 100 steps
-of SGD on synthetic images, medians of scans taken in turn, for a minute per term.
+of SGD on synthetic images. Times are medians of scans that take turns for a minute per term.
 """
 
 import argparse
@@ -30,7 +30,7 @@ WAYS = {
 
 
 def scan(model, name: str, batch: int, way: tuple | None):
-    """A compiled scan over the steps of a training, as a function without arguments."""
+    """Compile a scan over training steps; return it as a function without arguments."""
     term, optimiser = pj.make_term(name), optax.sgd(0.01, momentum=0.9)
     every, options = way or (1, None)
     data = synthetic(batch)

@@ -1,7 +1,7 @@
 """Other libraries for the deaths of a distance matrix, each with its own best input format.
 
-Every entry makes, from a float32 matrix, a function without arguments that is then timed; the
-conversion of the input is not. `largest` is the n above which a peer takes minutes.
+`prepare` converts a float32 matrix, which is not timed, and returns a function without arguments,
+which is. `largest` is the n above which a library takes minutes.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Growth with n on logarithmic axes, the floor drawn in."""
+"""Plot times against n on logarithmic axes, with lower bounds."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-# Wong's palette, which stays apart for the colour-blind; ours is the strongest.
+# Wong's palette, which colour-blind readers can tell apart; our curves get the strongest colours.
 COLOURS = ("#D55E00", "#E69F00", "#0072B2", "#009E73", "#56B4E9", "#CC79A7", "#999999", "#8C6D31")
 
 
@@ -46,7 +46,7 @@ def _curves(axes, rows: dict, title: str) -> None:
         )
     ticks: list[int] = []
     for n in map(int, rows):
-        # Labels of sizes that are closer would lie over each other.
+        # Labels of closer sizes would overlap.
         if not ticks or n >= 1.6 * ticks[-1]:
             ticks.append(n)
     axes.set_xticks(ticks)

@@ -1,10 +1,10 @@
-"""What each term costs in training: a step with it over a step without, of one lane.
+"""Time a training step with each term, relative to a step without a term.
 
     python -m benchmarks.training_step [--network mlp_0] [--batch 256] [--lanes 1]
         [--lane_strategy auto] [--terms none t1 ...] [--output DIR]
 
-prints a Markdown table and writes `training_step.json`. The step is the one that training runs,
-as an epoch of one scan on synthetic images; the medians are of epochs taken in turn.
+prints a Markdown table and writes `training_step.json`. Training's own program runs epochs of one
+scan on synthetic images. Times are medians over epochs; the terms take turns.
 """
 
 import argparse
@@ -38,7 +38,7 @@ NETWORKS = {
 
 
 def options(batch: int) -> Options:
-    """The experiment's hyperparameters, without what happens between the steps."""
+    """The experiment's hyperparameters, without early stopping and snapshots."""
     options = Options.read(json.loads(CONFIG.train.to_json()))
     return options.replace(batch_size=batch, patience=None, snapshot_every=0)
 
@@ -55,7 +55,7 @@ def synthetic(examples: int, shape: tuple[int, ...] = (28, 28, 1)) -> Split:
 def assembled(
     network, batch: int, terms: Sequence[str], lane_strategy: str, steps: int = STEPS
 ) -> dict[str, Programs]:
-    """What trains the network for epochs of so many steps, by regulariser."""
+    """The programs that train the network for epochs of this many steps, by regulariser."""
     dataset = Dataset("synthetic", *(synthetic(size) for size in (batch * steps, batch, batch)))
     return {
         name: assemble(
@@ -67,7 +67,7 @@ def assembled(
 
 
 def epochs(programs: Programs, lanes: int) -> Callable[[], float]:
-    """A function that trains the lanes for one more epoch and returns the seconds it took."""
+    """Make a function that trains the lanes for one more epoch and returns its seconds."""
     wanted, numbers = np.ones(lanes, bool), itertools.count()
     lane = Lane(programs.start(0), np.float32(1e-3))
     trained = [programs.layout.place([lane] * lanes)]
@@ -82,7 +82,7 @@ def epochs(programs: Programs, lanes: int) -> Callable[[], float]:
 
 
 def timed(programs: dict[str, Programs], lanes: int, repeats: int) -> dict[str, float]:
-    """Milliseconds per step and lane, medians of epochs taken in turn."""
+    """Milliseconds per step and lane: medians over epochs, with the programs taking turns."""
     runs = {name: epochs(one, lanes) for name, one in programs.items()}
     for run in runs.values():
         run()

@@ -1,12 +1,12 @@
-"""A convolutional network trained with T1 over all of its neurons: none is sampled away.
+"""Train a convolutional network with T1 over all of its neurons, without sampling.
 
     python -m benchmarks.whole_network [--width 48] [--steps 4] [--weight 1e-5] [--output DIR]
 
-Two convolutions of that width on 32 x 32 pixels, each neuron a position, and the logits:
-2048 w + 10 neurons, on batches of 256 synthetic images. It trains for two epochs of so many steps,
-once without a term and once with T1, prints a Markdown table of the second one's seconds per step,
-of the mean death before the first step and before the last, and of the peak of resident memory,
-and writes `whole_network.json`.
+The network has two convolutions of this width w on 32 x 32 pixels, with a neuron per position and
+channel, and the logits: 2048 w + 10 neurons, on batches of 256 synthetic images. It trains for two
+epochs of this many steps, once without a term and once with T1. The command prints a Markdown table
+of the second epoch's seconds per step, the mean death before the first and before the last step,
+and the peak of resident memory, and writes `whole_network.json`.
 """
 
 import argparse

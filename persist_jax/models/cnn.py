@@ -29,7 +29,7 @@ def cnn(
         input_shape: shape of one example, `(height, width, channels)`.
         classes: number of logits.
         filters: channels of each convolution.
-        kernel_size: side of each kernel; images keep their size but for the pooling.
+        kernel_size: side of each kernel; only the pooling changes the size of images.
         hidden: width of each dense layer before the logits.
         dropout: rate of the dropout after each dense layer, 0 for none.
 

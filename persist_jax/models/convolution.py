@@ -20,13 +20,13 @@ def convolution(
 ) -> Float[Array, "b h2 w2 f"]:
     """`lax.conv_general_dilated` for `nn.Conv`, channels last.
 
-    XLA's CPU compiler brings a convolution into the one form for which it has a fast kernel, but
-    not inside a loop (https://github.com/jax-ml/jax/issues/12868), and the gradient of a
-    convolution is not in that form: an epoch in one scan would be over ten times slower. So the
-    gradient of a convolution without dilation and groups is written in that form here, for the
-    CPU alone. Forward mode works too, but a tangent in a loop on a CPU is then the slow one: there
-    `jax.jvp` is slower than through `lax.conv_general_dilated`, a Hessian-vector product
-    `jax.jvp(jax.grad(f))` faster.
+    XLA's CPU compiler has a fast kernel for one form of convolution only. It converts other forms,
+    such as the gradient of a convolution, but not inside a loop
+    (https://github.com/jax-ml/jax/issues/12868): an epoch in one scan would be over ten times
+    slower. So on a CPU, the gradient of a convolution without dilation and groups is written in the
+    fast form here. Forward mode works too, but in a loop on a CPU it takes the slow form: there
+    `jax.jvp` is slower than through `lax.conv_general_dilated`, while a Hessian-vector product
+    `jax.jvp(jax.grad(f))` is faster.
 
     Example:
         >>> import jax.numpy as jnp
@@ -44,7 +44,7 @@ def convolution(
     else:
         pairs = padding
     pairs = tuple((int(low), int(high)) for low, high in pairs)
-    # Its derivatives may be traced outside the `jax.default_matmul_precision` of this one.
+    # Derivatives may be traced outside the `jax.default_matmul_precision` of this call.
     precision = options.get("precision") or jax.config.jax_default_matmul_precision
     return _plain(x, kernel, strides, pairs, precision)
 
@@ -74,11 +74,11 @@ def _tangent(strides, padding, precision, primals, tangents):
                 (k - 1 - low, k - 1 - high) for k, (low, high) in zip(size, padding, strict=True)
             )
             dx = conv(slope, kernel[::-1, ::-1].swapaxes(2, 3), (1, 1), around)
-            # Channels take the place of the batch, and the batch that of the summed features.
+            # Channels act as the batch, and the batch as the features that are summed over.
             dkernel = conv(x.transpose(3, 1, 2, 0), slope.transpose(1, 2, 0, 3), (1, 1), padding)
             return dx, dkernel.transpose(1, 2, 0, 3)
 
-        # Reverse mode transposes the tangent, and the transpose of this one is `backward` again.
+        # Reverse mode transposes the tangent, and the transpose of this tangent is `backward`.
         (tangent,) = jax.linear_transpose(backward, jax.eval_shape(same, *primals))(tangents)
         return tangent
 
@@ -87,7 +87,7 @@ def _tangent(strides, padding, precision, primals, tangents):
 
 
 def _at_every_position(slope, image: Pair, window: Pair, strides: Pair, padding):
-    """The slope of the same convolution with strides of one: zero where these leave out."""
+    """The slope for strides of one: zero at the positions that the strides skip."""
     if set(strides) == {1}:
         return slope
     config = [(0, 0, 0)]

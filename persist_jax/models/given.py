@@ -1,4 +1,4 @@
-"""A network that starts from given weights instead of drawn ones."""
+"""A network that starts from given weights instead of random ones."""
 
 import functools
 import hashlib
@@ -20,7 +20,7 @@ class GivenWeights:
     Attributes:
         network: the network.
         read: returns its initial variables; called once, when they are first needed.
-        description: text that tells networks of other layers apart, for `checksum`.
+        description: text that distinguishes networks with other layers, for `checksum`.
 
     Example:
         >>> from persist_jax.models import mlp
@@ -38,12 +38,12 @@ class GivenWeights:
     @functools.cached_property
     def variables(self) -> Variables:
         """The initial variables."""
-        with jax.ensure_compile_time_eval():  # arrays, even where a traced function asks first
+        with jax.ensure_compile_time_eval():  # concrete arrays, even if first read in a trace
             return self.read()
 
     @functools.cached_property
     def checksum(self) -> str:
-        """Of the description and of every initial weight: equal for equal content."""
+        """A hash of the description and of every initial weight: equal for equal content."""
         digest = hashlib.sha256(self.description.encode())
         for path, leaf in jax.tree_util.tree_leaves_with_path(self.variables):
             array = np.asarray(leaf)
@@ -71,6 +71,6 @@ class GivenWeights:
         return self.network.apply_in_training(variables, x, key)
 
     def sharing(self, axis_name: str | None) -> "GivenWeights":
-        """The same for a batch shared over a mapped axis; see `Model`."""
+        """The same network for a batch split over a mapped axis; see `Model`."""
         shared = self.network.sharing(axis_name)
         return GivenWeights(shared, lambda: self.variables, self.description)

@@ -1,7 +1,7 @@
 """The layer kinds of a network, with the numerics of Keras.
 
-A layer is a frozen, hashable specification. Called inside a Flax module it applies itself under a
-given name; what it leaves out takes Keras' defaults (glorot-uniform kernels, zero biases,
+A layer is a frozen, hashable specification. Called inside a Flax module, it applies itself under a
+given name. Unspecified choices are Keras' defaults (glorot-uniform kernels, zero biases,
 `strides = pool_size`, ...).
 """
 
@@ -21,7 +21,7 @@ Pair = tuple[int, int]
 
 
 class Mode(NamedTuple):
-    """How a network runs: training or inference, and over which mapped axis its batch is shared."""
+    """How a network runs: training or inference, and over which mapped axis its batch is split."""
 
     train: bool
     axis_name: str | None
@@ -133,7 +133,7 @@ class _BatchNorm(nn.Module):
         if self.spec.center:
             bias = self.param("bias", nn.initializers.zeros, c, jnp.float32)
             y, dtype = y + bias.reshape(wide), jnp.promote_types(dtype, bias.dtype)
-        # The statistics are in float32 at least; where all else is in bfloat16, so is the output.
+        # Statistics are in float32 at least; the output has the type of inputs and parameters.
         return y.astype(dtype)
 
     def _statistics(self, x: Array) -> tuple[Array, Array, int]:
@@ -193,15 +193,15 @@ class PReLU(Layer):
 
 
 class Dropped(nn.Module):
-    """Values with a share of them 0 and the others larger; the rate may be traced."""
+    """Inverted dropout; the rate may be traced."""
 
     rate: float | Array
     axis_name: str | None
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        # One draw per example, keyed by its position in the whole batch: the devices that share a
-        # batch then draw together exactly the mask that one device draws for all of it.
+        # One draw per example, keyed by its position in the whole batch: devices that share a batch
+        # draw exactly the mask that one device would draw for the whole batch.
         b = x.shape[0]
         first = 0 if self.axis_name is None else b * jax.lax.axis_index(self.axis_name)
         key = self.make_rng("dropout")
@@ -230,7 +230,7 @@ class Dropout(Layer):
 
 @dataclasses.dataclass(frozen=True)
 class Flatten(Layer):
-    """All axes but the first in one, rows first: `(b, ...) -> (b, m)`."""
+    """Flatten all axes but the first in row-major order: `(b, ...) -> (b, m)`."""
 
     def __call__(self, x: Float[Array, "b ..."], name: str, mode: Mode) -> Float[Array, "b m"]:
         return x.reshape(x.shape[0], math.prod(x.shape[1:]))
@@ -252,7 +252,7 @@ class MaxPooling2D(Layer):
 
 @dataclasses.dataclass(frozen=True)
 class AveragePooling2D(Layer):
-    """Mean of each window; what padding adds does not enter the mean."""
+    """Mean of each window, without the padding."""
 
     pool_size: Pair = (2, 2)
     strides: Pair | None = None

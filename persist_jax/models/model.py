@@ -4,8 +4,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Array, Float, PyTree
 
-# Trainable weights under "params"; anything else that a pass in training mode renews, as moving
-# averages under "batch_stats", in collections beside them.
+# Trainable weights are under "params". Other values that a pass in training mode updates, such as
+# moving averages under "batch_stats", are in further collections.
 Variables = dict[str, PyTree]
 Outputs = tuple[Float[Array, "b ..."], Any]  # logits, and activations per counted layer
 
@@ -15,12 +15,11 @@ class Model(Protocol):
     """A pure network: its variables are arguments, never attributes.
 
     Activations are a sequence or a mapping of arrays `(b, ...)` in the order of the layers, the
-    logits or last layer last: what `persist_jax.sample_neurons` takes.
+    logits or last layer last, as `persist_jax.sample_neurons` takes them.
 
     Attributes:
-        training_differs: whether a pass in training mode gives other outputs than one in
-            inference mode (dropout, batch normalisation). Where it does, a term costs a pass of
-            its own.
+        training_differs: whether training and inference mode give different outputs (dropout, batch
+            normalisation). If true, a term costs an extra pass.
     """
 
     training_differs: bool
@@ -34,19 +33,19 @@ class Model(Protocol):
         ...
 
     def apply_in_training(self, variables: Variables, x: Any, key: Any) -> tuple[Any, Variables]:
-        """Logits and activations in training mode, and every collection but `params` after it.
+        """Logits and activations in training mode, and every updated collection but `params`.
 
         The key draws the dropout of this pass.
         """
         ...
 
     def sharing(self, axis_name: str | None) -> "Model":
-        """The same network for a batch whose examples lie on the devices of a mapped axis.
+        """The same network for a batch that is split over the devices of a mapped axis.
 
-        Its passes must give what one device gives for the whole batch: batch normalisation takes
-        statistics over the axis, and dropout the mask that one device would draw.
+        Its passes must equal one device's pass on the whole batch: batch normalisation takes
+        statistics over the axis, and dropout draws the mask that one device would draw.
 
         Raises:
-            ValueError: where this network cannot.
+            ValueError: if this network does not support a split batch.
         """
         ...

@@ -22,17 +22,18 @@ def layer_name(index: int) -> str:
 class Network(nn.Module):
     """A chain of layers.
 
-    `network.apply(variables, x)` gives `(logits, activations)`: the output of the last layer, and
-    one array `(b, ...)` per counted layer (one with trainable weights), its output after its own
-    activation. It is a `Model`: `network.apply_in_training(variables, x, key)` gives
-    `((logits, activations), collections)` with the new moving averages, if there are any.
+    `network.apply(variables, x)` returns `(logits, activations)`: the output of the last layer, and
+    one array `(b, ...)` per counted layer, which is a layer with trainable weights: its output
+    after its own activation function. The network is a `Model`:
+    `network.apply_in_training(variables, x, key)` returns `((logits, activations), collections)`
+    with the new moving averages, if there are any.
 
     Attributes:
         layers: the layers in order.
         input_shape: shape of one example, `(h, w, c)` for images.
-        axis_name: name of the mapped axis over which the batch is shared: device `d` of it holds
+        axis_name: name of the mapped axis over which the batch is split: its device `d` holds
             examples `d * s` to `(d + 1) * s` of the batch. Batch normalisation then takes the
-            statistics of the whole batch, and dropout the mask one device would draw for it.
+            statistics of the whole batch, and dropout draws the mask that one device would draw.
 
     Example:
         >>> import jax
@@ -71,7 +72,7 @@ class Network(nn.Module):
 
     @property
     def hidden_layers(self) -> tuple[int, ...]:
-        """Which of its layers are dense or convolutions, but for the last such layer."""
+        """Indices of the dense and convolutional layers, except the last."""
         dense = [k for k, layer in enumerate(self.layers) if isinstance(layer, Dense | Conv2D)]
         return tuple(dense[:-1])
 
@@ -88,10 +89,10 @@ class Network(nn.Module):
         key: Array,
         dropout: Float[Array, ""] | None = None,
     ) -> tuple[Outputs, Variables]:
-        """Outputs in training mode, and the moving averages after it; see `Model`.
+        """Outputs in training mode, and the updated moving averages; see `Model`.
 
-        With a rate of `dropout`, values behind every hidden layer are dropped with this
-        probability, beside what `Dropout` layers drop.
+        `dropout` is the probability of dropping a value after every hidden layer, in addition to
+        `Dropout` layers.
         """
         rate = () if dropout is None else (dropout,)
         outputs, updates = self.apply(
@@ -101,5 +102,5 @@ class Network(nn.Module):
 
     @nn.nowrap
     def sharing(self, axis_name: str | None) -> "Network":
-        """The same network for a batch shared over a mapped axis; see `Model`."""
+        """The same network for a batch split over a mapped axis; see `Model`."""
         return self.clone(axis_name=axis_name)

@@ -1,4 +1,4 @@
-"""A network at a precision of its choice, forwards and backwards, whatever it is written in."""
+"""Run any network at a chosen precision, forwards and backwards."""
 
 import dataclasses
 from collections import OrderedDict
@@ -15,17 +15,17 @@ Precision = Literal["default", "highest", "bfloat16"]
 
 
 def at_precision(model: Model, precision: Precision) -> Model:
-    """The same network, its products at a precision.
+    """Return the same network, with its matrix products at a chosen precision.
 
     Args:
         model: the network; its variables, their shapes and their types stay the same.
-        precision: "default": what JAX does with float32 on the device, TF32 (3 decimal digits) on
-            recent NVIDIA GPUs and float32 on a CPU; the model is returned as it is.
+        precision: "default": JAX's default for float32 on the device, TF32 (3 decimal digits) on
+            recent NVIDIA GPUs and float32 on a CPU; the model is returned unchanged.
             "highest": every product in float32. "bfloat16": the network computes in bfloat16, 2 to
             3 decimal digits, from float32 weights that are cast in every pass; moving averages
             stay in float32, and logits and activations are returned in float32.
 
-    A layer with a `jax.custom_vjp` of its own has to give its backward pass a precision itself.
+    A layer with its own `jax.custom_vjp` must set the precision of its backward pass itself.
 
     Example:
         >>> from persist_jax.models import mlp
@@ -40,13 +40,13 @@ def at_precision(model: Model, precision: Precision) -> Model:
 
 
 def at_its_own(model: Model) -> Model:
-    """The network that is given at a precision, as it was before."""
+    """Undo `at_precision`: return the network at its own precision."""
     return model.network if isinstance(model, AtPrecision) else model
 
 
 @dataclasses.dataclass(frozen=True)
 class AtPrecision:
-    """A `Model` that applies another one at a precision; made by `at_precision`."""
+    """A `Model` that applies another model at a precision; made by `at_precision`."""
 
     network: Model
     precision: Literal["highest", "bfloat16"]
@@ -57,7 +57,7 @@ class AtPrecision:
         return self.network.training_differs
 
     def init(self, key: Array | None, x: Any) -> Variables:
-        """The variables of the network, which no precision changes; see `Model`."""
+        """The variables of the network, which do not depend on the precision; see `Model`."""
         return self.network.init(key, x)
 
     def apply(self, variables: Variables, x: Any, train: bool = False) -> Outputs:
@@ -69,14 +69,14 @@ class AtPrecision:
     def apply_in_training(
         self, variables: Variables, x: Any, key: Array, **how: Any
     ) -> tuple[Outputs, Variables]:
-        """Outputs in training mode, and the other collections after it; see `Model`."""
+        """Outputs in training mode, and the updated collections; see `Model`."""
         with self._products():
             outputs, renewed = self.network.apply_in_training(*self._cast(variables, x), key, **how)
         before = {name: variables[name] for name in renewed}
         return self._outputs(outputs), jax.tree.map(_typed_as, renewed, before)
 
     def sharing(self, axis_name: str | None) -> "AtPrecision":
-        """The same for a batch shared over a mapped axis; see `Model`."""
+        """The same network for a batch split over a mapped axis; see `Model`."""
         return dataclasses.replace(self, network=self.network.sharing(axis_name))
 
     def _products(self):

@@ -10,11 +10,11 @@ from persist_jax.models.model import Model
 
 @dataclass(frozen=True)
 class Kind:
-    """Facts about a kind beside how to build it.
+    """Properties of a kind of network.
 
     Attributes:
-        places: parameters that only say where files lie. A sweep is compared by what it found
-            there, so that moved files do not keep it from going on.
+        places: parameters that are paths of files. To resume, a sweep compares the content of these
+            files instead of their paths, so files may be moved.
     """
 
     places: tuple[str, ...] = ()
@@ -27,20 +27,20 @@ MODELS: Registry[Kind] = Registry("model kind", Kind)
 def build_model(
     fields: Mapping[str, Any], input_shape: tuple[int, ...], classes: int, where: str = "model"
 ) -> Model:
-    """The network that a section of `config.models` describes.
+    """Build the network that a section of `config.models` describes.
 
     Args:
-        fields: `kind`, a registered name, and that kind's own parameters.
+        fields: `kind`, a registered name, and the kind's own parameters.
         input_shape: shape of one example of the data set.
         classes: number of logits.
-        where: the section, for errors.
+        where: name of the section, for error messages.
 
     Returns:
         The network.
 
     Raises:
-        ValueError: one line that names the field that does not hold, or says why the network does
-            not fit the data.
+        ValueError: one line that names the invalid field, or says why the network does not fit the
+            data.
 
     Example:
         >>> model = build_model({"kind": "mlp", "hidden": [16]}, (8, 8, 1), 10)

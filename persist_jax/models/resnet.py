@@ -25,8 +25,8 @@ class ResNet(nn.Module):
         blocks: blocks per stage.
         width: channels of the first stage.
         classes: number of logits.
-        axis_name: name of the mapped axis over which the batch is shared, whose statistics the
-            normalisation then takes.
+        axis_name: name of the mapped axis over which the batch is split; batch normalisation then
+            takes statistics over the axis.
     """
 
     blocks: int
@@ -70,7 +70,7 @@ def _normalised_convolution(x: Array, channels: int, stride: int, name: str, mod
 
 
 def _shortcut(x: Array, channels: int, stride: int) -> Array:
-    """The identity without parameters: every `stride`-th position, and channels of zeros."""
+    """A shortcut without parameters: every `stride`-th position, padded with channels of zeros."""
     added = channels - x.shape[-1]
     return jnp.pad(x[:, ::stride, ::stride], ((0, 0), (0, 0), (0, 0), (0, added)))
 
@@ -81,12 +81,12 @@ def resnet(
 ) -> LinenModel:
     r"""Residual network for small images with $6 \cdot \mathrm{blocks} + 2$ layers of weights.
 
-    A 3x3 convolution, then three stages of blocks of two 3x3 convolutions, of `width`, `2 * width`
-    and `4 * width` channels, the second and the third stage at half the resolution of the one
-    before; batch normalisation after every convolution; identity shortcuts (option A: zeros for
-    new channels); the mean over the image and an affine map to the logits.
+    The network is a 3x3 convolution, then three stages of blocks of two 3x3 convolutions, of
+    `width`, `2 * width` and `4 * width` channels, each later stage at half the resolution of the
+    previous one; then the mean over the image and an affine map to the logits. Every convolution is
+    followed by batch normalisation. Shortcuts are identities (option A: zeros for new channels).
 
-    Its activations are a mapping in the order of the layers: "stem", the ReLU after the first
+    The activations are a mapping in the order of the layers: "stem", the ReLU after the first
     normalisation; for every block "stage1_block1_1", the ReLU after its first normalisation, and
     "stage1_block1_2", the ReLU after the addition of its shortcut; and last "logits".
 
@@ -100,7 +100,7 @@ def resnet(
         The network.
 
     Raises:
-        ValueError: if the examples are no images.
+        ValueError: if the examples are not images.
 
     Example:
         >>> import jax

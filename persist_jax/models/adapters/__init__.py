@@ -1,4 +1,4 @@
-"""Networks written elsewhere, as a `Model`."""
+"""Adapters that turn networks of other libraries into a `Model`."""
 
 from persist_jax.models.adapters.linen_modules import LinenModel, linen
 from persist_jax.models.adapters.nnx_modules import NnxModel, nnx

@@ -8,12 +8,12 @@ from typing import Any
 from persist_jax.models.model import Outputs, Variables
 from persist_jax.terms.activations import in_words, is_array
 
-# Other names of the flag `train`: ignored, they would leave dropout off in silence.
+# Other names of the flag `train`. Ignoring such a flag would silently leave dropout off.
 _OTHER_FLAGS = ("training", "is_training", "deterministic", "use_running_average")
 
 
 def takes(function: Callable, argument: str) -> bool:
-    """Whether a function, or a class when it is made, has an argument of that name."""
+    """Whether a function, or the constructor of a class, has an argument of this name."""
     if isinstance(function, type):
         function = function.__init__
     return argument in inspect.signature(function).parameters
@@ -32,13 +32,13 @@ def takes_train(function: Callable, name: str) -> bool:
 
 
 def in_inference(train: bool, name: str) -> None:
-    """Refuse a pass in training mode by `apply`, which has no key for it."""
+    """Raise `ValueError` for `apply` in training mode, for which it has no key."""
     if train:
         raise ValueError(f"{name}: apply is for inference, apply_in_training for train=True")
 
 
 def cannot_share(name: str, where: str) -> ValueError:
-    """Why a batch of this network cannot lie on several devices."""
+    """The error for a network whose batch cannot be split over devices."""
     return ValueError(
         f'{name}: {where} has no axis_name, so parallel="batch" cannot give what one device gives'
         ' for the whole batch; use parallel="lanes"'
@@ -46,10 +46,10 @@ def cannot_share(name: str, where: str) -> ValueError:
 
 
 def outputs_of(result: Any, name: str) -> Outputs:
-    """Logits and activations, if a network returned these.
+    """Check that a network returned logits and activations, and return them.
 
     Raises:
-        ValueError: one line that says what it returned instead.
+        ValueError: one line that describes any other output.
     """
     if not isinstance(result, tuple | list) or len(result) != 2:
         raise ValueError(f"{name}: returned {in_words(result)}, not (logits, activations)")
@@ -57,7 +57,7 @@ def outputs_of(result: Any, name: str) -> Outputs:
     if not is_array(logits) or logits.ndim != 2:
         raise ValueError(f"{name}: the logits are {in_words(logits)}, not an array (b, classes)")
     if isinstance(activations, Mapping):
-        # Transformations of JAX sort the keys of a dict, and the order of the layers would be lost.
+        # JAX's transformations sort the keys of a dict, which would lose the order of the layers.
         activations = OrderedDict(activations)
         layers = list(activations.items())
     elif isinstance(activations, Sequence) and not isinstance(activations, str):
@@ -75,10 +75,10 @@ def outputs_of(result: Any, name: str) -> Outputs:
 
 
 def variables_of(variables: Mapping[str, Any], name: str) -> Variables:
-    """Variables as nested dicts with text keys and arrays as leaves, if they are.
+    """Return variables as nested dicts with text keys and arrays as leaves.
 
     Raises:
-        ValueError: one line that names the first place where they are not.
+        ValueError: one line that names the first key that is not text or leaf that is no array.
     """
     return {collection: _plain(tree, collection, name) for collection, tree in variables.items()}
 

@@ -39,7 +39,7 @@ class LinenModel:
     def apply_in_training(
         self, variables: Variables, x: Any, key: Array
     ) -> tuple[Outputs, Variables]:
-        """Outputs in training mode, and the other collections after it; see `Model`."""
+        """Outputs in training mode, and the updated collections; see `Model`."""
         result, renewed = self.module.apply(
             variables,
             x,
@@ -50,7 +50,7 @@ class LinenModel:
         return outputs_of(result, self._name), flax.core.unfreeze(renewed)
 
     def sharing(self, axis_name: str | None) -> "LinenModel":
-        """The same network for a batch shared over a mapped axis; see `Model`."""
+        """The same network for a batch split over a mapped axis; see `Model`."""
         if any(field.name == "axis_name" for field in dataclasses.fields(self.module)):
             return dataclasses.replace(self, module=self.module.clone(axis_name=axis_name))
         if axis_name is None or not self.training_differs:
@@ -75,18 +75,20 @@ def linen(
     training_differs: bool | None = None,
     rngs: tuple[str, ...] = ("dropout",),
 ) -> LinenModel:
-    """A `flax.linen` module as a model that can be trained.
+    """Turn a `flax.linen` module into a model that can be trained.
 
-    Its collections beside `params`, as `batch_stats`, are renewed by every pass in training mode.
+    Every pass in training mode updates the module's collections other than `params`, such as
+    `batch_stats`.
 
-    For `parallel="batch"` the module needs a field `axis_name` (a name, or `None`), which it hands
-    to whatever depends on more than one example: `nn.BatchNorm(..., axis_name=self.axis_name)`. A
-    dropout mask comes out as on one device with `persist_jax.models.layers.Dropout`.
+    For `parallel="batch"` the module needs a field `axis_name` (a name, or `None`), which it passes
+    to every layer that depends on more than one example:
+    `nn.BatchNorm(..., axis_name=self.axis_name)`. `persist_jax.models.layers.Dropout` draws the
+    same mask as on one device.
 
     Args:
         module: called as `module(x)` or `module(x, train=...)`, it returns `(logits, activations)`:
             an array `(b, classes)`, and a sequence or a mapping of arrays `(b, ...)` in the order
-            of the layers. Its fields are hashable.
+            of the layers. Its fields must be hashable.
         training_differs: whether training mode changes the outputs; by default, whether the module
             takes `train`.
         rngs: names of the random streams that a pass in training mode draws from.
@@ -95,7 +97,7 @@ def linen(
         The model.
 
     Raises:
-        ValueError: one line that says why the module is none.
+        ValueError: one line that says why the module cannot be a model.
 
     Example:
         >>> import flax.linen as nn

@@ -48,14 +48,14 @@ class NnxModel:
     def apply_in_training(
         self, variables: Variables, x: Any, key: Array
     ) -> tuple[Outputs, Variables]:
-        """Outputs in training mode, and the other collections after it; see `Model`."""
+        """Outputs in training mode, and the updated collections; see `Model`."""
         outputs, module = self._pass(variables, x, key, train=True)
         collections = self._collections(module)
         collections.pop("params", None)
         return outputs, collections
 
     def sharing(self, axis_name: str | None) -> "NnxModel":
-        """The same network for a batch shared over a mapped axis; see `Model`."""
+        """The same network for a batch split over a mapped axis; see `Model`."""
         if takes(self.make, "axis_name"):
             return dataclasses.replace(self, axis_name=axis_name)
         if axis_name is None or not self.training_differs:
@@ -85,17 +85,17 @@ class NnxModel:
 
 @dataclasses.dataclass(frozen=True)
 class _Skeleton:
-    """A module without the values of its variables; its other arrays are constants in it."""
+    """A module without the values of its variables; its other arrays stay as constants."""
 
     name: str
     takes_train: bool
     has_modes: bool
     graph: Any
     leaves: dict[Path, Any]
-    places: dict[Path, tuple[str, ...]]  # of a variable's value among the collections
+    places: dict[Path, tuple[str, ...]]  # path of each variable's value in the collections
 
     def with_values(self, variables: Variables, key: Array) -> flax_nnx.Module:
-        """A module of its own for one pass, whose random streams start from the key."""
+        """A new module for one pass, whose random streams start from the key."""
         values = traverse_util.flatten_dict(variables)
         flat = []
         for index, (path, leaf) in enumerate(self.leaves.items()):
@@ -112,7 +112,7 @@ class _Skeleton:
 
 @functools.lru_cache(maxsize=64)
 def _skeleton(make: Callable[..., flax_nnx.Module], axis_name: str | None) -> _Skeleton:
-    # Outside of any trace: arrays of the module that are no variables become constants.
+    # Outside of any trace, so that arrays of the module that are not variables become constants.
     with jax.ensure_compile_time_eval():
         module = _made(make, flax_nnx.Rngs(0), axis_name)
         graph, state = flax_nnx.split(module)
@@ -142,18 +142,19 @@ def _collection(kind: type[flax_nnx.Variable]) -> str:
 
 
 def nnx(make: Callable[..., flax_nnx.Module], *, training_differs: bool | None = None) -> NnxModel:
-    """A `flax.nnx` module as a model that can be trained.
+    """Turn a `flax.nnx` module into a model that can be trained.
 
-    `nnx.Param`s are the trained weights. Other variables, as `nnx.BatchStat`, are renewed by every
-    pass in training mode; random streams are none of them and start from the key of the pass.
-    Arrays that are no variables are constants, the same for every key.
+    `nnx.Param`s are the trained weights. Every pass in training mode updates the other variables,
+    such as `nnx.BatchStat`, except random streams, which start from the key of the pass. Arrays
+    that are not variables are constants, the same for every key.
 
     Args:
         make: `make(rngs) -> module`. The module returns `(logits, activations)`: an array
             `(b, classes)`, and a sequence or a mapping of arrays `(b, ...)` in the order of the
-            layers. Called as `module(x, train=...)` if it takes `train`, else as `module(x)` after
-            `module.train()` or `module.eval()`. For `parallel="batch"`, `make(rngs, axis_name=...)`
-            gives the module for a batch shared over that axis, or over none.
+            layers. It is called as `module(x, train=...)` if it takes `train`, else as `module(x)`
+            after `module.train()` or `module.eval()`. For `parallel="batch"`,
+            `make(rngs, axis_name=...)` must return the module for a batch split over this axis, or
+            over none.
         training_differs: whether training mode changes the outputs; by default, whether the module
             takes `train` or holds dropout or batch normalisation.
 
@@ -161,7 +162,7 @@ def nnx(make: Callable[..., flax_nnx.Module], *, training_differs: bool | None =
         The model.
 
     Raises:
-        ValueError: one line that says why the module is none.
+        ValueError: one line that says why the module cannot be a model.
 
     Example:
         >>> import jax

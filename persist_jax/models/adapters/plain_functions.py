@@ -42,7 +42,7 @@ class FunctionModel:
         return self._call(variables, x, train=True, key=key), {}
 
     def sharing(self, axis_name: str | None) -> "FunctionModel":
-        """The same network for a batch shared over a mapped axis; see `Model`."""
+        """The same network for a batch split over a mapped axis; see `Model`."""
         if takes(self.call, "axis_name"):
             return dataclasses.replace(self, axis_name=axis_name)
         if axis_name is None or not self.training_differs:
@@ -61,19 +61,19 @@ def function(
     *,
     training_differs: bool | None = None,
 ) -> FunctionModel:
-    """Two plain functions as a model that can be trained.
+    """Turn two plain functions into a model that can be trained.
 
-    A module that is itself a pytree, as those of Equinox, goes by its leaves: `init` returns the
-    arrays among them under names of their own, `apply` puts them back into the structure of the
-    module, which needs no values (`jax.eval_shape`).
+    For a module that is itself a pytree, such as Equinox modules, `init` returns the arrays among
+    its leaves under unique names. `apply` puts them back into the structure of the module, which
+    `jax.eval_shape` gives without values.
 
     Args:
         init: `init(key, x) -> params`, an array or nested dicts of arrays with text keys.
         apply: `apply(params, x) -> (logits, activations)`: an array `(b, classes)`, and a sequence
-            or a mapping of arrays `(b, ...)` in the order of the layers. Where it has arguments of
-            these names, it also gets `train`, true in training mode; `key`, the key of the pass
+            or a mapping of arrays `(b, ...)` in the order of the layers. If it has arguments of
+            these names, it also receives `train`, true in training mode; `key`, the key of a pass
             in training mode, else `None`; and `axis_name`, the mapped axis over which the batch is
-            shared, or `None`.
+            split, or `None`.
         training_differs: whether training mode changes the outputs; by default, whether `apply`
             takes `train` or `key`.
 
@@ -81,7 +81,7 @@ def function(
         The model.
 
     Raises:
-        ValueError: one line that says why `apply` is none.
+        ValueError: one line that says why `apply` cannot be a model.
 
     Example:
         >>> import jax
