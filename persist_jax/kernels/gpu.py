@@ -345,8 +345,7 @@ _TYPES = {"float32": "*fp32", "bfloat16": "*bf16", "int32": "*i32"}
 def _ptx(
     name: str, dtypes: tuple[str, ...], constants: tuple, warps: int, stages: int, capability: int
 ) -> tuple[str, str, int, int]:
-    """Compile a kernel: its PTX, entry name, bytes of shared memory, number of Triton's parameters.
-    """
+    """Compile a kernel: PTX, entry name, bytes of shared memory, number of Triton's parameters."""
     import triton
     from triton.backends.compiler import GPUTarget
 

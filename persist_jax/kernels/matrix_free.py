@@ -618,9 +618,7 @@ def _outcome(old_distance, old_target, distance, target, rest):
 
 
 def _nearest_in_group(unit, labels, vertex, group, tiling):
-    """The distance and index of the group's nearest vertex outside the row's component, and the
-    distance of the second nearest.
-    """
+    """The group's nearest vertex outside the row's component, and the second-nearest distance."""
     place = jnp.arange(tiling.size, dtype=jnp.int32)[None]
     target = jnp.reshape(group, (-1, 1)) * tiling.size + place
     if group.ndim:

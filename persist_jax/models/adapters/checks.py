@@ -40,8 +40,8 @@ def in_inference(train: bool, name: str) -> None:
 def cannot_share(name: str, where: str) -> ValueError:
     """The error for a network whose batch cannot be split over devices."""
     return ValueError(
-        f'{name}: {where} has no axis_name, so parallel="batch" cannot give what one device gives'
-        ' for the whole batch; use parallel="lanes"'
+        f'{name}: {where} has no axis_name, so parallel="batch" cannot equal one device on the '
+        'whole batch; use parallel="lanes"'
     )
 
 

@@ -1,4 +1,4 @@
-"""Plain functions, and through them any other library, as a model."""
+"""Plain functions, and so networks of any other library, as a model."""
 
 import dataclasses
 from collections.abc import Callable
