@@ -17,11 +17,10 @@ CHANGED = {
     "regularisers": "none,t1",
     "weights": "0.001",
     "parallel": "batch",
-    "train.epochs": "8",
+    "train.epochs": "20",
     "train.patience": "1000",
     "train.checkpoint_every": "2",
 }
-MANY = "--config.train.epochs=20"
 
 
 def _start(workdir, *flags, devices=2, **environment):
@@ -45,16 +44,19 @@ def _end(process, status=0):
     return out, error
 
 
-def _until_it_trains(workdir, processes):
+def _until_it_trains(workdir, processes, since=0):
+    """Until they have trained three epochs, with a checkpoint among them."""
     started = time.monotonic()
-    while not any(len(path.read_bytes().splitlines()) > 5 for path in _epochs(workdir)):
+    while _trained(workdir) < since + 3:
         assert all(process.poll() is None for process in processes)
         assert time.monotonic() - started < 200
         time.sleep(0.02)
 
 
-def _epochs(workdir):
-    return list((workdir / "runs/mlp_0/t1").glob("*/seed0/epochs.jsonl"))
+def _trained(workdir):
+    """Epochs under T1 so far."""
+    paths = (workdir / "runs/mlp_0/t1").glob("*/seed0/epochs.jsonl")
+    return max((len(path.read_bytes().splitlines()) for path in paths), default=0)
 
 
 def _close(ours, theirs, **tolerances):
@@ -114,39 +116,24 @@ def test_two_processes_equal_one_with_one_device(two, tmp_path):
     assert [(origin.processes, origin.devices) for origin in origins] == [(2, 4), (2, 4)]
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("uninterrupted")
-    for process in _start_two(folder, MANY):
-        _end(process)
-    return folder
-
-
 @pytest.mark.slow
-def test_one_that_is_killed_ends_the_other_and_the_same_commands_go_on(uninterrupted, tmp_path):
-    """The one that writes."""
-    processes = _start_two(tmp_path, MANY)
-    _until_it_trains(tmp_path, processes)
-    started = time.monotonic()
-    processes[0].kill()
-    processes[1].communicate(timeout=300)
-    assert processes[1].returncode != 0 and time.monotonic() - started < 120
-    for process in _start_two(tmp_path, MANY):
-        _end(process)
-    _close(tmp_path, uninterrupted, rtol=0)
-
-
-@pytest.mark.slow
-def test_a_signal_to_one_stops_all_after_their_epoch(uninterrupted, tmp_path):
-    processes = _start_two(tmp_path, MANY)
+def test_after_a_signal_and_after_a_kill_the_same_commands_go_on(two, tmp_path):
+    processes = _start_two(tmp_path)
     _until_it_trains(tmp_path, processes)
     processes[1].send_signal(signal.SIGINT)
     outs = [_end(process, status=130) for process in processes]
     assert "Saved. The same command goes on" in outs[0][0]
     assert "Stopping after this epoch, which is saved; once more stops at once.\n" in outs[1][1]
-    for process in _start_two(tmp_path, MANY):
+    saved = _trained(tmp_path)
+    processes = _start_two(tmp_path)
+    _until_it_trains(tmp_path, processes, saved)
+    started = time.monotonic()
+    processes[0].kill()  # the one that writes
+    processes[1].communicate(timeout=300)
+    assert processes[1].returncode != 0 and time.monotonic() - started < 120
+    for process in _start_two(tmp_path):
         _end(process)
-    _close(tmp_path, uninterrupted, rtol=0)
+    _close(tmp_path, two, rtol=0)
 
 
 @pytest.mark.slow
