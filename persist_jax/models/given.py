@@ -65,10 +65,10 @@ class GivenWeights:
         return self.network.apply(variables, x, train=train)
 
     def apply_in_training(
-        self, variables: Variables, x: Any, key: Array
+        self, variables: Variables, x: Any, key: Array, **how: Any
     ) -> tuple[Outputs, Variables]:
         """Logits, activations and moving averages of a pass in training mode; see `Model`."""
-        return self.network.apply_in_training(variables, x, key)
+        return self.network.apply_in_training(variables, x, key, **how)
 
     def sharing(self, axis_name: str | None) -> "GivenWeights":
         """The same network for a batch split over a mapped axis; see `Model`."""

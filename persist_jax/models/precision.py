@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from persist_jax.models.given import GivenWeights
 from persist_jax.models.model import Model, Outputs, Variables
 
 Precision = Literal["default", "highest", "bfloat16"]
@@ -39,9 +40,11 @@ def at_precision(model: Model, precision: Precision) -> Model:
     return model if precision == "default" else AtPrecision(model, precision)
 
 
-def at_its_own(model: Model) -> Model:
-    """Undo `at_precision`: return the network at its own precision."""
-    return model.network if isinstance(model, AtPrecision) else model
+def unwrapped(model: Model) -> Model:
+    """The network itself, without a chosen precision and without given weights."""
+    while isinstance(model, AtPrecision | GivenWeights):
+        model = model.network
+    return model
 
 
 @dataclasses.dataclass(frozen=True)

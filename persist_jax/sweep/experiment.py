@@ -17,11 +17,12 @@ from persist_jax.sweep.diagnosis import Diagnosis
 from persist_jax.sweep.machine import compilers, cores_that_fit
 from persist_jax.sweep.reading import evaluate_of, model_section, options_of
 from persist_jax.training.layout import Layout
+from persist_jax.training.memory import footprint
 from persist_jax.training.options import Options
 from persist_jax.training.programs import Evaluation, Programs
 from persist_jax.training.state import Data
 from persist_jax.training.step import check_dropout
-from persist_jax.training.train import device_bytes, layout_of
+from persist_jax.training.train import layout_of
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,11 @@ class Experiment:
         """How the runs of a network lie on this machine's devices."""
         config, of = self.config, (self.models[network], self.dataset, self.options(network))
         how = {"parallel": config.parallel, "lane_strategy": config.lane_strategy}
-        devices = config.devices
-        if devices is None and config.parallel == "lanes":
-            devices = cores_that_fit(device_bytes(*of))
-        return layout_of(*of, **how, devices=devices)
+        layout = layout_of(*of, **how, devices=config.devices)
+        if config.devices is not None or config.parallel == "batch":
+            return layout
+        needed = footprint(*of, layout)
+        return layout_of(*of, **how, devices=cores_that_fit(needed.once + needed.lane))
 
     def programs(self, network: str, regulariser: str) -> Programs:
         """The programs that train a network under a regulariser; threads may ask for them too.

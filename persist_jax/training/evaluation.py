@@ -23,7 +23,7 @@ from persist_jax.models.layers import (
 )
 from persist_jax.models.model import Model, Variables
 from persist_jax.models.network import Network, layer_name
-from persist_jax.models.precision import at_its_own
+from persist_jax.models.precision import unwrapped
 from persist_jax.parameters import NotNegative, Part, Positive, Rate
 from persist_jax.redundancy import prune
 from persist_jax.terms import Term, measures
@@ -254,7 +254,7 @@ def without_neurons(params: Any, chain: tuple[str, ...], share: float, key: Arra
 
 def chain_of(model: Model) -> tuple[str, ...]:
     """Names of a network's layers with weights if it is a chain that can be pruned, else empty."""
-    network = at_its_own(model)
+    network = unwrapped(model)
     if not isinstance(network, Network):
         return ()
     plain = (Flatten, MaxPooling2D, AveragePooling2D, GlobalAveragePooling2D, Dropout)

@@ -16,7 +16,7 @@ from persist_jax.training.state import Data, initial_state, initial_variables
 
 # Memory of a step over the size of its activations. Two convolutions of width 256 on 32 x 32
 # pixels, batch 256, take 4.3 GB for activations of 0.54 GB in float32.
-PER_ACTIVATION = 8
+_PER_ACTIVATION = 8
 # Memory of the correlations. If a matrix is at most `LARGEST_MATRIX`, the kernels keep two of them
 # for the tree and three for `min_corr` with its gradient. Otherwise the matrix-free search takes
 # 5.8 GB for points of 0.54 GB and 11 GB for 1.07 GB.
@@ -55,7 +55,7 @@ def footprint(model: Model, dataset: Dataset, options: Options, layout: Layout) 
     n = points.shape[0]
     matrix = n * n * 4
     term = matrix * _MATRICES if matrix <= LARGEST_MATRIX else n * examples * 4 * _PER_POINT
-    step = _bytes(state.params) + shared * activations * 4 * PER_ACTIVATION + term
+    step = _bytes(state.params) + shared * activations * 4 * _PER_ACTIVATION + term
     if layout.lane_strategy == "vmap":
         return Footprint(data, 2 * _bytes(state) + step)
     return Footprint(data + step, 2 * _bytes(state))

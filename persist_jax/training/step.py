@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from persist_jax.models.model import Model
 from persist_jax.models.network import Network
-from persist_jax.models.precision import at_its_own
+from persist_jax.models.precision import unwrapped
 from persist_jax.terms import Term
 from persist_jax.training.options import Options
 from persist_jax.training.state import (
@@ -108,7 +108,7 @@ def has_term(term: Term, added: Sequence[Added]) -> bool:
 
 def check_dropout(model: Model, term: Term, added: Sequence[Added], where: str = "") -> None:
     """Raise `ValueError` for dropout in a network that is not a `Network` with hidden layers."""
-    network = at_its_own(model)
+    network = unwrapped(model)
     if _rate(term, added, 0.5) is None:
         return
     if not isinstance(network, Network) or not network.hidden_layers:

@@ -17,10 +17,8 @@ from persist_jax.terms import REGULARISERS
 from persist_jax.training.cohort import PARTS, Cohort, Row, outcome
 from persist_jax.training.evaluation import Evaluate
 from persist_jax.training.layout import Layout, make_layout
-from persist_jax.training.memory import PER_ACTIVATION
 from persist_jax.training.options import Options
 from persist_jax.training.programs import Evaluation, Programs
-from persist_jax.training.state import Data
 from persist_jax.training.step import check_dropout
 
 DEFAULT = Evaluate()
@@ -114,14 +112,6 @@ def layout_of(
         batch_size=options.batch_size,
         convolutional=any(len(shape) > 2 for shape in _activations(model, dataset)),
     )
-
-
-def device_bytes(model: Model, dataset: Dataset, options: Options) -> int:
-    """Roughly the bytes that the data and one lane in training take on a device."""
-    shapes = _activations(model, dataset)
-    numbers = options.batch_size * sum(math.prod(shape[1:]) for shape in shapes)
-    data = sum(array.nbytes for array in jax.tree.leaves(Data.of(dataset)))
-    return 4 * PER_ACTIVATION * numbers + data
 
 
 def train(

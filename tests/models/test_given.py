@@ -8,6 +8,8 @@ import pytest
 from persist_jax.models import Model, Network
 from persist_jax.models.given import GivenWeights
 from persist_jax.models.layers import BatchNormalization, Dense, Dropout
+from persist_jax.training import Options
+from persist_jax.training.step import check_dropout
 
 NETWORK = Network((Dense(3), BatchNormalization(), Dropout(0.5)), (4,))
 X = np.arange(8.0, dtype=np.float32).reshape(2, 4)
@@ -29,6 +31,16 @@ def test_passes_are_those_of_the_network(variables):
     assert same is not None
     shared = given.sharing("batch")
     assert shared.network == NETWORK.sharing("batch") and shared.init(key, X) is variables
+
+
+def test_dropout_may_be_added():
+    network = Network((Dense(3), Dense(2)), (4,))
+    variables, key = network.init(jax.random.key(5), X), jax.random.key(1)
+    given = GivenWeights(network, lambda: variables)
+    check_dropout(given, Options().term("dropout"), ())
+    (logits, _), _ = given.apply_in_training(variables, X, key, dropout=jnp.float32(0.5))
+    (expected, _), _ = network.apply_in_training(variables, X, key, dropout=jnp.float32(0.5))
+    np.testing.assert_array_equal(logits, expected)
 
 
 def test_weights_are_read_once_and_as_arrays_even_when_first_asked_for_in_a_trace(variables):

@@ -9,6 +9,7 @@ from sklearn.metrics import log_loss as of_sklearn
 
 from persist_jax import models
 from persist_jax.models import at_precision
+from persist_jax.models.given import GivenWeights
 from persist_jax.redundancy import prune
 from persist_jax.training import Evaluate, train
 from persist_jax.training.evaluation import (
@@ -154,6 +155,8 @@ def test_pruned_weights_compute_what_the_smaller_network_does(chain, repair):
 def test_networks_that_neurons_may_be_taken_out_of(perceptron, convolutional):
     names = ("layer_01", "layer_03", "layer_05")
     assert chain_of(perceptron) == chain_of(at_precision(perceptron, "highest")) == names
+    given = at_precision(GivenWeights(perceptron, dict), "highest")
+    assert chain_of(given) == names  # as every network of PGDL
     assert chain_of(convolutional) == chain_of(models.resnet((8, 8, 1), blocks=1, width=4)) == ()
     assert chain_of(models.mlp((4,), hidden=())) == ()
 
