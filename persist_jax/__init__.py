@@ -1,14 +1,14 @@
 """Regularise a network by its most correlated neurons, through 0-dimensional persistence.
 
-* In a loss: `make_term` makes a function from activations to a number, of which `t1`, `t2` and
-  `mean_correlation` are the usual ones; `activations_of` reads what a Flax module sowed.
-* In a training loop: `measures`, scalars for a logger.
-* What a network has more than once: `redundancy`; the network without it: `prune`.
-* From activations to deaths by hand: `sample_neurons`, `correlation_deaths`; from a matrix:
+* In a loss: `make_term` makes a function from activations to a number, usually `t1`, `t2` or
+  `mean_correlation`; `activations_of` reads the activations that a Flax module sowed.
+* In a training loop: `measures` gives scalars for a logger.
+* Redundant neurons: `redundancy` finds them, `prune` removes them.
+* From activations to deaths, step by step: `sample_neurons`, `correlation_deaths`; from a matrix:
   `correlation_distance`, `minimum_spanning_tree`, `zeroth_deaths`.
-* Whether a tree, of ours or of another library, is minimal: `check_tree`.
+* `check_tree` checks that a tree, from this or another library, is minimal.
 * Whole trainings: `persist_jax.models`, `persist_jax.data`, `persist_jax.training`; the networks of
-  a competition: `persist_jax.pgdl`.
+  the PGDL competition: `persist_jax.pgdl`.
 """
 
 import importlib
@@ -97,14 +97,14 @@ __all__ = [
 ]
 
 
-# Imported where they are first named, because they bring more packages than kernels and terms need.
+# Imported on first use: they import packages that kernels and terms do not need.
 _ROOMS = ("data", "models", "pgdl", "training")
 _HOMES = {"TreeCheck": "check", "check_tree": "check", "LoadedRun": "sweep.loaded"}
 
 
 def __getattr__(name: str) -> object:
     if name in _ROOMS:
-        # `pgdl` registers kinds of data sets and of networks.
+        # `pgdl` registers its kinds of data set and network.
         importlib.import_module(f"{__name__}.pgdl")
         return importlib.import_module(f"{__name__}.{name}")
     if name in _HOMES:

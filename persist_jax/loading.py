@@ -1,4 +1,4 @@
-"""Loading runs of a sweep; the packages that this takes are imported with the first call."""
+"""Load runs of a sweep; the first call imports the packages that this needs."""
 
 import os
 from typing import TYPE_CHECKING
@@ -18,27 +18,27 @@ def load_run(
     weight: float | int = 0.0,
     seed: int = 0,
 ) -> "LoadedRun":
-    """Load a run of a sweep that has ended.
+    """Load a finished run of a sweep.
 
-    The data set comes from where the sweep had it: from its folder, or from the cache. Data and
-    network must be those that the run was trained with.
+    The data set is loaded from the folder or cache that the sweep used. Data and network must be
+    the same as in training.
 
     Args:
         workdir: the sweep's folder.
         network: the network's name.
         regulariser: the regulariser's name.
-        weight: of the regulariser; 0 for `none`.
+        weight: the regularisation weight; 0 for `none`.
         seed: the seed.
 
     Returns:
-        The model, its variables of the best and of the last epoch and its initial ones, the record,
-        the history, the options and the data set. A run that diverged has the weights of its
-        best epoch before.
+        The model, its initial variables and those of the best and of the last epoch, the record,
+        the history, the options and the data set. A diverged run has the weights of its best epoch
+        before it diverged.
 
     Raises:
-        ValueError: one line: there is no such run, and which there are; the run has not ended; or
+        ValueError: there is no such run (the line lists the runs), the run has not finished, or
             its weights, its data or the code of its network is missing.
-        ImportError: one line, where what the experiment needs is not installed.
+        ImportError: a package of the extra `experiment` is not installed.
 
     Example:
         >>> import persist_jax as pj
@@ -52,25 +52,30 @@ def load_run(
 
 
 def load_runs(workdir: str | os.PathLike[str]) -> "pandas.DataFrame":
-    """A table of the runs of a sweep that have ended, one in each row.
+    """Read the finished runs of a sweep as a table, one run a row.
 
     Args:
         workdir: the sweep's folder.
 
     Returns:
-        Columns `network`, `regulariser`, `weight`, `seed`, `status`; `continued`, whether the run
-        went on from a finished one without its regulariser; `epochs`, `best_epoch`,
-        `best_iteration`, `validation_loss`, `seconds`; accuracies in fractions of 1 with the best
-        weights, `train`, `validation`, `test`, and before training, `initial_train`, ...; `points`,
-        the number of sampled neurons, of which with the best weights `constant` have one value on a
-        batch of validation examples and `clustered` are in one of `clusters` of |corr| of at least
-        0.9, and their `mean_correlation`; what was measured of the best and of the last weights,
-        as `best_log_loss` and `last_log_loss` (see `persist_jax.store.record.NUMBERS`), and
-        `epochs_to_loss`; the run's `folder`. Empty where a value is not known.
+        A table with these columns; a cell is empty where the value is not known.
+
+        * `network`, `regulariser`, `weight`, `seed`, `status`.
+        * `continued`: whether the run continues a finished one without its regulariser.
+        * `epochs`, `best_epoch`, `best_iteration`, `validation_loss`, `seconds`.
+        * `train`, `validation`, `test`: accuracy of the best weights, as a fraction of 1;
+          `initial_train`, ...: the same before training.
+        * `points`: the number of sampled neurons. Of the best weights, on a batch of validation
+          examples: `constant` neurons have one value, `clustered` neurons are in one of `clusters`
+          of |corr| of at least 0.9, and `mean_correlation` is the mean |corr| over the pairs where
+          it is not 0.
+        * `best_log_loss`, `last_log_loss`, ...: measures of the best and of the last weights, see
+          `persist_jax.store.record.NUMBERS`; `epochs_to_loss`.
+        * `folder`: the run's folder.
 
     Raises:
-        ValueError: one line that names the file that cannot be read.
-        ImportError: one line, where what the experiment needs is not installed.
+        ValueError: a file cannot be read; the line names it.
+        ImportError: a package of the extra `experiment` is not installed.
 
     Example:
         >>> import persist_jax as pj

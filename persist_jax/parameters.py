@@ -1,6 +1,6 @@
-"""Types of numbers that a configuration may set: parameters of whatever is registered.
+"""Number types for the parameters of registered functions.
 
-A registered function annotates its parameters with them, and a wrong value is answered in one line.
+A registered function annotates its parameters with them; a wrong value raises an error of one line.
 """
 
 import struct
@@ -8,8 +8,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-INT32_MAX = 2**31 - 1  # what a device counts with
-FLOAT32_MIN, FLOAT32_MAX = 2.0**-126, (2 - 2.0**-23) * 2.0**127  # what it calculates with
+INT32_MAX = 2**31 - 1
+FLOAT32_MIN, FLOAT32_MAX = 2.0**-126, (2 - 2.0**-23) * 2.0**127  # smallest normal, and largest
 
 
 def _not_one(value: float) -> float:
@@ -24,11 +24,11 @@ def _not_zero(value: float) -> float:
     return value
 
 
-Size = Annotated[int, Field(ge=1, le=INT32_MAX)]  # a count of something that must be there
+Size = Annotated[int, Field(ge=1, le=INT32_MAX)]  # a count that is not 0
 Count = Annotated[int, Field(ge=0, le=INT32_MAX)]
 Positive = Annotated[float, Field(gt=0)]
 NotZero = Annotated[float, AfterValidator(_not_zero)]
 NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Part = Annotated[float, Field(gt=0, le=1)]  # a share that is not nothing
+Part = Annotated[float, Field(gt=0, le=1)]  # a share that is not 0
 Rate = Annotated[float, Field(ge=0, lt=1), AfterValidator(_not_one)]

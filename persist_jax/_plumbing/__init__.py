@@ -1,1 +1,1 @@
-"""Checks of fields and files, registries, checksums: for every other package, not for users."""
+"""Private helpers of the other packages: checks of fields and files, registries, checksums."""

@@ -1,4 +1,4 @@
-"""The packages that not everybody needs, and the one line that says how to get them."""
+"""Optional packages: one error line says how to install a missing one."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def needed_by(what: str, extra: str) -> Iterator[None]:
-    """Say which extra of `setup.py` brings a package that is imported here and not installed.
+    """Name the extra of `setup.py` to install when an import inside the block fails.
 
     Example:
         >>> with needed_by("the moon", "experiment"):

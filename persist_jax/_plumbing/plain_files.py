@@ -1,7 +1,4 @@
-"""Files that somebody else may have written, looked at before they are read: kind, size, nesting.
-
-Those that this package wrote are told from damaged ones by their size and CRC-32.
-"""
+"""Read untrusted files: check kind, size and nesting first; detect damage by size and CRC-32."""
 
 import json
 import stat
@@ -19,7 +16,7 @@ _DIGITS = 20
 
 
 def check_regular(path: Path, largest: int | None = None, *, may_be_empty: bool = True) -> None:
-    """Refuse what is not a regular file of at most so many bytes; a pipe would be waited for.
+    """Refuse all but a regular file of at most `largest` bytes: reading a pipe would block.
 
     Example:
         >>> check_regular(Path("nowhere/config.json"))
@@ -43,10 +40,12 @@ def check_regular(path: Path, largest: int | None = None, *, may_be_empty: bool 
 
 
 def read_json(path: Path) -> Any:
-    """The plain values of a JSON file, or a `ValueError` of one line that names it.
+    """Read the plain values of a JSON file.
 
-    Refused are more than `LARGEST_JSON` bytes, a key twice in one object, an integer of more than
-    20 digits, and nesting of more than 100.
+    Raises:
+        ValueError: the file is missing, is not JSON, has more than `LARGEST_JSON` bytes, repeats a
+            key in one object, has an integer of more than 20 digits, or is nested more than 100
+            deep; one line that names the file.
     """
     check_regular(path, LARGEST_JSON)
     try:
@@ -71,12 +70,12 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
         ((twice, _),) = Counter(name for name, _ in pairs).most_common(1)
-        raise ValueError(f"{twice[:60]!r} is there twice")
+        raise ValueError(f"key {twice[:60]!r} appears twice")
     return fields
 
 
 def _check_nesting(path: Path, values: Any) -> None:
-    """Refuse deep nesting: later walks through the values may recurse."""
+    """Refuse deep nesting: callers may recurse through the values."""
     level = [[values]]
     for _ in range(_DEEPEST + 1):
         inner = [entry.values() if isinstance(entry, dict) else entry for entry in level]
@@ -87,10 +86,10 @@ def _check_nesting(path: Path, values: Any) -> None:
 
 
 def read_arrays(path: Path, largest: int | None = None) -> np.ndarray | dict[str, np.ndarray]:
-    """The array of a `.npy` file, mapped from disk, or those of a `.npz` file by name.
+    """Read the array of a `.npy` file, memory-mapped, or the arrays of a `.npz` file by name.
 
-    A `.npz` file may unpack to `largest` bytes; without it to as many as the file has, which is
-    enough for all that `np.savez` writes, since it does not compress.
+    A `.npz` file may unpack to at most `largest` bytes; by default to the size of the file, since
+    `np.savez` does not compress.
     """
     check_regular(path)
     try:
@@ -107,14 +106,14 @@ def read_arrays(path: Path, largest: int | None = None) -> np.ndarray | dict[str
             if not isinstance(array, np.ndarray):
                 raise ValueError(f"{name[:60]!r} is not an array")
         return arrays
-    # Of damaged headers NumPy says what its parsers say: TokenError, zlib.error, struct.error, ...
+    # NumPy passes its parsers' errors on: TokenError, zlib.error, struct.error, ...
     except Exception as error:
         reason = " ".join(f"{error}".split())[:200]
         raise ValueError(f"{path}: damaged ({type(error).__name__}: {reason})") from None
 
 
 def stamp(path: Path) -> list[int]:
-    """Size in bytes and CRC-32 of a file."""
+    """Return the size in bytes and the CRC-32 of a file."""
     size, checksum = 0, 0
     with path.open("rb") as file:
         while block := file.read(1 << 24):
@@ -124,16 +123,16 @@ def stamp(path: Path) -> list[int]:
 
 
 def stamps(folder: Path) -> dict[str, list[int]]:
-    """The stamp of every file below a folder, by its path from there."""
+    """Return the stamp of every file below a folder, by its path relative to the folder."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
     return {path.relative_to(folder).as_posix(): stamp(path) for path in files}
 
 
 def first_damaged(folder: Path, written: Mapping[str, Sequence[int]]) -> str | None:
-    """The first file below a folder that is not as its stamp says; None if all are.
+    """Return the first file below a folder that does not match its stamp; None if all match.
 
-    Damaged is also a path that leads out of the folder, and what is not a regular file: neither is
-    opened, and a file of another size is not read.
+    A path that leads out of the folder or is not a regular file counts as damaged and is never
+    opened. A file of another size is not read.
     """
     for name, expected in written.items():
         path = folder / name

@@ -1,4 +1,4 @@
-"""Functions by name, each with parameters of its own, for a configuration to choose from."""
+"""Registries: functions with their parameters, which a configuration chooses by name."""
 
 import inspect
 import typing
@@ -21,8 +21,8 @@ class Entry(Generic[Properties]):
     Attributes:
         name: its name in a configuration.
         function: the registered function.
-        properties: the properties that its registry has beside the function.
-        types: types of its parameters by name; by default those of its keyword-only arguments.
+        properties: what its registry knows about it beside the function.
+        types: types of its parameters by name; None: those of its keyword-only arguments.
     """
 
     name: str
@@ -33,10 +33,12 @@ class Entry(Generic[Properties]):
     def parameters(
         self, given: Mapping[str, Any], where: str, shared: Mapping[str, Any] = {}
     ) -> dict[str, Any]:
-        """The given parameters, checked, and the defaults of those left out.
+        """Check the given parameters and add the defaults of the others.
 
-        `where` is their section, for errors; `shared` has type and default (`...`: none) of what
-        every entry takes beside its own.
+        Args:
+            given: parameters by name.
+            where: the configuration section they come from, for errors.
+            shared: type and default (`...`: none) of the parameters that every entry takes.
         """
         hints = self.types or typing.get_type_hints(self.function, include_extras=True)
         fields = {
@@ -47,7 +49,7 @@ class Entry(Generic[Properties]):
         return {name: getattr(checked, name) for name in fields}
 
     def defaults(self) -> dict[str, Any]:
-        """Every parameter with its default, `inspect.Parameter.empty` where it has none."""
+        """Return every parameter's default, `inspect.Parameter.empty` where it has none."""
         return {
             name: parameter.default
             for name, parameter in inspect.signature(self.function).parameters.items()
@@ -82,17 +84,17 @@ class Registry(dict[str, Entry[Properties]], Generic[Properties]):
     def register(
         self, name: str, *, parameters: Mapping[str, Any] | None = None, **properties: Any
     ) -> Callable[[Function], Function]:
-        """Decorator that adds a function under a name.
+        """Return a decorator that adds a function under a name.
 
         Args:
-            name: the name; a function may replace an earlier definition of itself only.
-            parameters: which of its arguments a configuration may set, with their types; by default
-                the keyword-only ones, with the types that they are annotated with.
+            name: the name; only a new definition of the same function may reuse it.
+            parameters: types of the arguments that a configuration may set; by default the
+                keyword-only arguments with their annotated types.
             **properties: what the registry knows about an entry beside its function.
 
         Raises:
-            ValueError: if the name is taken, or it or a parameter's is none that a configuration
-                can hold.
+            ValueError: the name is taken, or a configuration cannot hold it or the name of a
+                parameter.
         """
         if not name.isidentifier():
             raise ValueError(f"{self._what}: {name!r} is not a name of letters, digits and _")
@@ -100,7 +102,7 @@ class Registry(dict[str, Entry[Properties]], Generic[Properties]):
         def add(function: Function) -> Function:
             entry = Entry(name, function, self._properties(**properties), parameters)
             for parameter in entry.defaults():
-                # A checked parameter is an attribute of a `Fields`.
+                # A checked parameter becomes an attribute of a `Fields`.
                 if parameter.startswith("_") or hasattr(Fields, parameter):
                     raise ValueError(f"{self._what}: {name!r} cannot have a {parameter!r}")
             before = _origin(self[name].function) if name in self else _origin(function)
@@ -115,7 +117,7 @@ class Registry(dict[str, Entry[Properties]], Generic[Properties]):
         raise ValueError(not_one_of(self._what, name, self))
 
     def find(self, name: Any, field: str) -> Entry[Properties]:
-        """The entry of that name; the error names the field of the configuration that gives it."""
+        """Return the entry of that name; the error names the configuration's field."""
         if not isinstance(name, str) or name not in self:
             raise ValueError(not_one_of(field, name, self))
         return self[name]
@@ -123,7 +125,7 @@ class Registry(dict[str, Entry[Properties]], Generic[Properties]):
     def choose(
         self, section: Any, where: str, chooser: str = "kind", shared: Mapping[str, Any] = {}
     ) -> tuple[Entry[Properties], dict[str, Any]]:
-        """The entry that a section names in its field `chooser`, and its checked parameters."""
+        """Return the entry that a section names in its field `chooser`, and its parameters."""
         if not isinstance(section, Mapping):
             raise ValueError(f"{where}: {shortened(repr(section))} is not a section of fields")
         if chooser not in section:

@@ -1,4 +1,4 @@
-"""Checks of what comes from outside: every wrong field is named, a line each."""
+"""Check input from users and files; errors name every wrong field, one line each."""
 
 import difflib
 import math
@@ -12,9 +12,9 @@ from persist_jax.parameters import FLOAT32_MAX, FLOAT32_MIN
 
 Read = TypeVar("Read", bound="Fields")
 
-_MOST_DEEP, _MOST_TEXT, _MOST_LINES = 20, 10_000, 20  # far above those of any configuration
+_MOST_DEEP, _MOST_TEXT, _MOST_LINES = 20, 10_000, 20  # far above any real configuration
 
-# Messages by pydantic's type of error, filled in from its context.
+# Messages by pydantic's error type, formatted with the error's context.
 _WORDS = {
     "missing": "missing",
     "greater_than": "must be above {gt}",
@@ -38,7 +38,7 @@ _WORDS = {
 
 
 class Mistakes(list[str]):
-    """Collects what several checks, `with mistakes: ...`, refuse, to raise all of it at once."""
+    """Collects the errors of several blocks `with mistakes: ...`, to raise them all at once."""
 
     def __enter__(self) -> "Mistakes":
         return self
@@ -49,7 +49,7 @@ class Mistakes(list[str]):
         return isinstance(error, ValueError)
 
     def error(self) -> ValueError:
-        """All of them, with a line each in its `lines`."""
+        """Return one error for all mistakes, with one line for each in its `lines`."""
         lines = list(dict.fromkeys(self))
         more = [f"and {len(lines) - _MOST_LINES} more"] if len(lines) > _MOST_LINES else []
         error = ValueError("; ".join(lines[:_MOST_LINES] + more))
@@ -57,22 +57,22 @@ class Mistakes(list[str]):
         return error
 
     def check(self) -> None:
-        """Raise them if there are any."""
+        """Raise the collected mistakes, if any."""
         if self:
             raise self.error() from None
 
 
 def lines_of(error: Exception) -> list[str]:
-    """The mistakes that an error names, a line each."""
+    """Return the mistakes that an error names, one line each."""
     return getattr(error, "lines", [str(error)])
 
 
 class MayChange:
-    """Marks a field, `Annotated[int, MayChange]`, that does not decide the result of a run."""
+    """Marks a field that does not affect a run's result, as `Annotated[int, MayChange]`."""
 
 
 def _with_lists_for_tuples(schema: Any) -> Any:
-    """A schema of pydantic that takes lists where it asks for tuples."""
+    """Let a pydantic schema accept lists for tuples."""
     if isinstance(schema, dict) and schema.get("type") == "tuple":
         schema["strict"] = False
     if isinstance(schema, dict | list | tuple):
@@ -82,7 +82,7 @@ def _with_lists_for_tuples(schema: Any) -> Any:
 
 
 class Fields(BaseModel):
-    """Named fields with types and bounds; a list may stand for a tuple, all else is strict.
+    """Named fields with types and bounds; strict, except that a list may stand for a tuple.
 
     Example:
         >>> class Size(Fields):
@@ -103,16 +103,20 @@ image.widht: unknown field; did you mean image.width?
 
     @classmethod
     def read(cls: type[Read], fields: Any, where: str = "") -> Read:
-        """The fields of nested dicts, lists, text and numbers; `where` is the section, for errors.
+        """Read the fields from nested dicts, lists, text and numbers.
+
+        Args:
+            fields: the fields by name.
+            where: the section they come from, for errors.
 
         Raises:
-            ValueError: every field that is missing, unknown or wrong, its value, and what it may
-                be; see `lines_of`.
+            ValueError: a field is missing, unknown or wrong; one line for each gives its value and
+                the choices, see `lines_of`.
         """
         return cls._checked(fields, where)
 
     def replace(self: Read, **changes: Any) -> Read:
-        """The same fields with some changed, checked again."""
+        """Return a checked copy with some fields changed."""
         return self._checked(dict(self) | changes, "")
 
     @classmethod
@@ -124,21 +128,21 @@ image.widht: unknown field; did you mean image.width?
         mistakes.check()
 
     def plain(self) -> dict[str, Any]:
-        """The fields as JSON has them."""
+        """Return the fields as JSON values."""
         return self.model_dump(mode="json")
 
 
 class Given(Fields):
-    """Fields that a person gives, of any Python type and size; see `plain`."""
+    """Fields that a user gives, of any Python type and size; see `plain`."""
 
     @classmethod
     def read(cls: type[Read], fields: Any, where: str = "") -> Read:
-        """As `Fields.read`; numbers that float32 does not have are refused as well."""
+        """Read as `Fields.read`, and refuse numbers outside the range of float32."""
         return cls._checked(plain(fields, where), where)
 
 
 def plain(value: Any, where: str = "", depth: int = 0) -> Any:
-    """Nested dicts, lists, text and numbers, as JSON has them and a device can take them.
+    """Convert nested values to JSON values that fit files and float32.
 
     Example:
         >>> plain({"sizes": (3, 4)})
@@ -192,9 +196,9 @@ def _number(number: numbers.Real, where: str) -> int | float:
 
 
 def _lines(model: type[BaseModel], error: ValidationError, where: str) -> list[str]:
-    """The problems of a validation, each in one line that names the field and the value."""
+    """Return one line for each problem, with its field and value."""
     problems = error.errors(include_url=False)
-    # A list with a wrong entry counts as too short as well.
+    # pydantic also reports a list with a wrong entry as too short.
     inner = {problem["loc"][:-1] for problem in problems}
     return [
         _line(model, problem, where)
@@ -216,7 +220,7 @@ def _line(model: type[BaseModel], problem: Mapping[str, Any], where: str) -> str
 
 
 def _unquoted(value: Any) -> Any:
-    """Choices without the quotes that pydantic puts around them."""
+    """Strip the quotes that pydantic puts around choices."""
     if isinstance(value, str):
         return value.replace(" or ", ", ").replace("'", "")
     return f"{value:g}" if isinstance(value, float) else value
@@ -232,7 +236,7 @@ def _section(model: type[BaseModel], location: Iterable[int | str]) -> type[Base
 
 
 def dotted(location: Iterable[int | str], where: str = "") -> str:
-    """A field's place in words.
+    """Return the dotted path of a field.
 
     Example:
         >>> dotted(("seeds", 1), "config")
@@ -248,7 +252,7 @@ def dotted(location: Iterable[int | str], where: str = "") -> str:
 
 
 def flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested fields by dotted name.
+    """Return nested fields by dotted name.
 
     Example:
         >>> flatten({"train": {"epochs": 3}, "seeds": [0]})
@@ -262,7 +266,7 @@ def flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def field_names(model: type[BaseModel] | None) -> list[str]:
-    """Names of the fields of a section, then dotted ones of those below them."""
+    """Return the names of a section's fields, then the dotted names of nested fields."""
     fields = model.model_fields if model else {}
     below = {name: field.get_default(call_default_factory=True) for name, field in fields.items()}
     below = {name: dict(v) for name, v in below.items() if isinstance(v, Mapping | BaseModel)}
@@ -270,7 +274,7 @@ def field_names(model: type[BaseModel] | None) -> list[str]:
 
 
 def unknown_field(name: str, known: Iterable[str], where: str = "") -> str:
-    """The line on a field that does not exist, with the one that was meant or those that do."""
+    """Return the error line for an unknown field: the likely name, or all known names."""
     known = list(known)
     path, meant = dotted((name,), where), nearest(name, known)
     if meant:
@@ -280,7 +284,7 @@ def unknown_field(name: str, known: Iterable[str], where: str = "") -> str:
 
 
 def not_one_of(field: str, name: Any, choices: Iterable[str]) -> str:
-    """The line on a name that is not among the choices, with the one that was meant."""
+    """Return the error line for a name that is not among the choices, with the likely one."""
     choices = list(choices)
     line, meant = shortened(repr(name)), nearest(str(name), choices)
     line = f"{field}: {line} is not one of {', '.join(choices)}"
@@ -288,7 +292,7 @@ def not_one_of(field: str, name: Any, choices: Iterable[str]) -> str:
 
 
 def nearest(name: str, choices: Iterable[str]) -> str | None:
-    """The choice that a person meant by a name that is mistyped, abbreviated or misplaced.
+    """Return the likely choice for a mistyped, abbreviated or misplaced name.
 
     Example:
         >>> choices = ["epochs", "optimiser.learning_rate"]
@@ -306,12 +310,12 @@ def nearest(name: str, choices: Iterable[str]) -> str | None:
 
 
 def shortened(text: str, length: int = 120) -> str:
-    """The beginning of a long text."""
+    """Cut a long text."""
     return text if len(text) <= length else f"{text[:length]}..."
 
 
 def _shown(value: Any) -> str:
-    """A value for a person; numbers of thousands of digits have no text in Python."""
+    """Return a value for an error line; Python cannot print numbers of thousands of digits."""
     if isinstance(value, numbers.Integral) and abs(value) > 10**100:
         return f"a whole number of about {int(value).bit_length() * 0.30103:.0f} digits"
     return shortened(repr(value))

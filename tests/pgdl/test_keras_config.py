@@ -159,7 +159,7 @@ def _first_layer(name, units="2"):
         ("[" * 10**5 + "]" * 10**5, "nested too deeply"),
         ("[" * 200 + "]" * 200, "nested more than 100 deep"),
         (_first_layer("Dense", "9" * 400), "an integer of 400 digits"),
-        ('{"model_config": [], "model_config": []}', "'model_config' is there twice"),
+        ('{"model_config": [], "model_config": []}', "key 'model_config' appears twice"),
         ('{"model_config": [{"layer_name": ', r"not JSON \(Expecting value: line 1 column 34"),
         (_first_layer("x" * 10**5), "layer 0: unknown layer 'xxx"),
         (_first_layer("x" * (1 << 24)), "1677[0-9]{4} bytes, at most 16777216 are read"),
