@@ -1,6 +1,6 @@
-"""The cache folder: what is converted once, checked whenever it is read.
+"""The cache folder: data is converted once, and checked whenever it is read.
 
-Conversion needs TensorFlow, so it runs in a process of its own: the one that trains imports none.
+Conversion needs TensorFlow, which the training process must not import: it runs in a subprocess.
 """
 
 import functools
@@ -25,7 +25,7 @@ _RECORD = "entry.json"
 
 
 def cache_folder(cache: str | os.PathLike[str] | None = None) -> Path:
-    """The cache folder: the argument, else `PERSIST_JAX_CACHE`, else `~/.cache/persist_jax`.
+    """Return the cache folder: `cache`, else `PERSIST_JAX_CACHE`, else `~/.cache/persist_jax`.
 
     Args:
         cache: the folder, or None.
@@ -43,14 +43,14 @@ def cache_folder(cache: str | os.PathLike[str] | None = None) -> Path:
 
 @dataclass(frozen=True)
 class Conversion:
-    """The parameters that make an entry of the cache.
+    """A conversion that makes one cache entry.
 
     Attributes:
-        name: first part of the entry's folder.
+        name: first part of the name of the entry's folder.
         module: the module that converts, run as `python -m`; see `persist_jax.data.convert`.
-        job: which of its conversions.
+        job: the name of the conversion in that module.
         key: everything the content depends on, as JSON values.
-        arguments: what the conversion is called with, as JSON values.
+        arguments: arguments of the conversion, as JSON values.
     """
 
     name: str
@@ -61,11 +61,11 @@ class Conversion:
 
     @functools.cached_property
     def full_key(self) -> dict[str, Any]:
-        """The key as the entry's record has it."""
+        """Return the key as the entry's record holds it."""
         return json.loads(json.dumps({"job": self.job} | self.key))
 
     def folder(self, cache: str | os.PathLike[str] | None = None) -> Path:
-        """Where the entry lies, whether or not it is there.
+        """Return the entry's folder, which need not exist.
 
         Args:
             cache: the cache folder; see `cache_folder`.
@@ -75,7 +75,7 @@ class Conversion:
         return cache_folder(cache) / f"{self.name}-{digest}"
 
     def is_done(self, cache: str | os.PathLike[str] | None = None) -> bool:
-        """Whether the entry is there with every file as it was written."""
+        """Return whether the entry exists and all its files are intact."""
         folder = self.folder(cache)
         try:
             record = plain_files.read_json(folder / _RECORD)
@@ -86,14 +86,14 @@ class Conversion:
 
 
 def entry(conversion: Conversion, cache: str | os.PathLike[str] | None = None) -> Path:
-    """Folder of a cache entry, converted first if it is missing or damaged.
+    """Return the folder of a cache entry; convert it first if it is missing or damaged.
 
     Args:
-        conversion: what makes it.
+        conversion: the conversion that makes the entry.
         cache: the cache folder; see `cache_folder`.
 
     Returns:
-        The folder, complete and with every file as it was written.
+        The folder, complete and intact.
 
     Raises:
         ValueError: the conversion failed, or the cache folder cannot be written.
@@ -112,10 +112,10 @@ def entry(conversion: Conversion, cache: str | os.PathLike[str] | None = None) -
 
 
 def read_arrays(folder: Path, names: tuple[str, ...]) -> tuple[np.ndarray, ...]:
-    """Arrays of a cache entry, mapped from disk.
+    """Read arrays of a cache entry, memory-mapped.
 
     Args:
-        folder: the entry.
+        folder: the entry's folder.
         names: names of the arrays, without `.npy`.
 
     Returns:
@@ -128,12 +128,12 @@ def read_arrays(folder: Path, names: tuple[str, ...]) -> tuple[np.ndarray, ...]:
 
 
 def _convert(conversion: Conversion, folder: Path) -> None:
-    """Make the entry under another name and give it its own when it is complete."""
+    """Convert into a temporary folder and rename it when it is complete."""
     print(f"converting {conversion.name} into {folder} (once)", file=sys.stderr, flush=True)
     name = f".{folder.name}.unfinished"
     for leftover in (folder, *folder.parent.glob(f"{name}*")):
         shutil.rmtree(leftover, ignore_errors=True)
-    # Of this process alone: a conversion whose parent was killed may write for a moment longer.
+    # With this process's id: a conversion whose parent was killed may still be writing.
     unfinished = folder.with_name(f"{name}-{os.getpid()}")
     unfinished.mkdir()
     try:
@@ -153,7 +153,7 @@ def _run(conversion: Conversion, folder: Path) -> None:
         "TF_CPP_MIN_LOG_LEVEL": "3",
         # Otherwise TensorFlow imports Keras, which takes half as long again and is not used.
         "TF_USE_LEGACY_KERAS": "1",
-        # The device belongs to the process that trains.
+        # The GPU belongs to the training process.
         "CUDA_VISIBLE_DEVICES": "",
         "JAX_PLATFORMS": "cpu",
     }
@@ -165,7 +165,7 @@ def _run(conversion: Conversion, folder: Path) -> None:
             child.kill()
             raise
     if child.returncode == -signal.SIGINT:
-        # Ctrl-C reaches the child as well, and may be only noted here.
+        # Ctrl-C also reached this process, whose handler may only have noted it.
         raise KeyboardInterrupt
     if child.returncode:
         lines = [line for line in said.splitlines() if line.strip()]
@@ -175,10 +175,10 @@ def _run(conversion: Conversion, folder: Path) -> None:
 
 
 def _converse(child: subprocess.Popen, arguments: str) -> str:
-    """Hand a conversion its arguments and hear it out.
+    """Send a conversion its arguments, wait for it and return its standard error.
 
-    Its standard input stays open until it has ended: where that closes before, this process has
-    been killed, and the conversion ends too.
+    Its standard input stays open meanwhile: if this process is killed, the input closes and the
+    conversion exits.
     """
     with suppress(BrokenPipeError):
         child.stdin.write(arguments.encode())

@@ -1,8 +1,8 @@
-"""Conversions into plain arrays, in a process of their own: `python -m persist_jax.data.convert`.
+"""Convert data sets into plain arrays in a subprocess: `python -m persist_jax.data.convert`.
 
-Reads the arguments as a line of JSON from standard input, writes into the folder on the command
-line, and says in one line on standard error why it could not. It ends with the process that started
-it, which holds standard input open. TensorFlow is imported in this process only.
+It reads its arguments as a line of JSON from standard input, writes into the folder named on the
+command line, and reports a failure in one line on standard error. It exits when standard input
+closes: the process that started it is then gone. Only this process imports TensorFlow.
 """
 
 import json
@@ -22,7 +22,7 @@ PARTS = ("train", "test")
 
 
 def save_part(folder: Path, part: str, x: np.ndarray, y: np.ndarray) -> None:
-    """Write the examples and labels of a part as `read_arrays` finds them."""
+    """Write the examples and labels of a part, for `read_arrays` of the cache to read."""
     kept = np.iinfo(np.int32)
     if y.size and not kept.min <= y.min() <= y.max() <= kept.max:
         raise ValueError(f"{part}: labels from {y.min()} to {y.max()} do not fit int32")
@@ -33,12 +33,12 @@ def save_part(folder: Path, part: str, x: np.ndarray, y: np.ndarray) -> None:
 def write_images(
     folder: Path, name: str, data_dir: str | None = None, manual_dir: str | None = None
 ) -> None:
-    """Write the train and test images of a tfds data set, pixels as they are stored."""
+    """Write the train and test images of a tfds data set, with pixel values as stored."""
     with needed_by("an image set of tfds", "prepare"):
         import tensorflow_datasets as tfds
         from tensorflow_datasets.core.download import downloader
 
-    downloader.MAX_RETRIES = 1  # ten keep a machine without network waiting for minutes
+    downloader.MAX_RETRIES = 1  # without a network, the default of ten takes minutes
     try:
         builder = tfds.builder(name, data_dir=data_dir)
     except (tfds.core.registered.DatasetNotFoundError, ValueError):
@@ -54,7 +54,7 @@ def write_images(
     missing = [part for part in PARTS if part not in builder.info.splits]
     if missing:
         raise ValueError(f"it has no split {missing[0]!r}")
-    # One file after the other, so that "by position" means the stored order.
+    # Read the files one after another, so that positions follow the stored order.
     one_by_one = tfds.ReadConfig(interleave_cycle_length=1)
     for part in PARTS:
         for shard in builder.info.splits[part].file_instructions:
@@ -79,12 +79,12 @@ def _both_ways(builder: Any, name: str, manual_dir: str | None, error: Exception
 
 
 def main(jobs: Mapping[str, Callable[..., None]], job: str, folder: str) -> None:
-    """Run one conversion; exit status 2 with one line when the input or a package is at fault.
+    """Run one conversion; exit with status 2 and one line for wrong input or a missing package.
 
     Args:
         jobs: conversions by name, called with the folder and the arguments.
         job: name of the conversion.
-        folder: the folder to write into, which is there and empty.
+        folder: an existing empty folder to write into.
     """
     arguments = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -97,8 +97,8 @@ def main(jobs: Mapping[str, Callable[..., None]], job: str, folder: str) -> None
 
 
 def _end_with_parent() -> None:
-    """Wait for the end of standard input; nobody would take up what is converted after it."""
-    # Not through `sys.stdin`, whose lock a daemon thread must not hold when Python ends.
+    """Exit when standard input closes: nobody would use the result any more."""
+    # Not through `sys.stdin`: a daemon thread must not hold its lock when Python exits.
     while os.read(0, 1024):
         pass
     os._exit(1)

@@ -14,10 +14,10 @@ __all__ = ["Dataset", "Drawn", "Split"]
 
 
 class Drawn(NamedTuple):
-    """The examples that a run of one seed trains on; see `Dataset.drawn`.
+    """The examples that runs of one seed train on; see `Dataset.drawn`.
 
     Attributes:
-        positions: int32, `(n,)`, ascending: places in the train part.
+        positions: int32, `(n,)`, ascending: indices into the train part.
         y: int32, `(n,)`: the labels, some of them wrong.
     """
 
@@ -27,28 +27,29 @@ class Drawn(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """A named data set in three disjoint parts, which hold what can be trained on.
+    """A named data set in three disjoint parts: train, validation and test.
 
-    Every part has examples, all of one shape, with numbers that are finite in float32. Labels are
-    whole numbers from 0 on: those of the train part without a gap, and in the other parts only
-    such as the train part has. A data set that says how many `classes` it has may leave out some.
+    The constructor checks the arrays. No part is empty; all examples have one shape and are finite
+    in float32. Labels are whole numbers from 0 on. If `classes` is given, every label is below it;
+    otherwise the train labels have no gap, and the other parts only have labels of the train part.
 
     Arrays of another byte order and of long doubles are converted; masked entries are refused.
 
     Attributes:
-        name: of the data set.
-        train: examples that weights are fitted to.
-        validation: examples that decide when training stops, and which weights are taken.
-        test: examples for the accuracy that is reported.
-        classes: number of classes; None: one more than the largest label.
-        drawn_examples: how many train examples each seed draws for itself; None: all are trained
-            on.
-        label_noise: the share of the labels trained on that each seed replaces by those of other
-            classes; validation and test labels stay as they are.
-        origin: `origin(part, position)` says in an error where an example was read from.
+        name: name of the data set.
+        train: examples that the weights are fitted to.
+        validation: examples that decide when training stops and which weights are kept.
+        test: examples for the reported accuracy.
+        classes: number of classes; None: one more than the largest train label.
+        drawn_examples: number of train examples that each seed draws; None: every seed trains on
+            all of them.
+        label_noise: share of the training labels that each seed replaces by other classes;
+            validation and test labels stay unchanged.
+        origin: `origin(part, position)` returns, for an error, where an example was read from.
 
     Raises:
-        ValueError: one line that names the part, the example's number in it and its value.
+        ValueError: an array breaks these rules; one line that names the part and, where one is
+            wrong, the example's position and value.
 
     Example:
         >>> part = Split(np.zeros((2, 8, 8, 1), np.float32), np.array([0, 1], np.int32))
@@ -94,15 +95,15 @@ class Dataset:
 
     @property
     def train_examples(self) -> int:
-        """How many examples a run trains on."""
+        """Number of examples that a run trains on."""
         return len(self.train.y) if self.drawn_examples is None else self.drawn_examples
 
     def drawn(self, seed: int) -> Drawn | None:
-        """The examples that runs of a seed train on; None where all seeds train on `train`.
+        """Draw the examples that runs of a seed train on; None if all seeds train on `train`.
 
-        The images are drawn without replacement. Of `n` labels, `round(label_noise * n)` are
-        wrong, each of them one of the other classes with equal probability. One seed has the same
-        images with any noise, and the labels that are wrong with little noise are so with more.
+        Examples are drawn without replacement. Of `n` labels, `round(label_noise * n)` are replaced
+        by another class, drawn uniformly. The noise level does not change a seed's examples, and
+        more noise replaces further labels.
 
         Example:
             >>> part = Split(np.zeros((20, 2), np.float32), np.arange(20, dtype=np.int32) % 4)
@@ -148,7 +149,7 @@ class Dataset:
 
     @functools.cached_property
     def checksum(self) -> str:
-        """Of every example in its place: equal for equal data, wherever it was read from."""
+        """Checksum of all examples in their order; it does not depend on where they were read."""
         digest = hashlib.sha256()
         for part in self.parts.values():
             for array in part:

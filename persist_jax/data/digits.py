@@ -1,4 +1,4 @@
-"""scikit-learn's digits: 1797 images of 8 x 8, no download."""
+"""scikit-learn's digits: 1797 images of 8 x 8 pixels, without a download."""
 
 import numpy as np
 
@@ -6,9 +6,9 @@ from persist_jax._plumbing.extras import needed_by
 
 
 def digits() -> dict[str, np.ndarray]:
-    """The digits in the order scikit-learn has them: 1500 to train, the last 297 to test.
+    """Return the digits in scikit-learn's order: the first 1500 to train, the last 297 to test.
 
-    The last ones are by other writers than the first, as the test part of other sets.
+    Different people wrote the train and the test digits.
 
     Returns:
         `train_x`, `test_x`: `(N, 8, 8, 1)` float32 from 0 to 16; `train_y`, `test_y`: `(N,)` int32.

@@ -1,12 +1,12 @@
-"""The examples of a data set, and what holds for all that can be trained on."""
+"""Examples with labels, and the checks that all training data must pass."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
-# A NumPy scalar. NumPy rounds a Python float to the type of the array that it is compared with: in
-# float16 the bound would be infinite.
+# A NumPy scalar: NumPy would round a Python float to the type of the array it is compared with, and
+# in float16 the bound would be infinite.
 LARGEST = np.float64(np.finfo(np.float32).max)
 
 
@@ -23,7 +23,7 @@ class Split(NamedTuple):
 
 
 class WrongExample(ValueError):
-    """An example that cannot be trained on: its part, its position in it, and why."""
+    """An example that cannot be trained on: its part, its position there, and the reason."""
 
     def __init__(self, part: str, position: int, reason: str):
         super().__init__(f"{part} example {position}: {reason}")
@@ -31,7 +31,7 @@ class WrongExample(ValueError):
 
 
 def converted(part: str, split: Split) -> Split:
-    """The same numbers as arrays that JAX takes: in this machine's byte order, of at most 64 bits.
+    """Convert to arrays that JAX accepts: native byte order, at most 64 bits.
 
     Raises:
         ValueError: an entry is masked.
@@ -49,15 +49,15 @@ def converted(part: str, split: Split) -> Split:
 
 
 def check_parts(parts: Mapping[str, Split], classes: int | None) -> None:
-    """Refuse what cannot be trained on; see `Dataset`.
+    """Refuse examples and labels that cannot be trained on; see `Dataset`.
 
     Args:
-        parts: examples by the name of their part, those to train on first.
-        classes: how many there are; None: as many as the labels of the first part say.
+        parts: examples by the name of their part, the train part first.
+        classes: number of classes; None: as many as the labels of the first part.
 
     Raises:
-        WrongExample: an example that does not hold.
-        ValueError: a part that does not hold.
+        WrongExample: an example or its label is wrong.
+        ValueError: a part is wrong as a whole.
     """
     train = next(iter(parts.values()))
     for part, split in parts.items():
@@ -83,7 +83,7 @@ def _check_shapes(part: str, split: Split, shape: tuple[int, ...]) -> None:
 
 
 def _check_numbers(part: str, x: np.ndarray) -> None:
-    # Two passes that store nothing; NaN comes through both.
+    # Two passes without a temporary array; NaN propagates through both.
     if -LARGEST <= x.min() and x.max() <= LARGEST:
         return
     for position, example in enumerate(x):

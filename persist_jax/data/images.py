@@ -1,4 +1,4 @@
-"""MNIST-like image sets, through tfds or embedded, as a `Dataset`."""
+"""Load image sets, from tfds or embedded, as a `Dataset`."""
 
 import os
 from typing import Annotated, Literal
@@ -14,7 +14,7 @@ from persist_jax.parameters import Rate, Size
 
 Draw = Literal["per_seed", "first"]
 InnerShare = Annotated[float, Field(gt=0, lt=1)]
-# As tfds has them: name/config:version.
+# As in tfds: name/config:version.
 Name = Annotated[str, Field(pattern=r"^\w+([/:]\w[\w.*+-]*)*$", max_length=100)]
 _ARRAYS = ("train_x", "train_y", "test_x", "test_y")
 
@@ -50,31 +50,31 @@ def load_images(
     manual_dir: str | os.PathLike[str] | None = None,
     cache: str | os.PathLike[str] | None = None,
 ) -> Dataset:
-    """An image data set: the train split cut in two by position, the test split as it is.
+    """Load an image data set; the end of its train split becomes the validation part.
 
     Args:
         name: "digits" (embedded, 8 x 8 x 1), or a tfds data set with `image`, `label` and the
             splits `train` and `test`: "mnist", "fashion_mnist", "kmnist", "cifar10", ...
         validation_fraction: share of the train split, at its end, that becomes validation.
-        train_examples: train on so many examples only, while validation and test stay as they are;
-            None for all.
-        draw: which of them. "first": the first ones, the same for every seed; how much runs differ
-            then leaves out how much the choice of the images matters. "per_seed", the default in a
-            configuration: each seed of a training draws its own, and `train` is what they are drawn
-            from; `Dataset.of_seed` has those of one seed.
-        label_noise: share of the labels trained on that is replaced by other classes, drawn per
-            seed; those of validation and test stay right. See `Dataset.drawn`.
+        train_examples: number of examples to train on; None for all. Validation and test stay
+            whole.
+        draw: which examples these are. "first": the first ones, the same for every seed; the spread
+            over seeds then leaves out the choice of the examples. "per_seed", the default in a
+            configuration: each seed draws its own from `train`; `Dataset.of_seed` returns those of
+            one seed.
+        label_noise: share of the training labels that each seed replaces by other classes;
+            validation and test labels stay unchanged. See `Dataset.drawn`.
         double_division: divide the pixels by their largest value twice, as the published code does.
-        data_dir: where tfds keeps its files; None for its own default.
+        data_dir: folder in which tfds keeps its files; None for its own default.
         manual_dir: folder with the original files, so that nothing is downloaded.
         cache: the cache folder; None for `PERSIST_JAX_CACHE` or `~/.cache/persist_jax`.
 
     Returns:
-        The data set, pixels in [0, 1].
+        The data set, with pixels in [0, 1].
 
     Raises:
         ValueError: an unknown name, a fraction outside (0, 1), more examples than there are, or a
-            failed download; the message says both ways out.
+            failed download; the last message says how to get the data with or without a network.
 
     Example:
         >>> dataset = load_images("digits")

@@ -1,4 +1,4 @@
-"""The kinds of data set that a configuration may name under `dataset`."""
+"""The registry of the kinds of data set that `config.dataset` may name."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ from persist_jax.data.dataset import Dataset
 
 @dataclass(frozen=True)
 class Kind:
-    """What is known of a kind beside how to load it; each is called with the kind's parameters.
+    """Properties of a kind of data set; the functions take the kind's parameters.
 
     Attributes:
-        places: parameters that only say where files lie. A sweep is compared by the examples that
-            it found there, so that moved files do not keep it from going on.
-        at_hand: whether the data can be loaded without a download or a conversion.
-        brings: networks that come with the data: fields of `config.models` by network name.
-        embedded: whether these parameters mean data that is part of the package, for which a
-            configuration may have other sizes under `embedded`.
+        places: names of the parameters that only say where files lie. A sweep whose files moved can
+            be resumed, since a checksum compares the examples.
+        at_hand: returns whether the data can be loaded without a download or a conversion.
+        brings: returns the networks that come with the data: fields of `config.models` by name.
+        embedded: returns whether these parameters name data that is part of the package; its
+            section `embedded` then replaces fields of a configuration.
     """
 
     places: tuple[str, ...] = ()
@@ -32,14 +32,13 @@ DATASETS: Registry[Kind] = Registry("dataset kind", Kind)
 
 
 def load_dataset(fields: Mapping[str, Any]) -> Dataset:
-    """The data set that a section `config.dataset` describes.
+    """Load the data set that a section `config.dataset` describes.
 
     Args:
         fields: `kind`, a registered name, and that kind's own parameters.
 
     Raises:
-        ValueError: one line that names the field that does not hold, or says why the data cannot
-            be had.
+        ValueError: a field is wrong or the data cannot be loaded; one line that says which or why.
 
     Example:
         >>> load_dataset({"kind": "images", "name": "digits"}).input_shape
