@@ -1,6 +1,6 @@
-"""Conversions of PGDL tasks, in a process of their own: `python -m persist_jax.pgdl.convert`.
+"""Convert PGDL tasks in a subprocess: `python -m persist_jax.pgdl.convert`.
 
-TensorFlow is imported in this process only; see `persist_jax.data.convert`.
+Only this process imports TensorFlow; see `persist_jax.data.convert`.
 """
 
 import sys
@@ -17,7 +17,7 @@ from persist_jax.pgdl.sample import write_pgdl_sample
 
 
 def write_pgdl_task(folder: Path, shards: dict[str, list[str]]) -> None:
-    """Write the examples of TFRecord shards, in the order given."""
+    """Write the examples of TFRecord shards, in the order of the shards."""
     for part in PARTS:
         x, y = [], []
         for shard in shards[part]:
@@ -33,7 +33,7 @@ def write_pgdl_task(folder: Path, shards: dict[str, list[str]]) -> None:
 
 
 def _examples(shard: str) -> Iterator[tuple[np.ndarray, int]]:
-    """Input and label of the records of a shard."""
+    """Yield the input and the label of every record of a shard."""
     with needed_by("read_task", "prepare"):
         import tensorflow as tf
         from google.protobuf.message import DecodeError
@@ -54,7 +54,7 @@ def _examples(shard: str) -> Iterator[tuple[np.ndarray, int]]:
 
 
 def _tensor(features: Mapping[str, Any], name: str, dtype: Any) -> np.ndarray:
-    """A serialized tensor of an example; its values have to fill its shape, and no more."""
+    """Parse a tensor of an example; the number of its values must match its shape."""
     from tensorflow.core.framework.tensor_pb2 import TensorProto
 
     content = features[name].bytes_list.value if name in features else ()

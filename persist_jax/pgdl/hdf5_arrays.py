@@ -1,4 +1,4 @@
-"""Named arrays of an HDF5 file that somebody else wrote: looked at by their headers, then read."""
+"""Read named arrays from an untrusted HDF5 file: check the headers first, then read the numbers."""
 
 import math
 import mmap
@@ -20,7 +20,7 @@ _HEAP = b"GCOL\1\0\0\0"
 
 
 class Header(NamedTuple):
-    """One array of a file: its name below its group, and its shape."""
+    """An array's name within its group, and its shape."""
 
     name: str
     shape: tuple[int, ...]
@@ -28,10 +28,10 @@ class Header(NamedTuple):
 
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
-    """An HDF5 file to read; its errors, and those of what is found in it, in one line.
+    """Open an HDF5 file for reading; turn errors inside the block into one line.
 
     Raises:
-        ValueError: one line that names the file.
+        ValueError: the file or its content cannot be read; the line names the file.
     """
     with needed_by("read_network", "experiment"):
         import h5py
@@ -51,9 +51,9 @@ def opened(path: Path) -> Iterator[Any]:
 
 
 def parts(group: Any, attribute: str) -> list[str]:
-    """The attributes that hold a list of names; empty where there is no such list.
+    """Return the names of the attributes that hold a list of names; empty if there is none.
 
-    HDF5 holds 64 kB in an attribute. Keras splits a longer list over attributes of numbered names:
+    An HDF5 attribute holds 64 kB. Keras splits a longer list over numbered attributes:
     `layer_names0`, `layer_names1` and so on.
     """
     if attribute in group.attrs:
@@ -63,10 +63,10 @@ def parts(group: Any, attribute: str) -> list[str]:
 
 
 def names(group: Any, attribute: str) -> list[str]:
-    """The names that an attribute lists, or its `parts`.
+    """Return the names that an attribute, or its numbered `parts`, lists.
 
     Raises:
-        ValueError: it is missing, or no list of names of bounded number and length.
+        ValueError: the attribute is missing, is not a list of names, or is too long.
     """
     import h5py
 
@@ -77,7 +77,7 @@ def names(group: Any, attribute: str) -> list[str]:
     for part in attributes:
         header = group.attrs.get_id(part)
         if header.shape == (0,):
-            continue  # as Keras writes it, an array of numbers
+            continue  # Keras writes an empty list as an array of numbers
         listed = header.shape is not None and len(header.shape) == 1
         if not listed or h5py.check_string_dtype(header.dtype) is None:
             raise ValueError(f"not a Keras weight file ({part} is not a list of names)")
@@ -95,10 +95,10 @@ def names(group: Any, attribute: str) -> list[str]:
 
 
 def member(group: Any, name: str) -> Any:
-    """What a group holds under a name; links that lead elsewhere are not followed.
+    """Return the member of a group; soft and external links are not followed.
 
     Raises:
-        ValueError: there is nothing, or a soft or an external link.
+        ValueError: there is no such member, or the path has a soft or an external link.
     """
     import h5py
 
@@ -116,10 +116,10 @@ def member(group: Any, name: str) -> Any:
 
 
 def header(group: Any, name: str) -> Header:
-    """Name and shape of an array of numbers that lies in the file.
+    """Return the name and shape of an array of numbers stored in this file.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: the member is anything else.
     """
     import h5py
 
@@ -137,10 +137,10 @@ def header(group: Any, name: str) -> Header:
 
 
 def read(group: Any, name: str) -> np.ndarray:
-    """The numbers of an array whose header holds.
+    """Read an array that passed `header`.
 
     Raises:
-        ValueError: not all of them were written, or one is not finite in float32.
+        ValueError: the array is incomplete, or a number is not finite in float32.
     """
     array = member(group, name)
     stored, wanted = _written(array)
@@ -155,7 +155,7 @@ def read(group: Any, name: str) -> np.ndarray:
 
 
 def _written(array: Any) -> tuple[int, int]:
-    """How many chunks or bytes of an array are in the file, and how many it has."""
+    """Return the number of chunks or bytes of an array in the file, and that of the whole array."""
     if array.chunks is None:
         return array.id.get_storage_size(), array.nbytes
     along = zip(array.shape, array.chunks, strict=True)
@@ -163,14 +163,14 @@ def _written(array: Any) -> tuple[int, int]:
 
 
 def _check_heaps(path: Path) -> None:
-    """Refuse a damaged heap of texts, which HDF5 1.14 would read for ever.
+    """Refuse a damaged heap of strings: HDF5 1.14 would loop on it without end.
 
-    A heap is a header of 16 bytes, with its size in the last 8, and objects up to that size; an
-    object is 16 bytes, with its length in the last 8, and that many more; the object 0 is what is
-    left, and its length that of all of it.
+    A heap has a header of 16 bytes, whose last 8 hold the heap's size, and then objects. An object
+    has 16 bytes, whose last 8 hold a length, and then content of that length, padded to 8 bytes.
+    Object 0 is the free space, and its length includes its own 16 bytes.
     """
     if not path.stat().st_size:
-        return  # nothing that could be mapped
+        return  # an empty file cannot be mapped
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         _check_mapped_heaps(content)
 

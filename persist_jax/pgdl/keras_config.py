@@ -1,4 +1,4 @@
-"""Keras layer configurations (`config.json` of a PGDL model) to layers."""
+"""Read Keras layer configurations (`config.json` of a PGDL model) as networks."""
 
 import dataclasses
 import json
@@ -16,7 +16,7 @@ from persist_jax.models.layers import Layer
 from persist_jax.models.network import Network
 from persist_jax.pgdl import keras_values as values
 
-# Tracing takes milliseconds for each; the deepest networks of the competition have some twenty.
+# Tracing a layer takes milliseconds; the competition's deepest networks have about twenty layers.
 _LAYERS = 500
 _AXES = 8
 
@@ -28,8 +28,8 @@ def _activation_or_linear(value: Any) -> str:
     return "linear" if value is None else _activation(value)
 
 
-# Arguments by the values at which they leave the result as it is; `_ANY` where every value does:
-# initialisers too, since a network's weights come from a file.
+# By argument, the values at which it does not change the result. `_ANY`: every value, as for
+# initialisers, since the weights come from a file.
 _ANY = None
 Neutral = dict[str, tuple[Any, ...] | None]
 
@@ -117,12 +117,12 @@ _KINDS |= {alias: _KINDS[name] for alias, name in _ALIASES.items()}
 
 
 def _read_layer(entry: Any, where: str, neutral_here: Neutral) -> Layer:
-    """A layer of the configuration; an argument at a neutral value is as one left out.
+    """Read a layer of the configuration; ignore arguments at a neutral value.
 
     Args:
         entry: the layer's name and arguments.
-        where: which layer it is, for errors.
-        neutral_here: arguments whose neutral values depend on the place of the layer.
+        where: the layer's position, for errors.
+        neutral_here: arguments whose neutral values depend on the layer's position.
     """
     if not isinstance(entry, dict) or "layer_name" not in entry:
         raise ValueError(f"{where} has no layer_name")
@@ -175,20 +175,20 @@ def _read_layers(entries: list[Any], input_shape: tuple[int, ...]) -> tuple[Laye
 
 
 def network_from_config(config: dict[str, Any]) -> Network:
-    """Network of a parsed `config.json`.
+    """Build the network of a parsed `config.json`.
 
     Args:
         config: `{"model_config": [{"layer_name": "Conv2D", ...}, ...], "input_shape": [h, w, c]}`
-            with Keras class names and keyword arguments. Whole-valued floats mean integers, and
-            Keras' defaults stand for what is left out. Arguments that this package has no use
-            for are accepted at the value that leaves the result as it is, as
-            `"kernel_regularizer": null` and every initialiser.
+            with Keras class names and keyword arguments. Whole-valued floats count as integers;
+            arguments left out have Keras' defaults. An argument that this package does not support
+            is accepted at values that do not change the result, as `"kernel_regularizer": null`
+            and every initialiser.
 
     Returns:
         The network.
 
     Raises:
-        ValueError: an unknown layer or argument, or a value that it does not take.
+        ValueError: an unknown layer or argument, or a wrong value.
 
     Example:
         >>> dense = {"layer_name": "Dense", "units": 64.0, "activation": "relu"}
@@ -213,7 +213,7 @@ def network_from_config(config: dict[str, Any]) -> Network:
 
 
 def logits_shape(network: Network) -> tuple[int, ...]:
-    """Shape of the last layer's output for one example.
+    """Return the shape of the last layer's output for one example.
 
     Raises:
         ValueError: the layers do not fit together or do not fit the input shape.
@@ -229,7 +229,7 @@ def logits_shape(network: Network) -> tuple[int, ...]:
 
 
 def read_config(config_json: str | Path) -> Network:
-    """Network of a `config.json`.
+    """Read the network of a `config.json`.
 
     Args:
         config_json: path of the file; see `network_from_config` for its contents.
@@ -238,8 +238,8 @@ def read_config(config_json: str | Path) -> Network:
         The network.
 
     Raises:
-        ValueError: the file is missing or not such a configuration, or its layers do not fit
-            together; the line begins with its path.
+        ValueError: the file is missing or wrong, or its layers do not fit together; the line
+            begins with its path.
 
     Example:
         >>> read_config("nowhere/config.json")

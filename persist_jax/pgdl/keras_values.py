@@ -1,13 +1,13 @@
-"""Readers of single values of a Keras configuration.
+"""Check single values of a Keras configuration.
 
-Each returns the value, or raises a `ValueError` that says what the value should have been.
+Each function returns the value, or raises a `ValueError` that says what the value must be.
 """
 
 import reprlib
 from collections.abc import Callable
 from typing import Any
 
-# What a size may be: shapes are of 32 bits in more than one place below.
+# The largest size: several libraries below use 32-bit shapes.
 _LARGEST = 2**31 - 1
 
 _short = reprlib.Repr()
@@ -16,7 +16,7 @@ _short.maxlevel = 3
 
 
 def shown(value: Any) -> str:
-    """A value for an error, however long and nested it is."""
+    """Return a short text of a value for an error, however long or nested the value is."""
     return _short.repr(value)
 
 
@@ -32,7 +32,7 @@ def integer(value: Any) -> int:
 def real(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError("a number")
-    # Before it becomes a float, which no integer of 400 digits does.
+    # Before the conversion: an integer of 400 digits does not fit a float.
     if not -3e38 < value < 3e38:
         raise ValueError("a number of float32")
     return float(value)

@@ -1,4 +1,4 @@
-"""Weights of Keras HDF5 files, in the order of the layers."""
+"""Read and write the weights of Keras HDF5 files, in the order of the layers."""
 
 import os
 from collections import Counter
@@ -27,7 +27,7 @@ _ORDER = (
     ("batch_stats", "mean"),
     ("batch_stats", "var"),
 )
-# Far more than a network of as many layers as are read can have.
+# Far more arrays than the largest network that is read can have.
 _ARRAYS = 2_000
 _KERAS_3 = {
     Conv2D: "conv2d",
@@ -39,7 +39,7 @@ _KERAS_NAMES = {"scale": "gamma", "mean": "moving_mean", "var": "moving_variance
 
 
 class Weight(NamedTuple):
-    """One array of a network: where it is in the variables, and its shape."""
+    """An array of a network: its position in the variables, and its shape."""
 
     collection: str
     layer: int
@@ -48,7 +48,7 @@ class Weight(NamedTuple):
 
 
 class _Stored(NamedTuple):
-    """A layer of a file: its name, and its arrays as they are named below `group`."""
+    """A layer of a file: its name, and its arrays, named relative to `group`."""
 
     layer: str
     group: Any
@@ -56,13 +56,13 @@ class _Stored(NamedTuple):
 
 
 def weight_order(network: Network) -> tuple[Weight, ...]:
-    """All arrays of a network in Keras' order.
+    """List all arrays of a network in Keras' order.
 
     Args:
         network: the network.
 
     Returns:
-        One entry per array, as `model.weights` of the Keras model would list them layer by layer.
+        One entry per array, layer by layer, as the Keras model's `model.weights` lists them.
 
     Raises:
         ValueError: the layers do not fit together or do not fit the input shape.
@@ -84,17 +84,17 @@ def weight_order(network: Network) -> tuple[Weight, ...]:
 
 
 def variables_from_weights(network: Network, weights: Sequence[np.ndarray]) -> dict[str, Any]:
-    """Variables of a network from its arrays in Keras' order.
+    """Build a network's variables from its arrays in Keras' order.
 
     Args:
         network: the network.
-        weights: the arrays, shaped as `weight_order(network)` says.
+        weights: the arrays, with the shapes of `weight_order(network)`.
 
     Returns:
         Variables for `network.apply`, in float32.
 
     Raises:
-        ValueError: another number of arrays, or an array of another shape.
+        ValueError: the number of arrays or the shape of one is wrong.
 
     Example:
         >>> from persist_jax.models.mlp import mlp
@@ -121,7 +121,7 @@ def variables_from_weights(network: Network, weights: Sequence[np.ndarray]) -> d
 
 
 def _headers(network: Network, file: Any) -> list[_Stored]:
-    """The layers with weights, as the file's headers have them; no array is read."""
+    """Return the layers with weights from the file's headers; no array is read."""
     of_keras_3 = "layers" in file and not hdf5_arrays.parts(file, "layer_names")
     layers, count = [], 0
     for layer, group, weights in (_of_keras_3(network, file) if of_keras_3 else _legacy(file)):
@@ -134,7 +134,7 @@ def _headers(network: Network, file: Any) -> list[_Stored]:
 
 
 def _legacy(file: Any) -> Iterator[tuple[str, Any, Sequence[str]]]:
-    """Layers and their arrays in the order that the file records."""
+    """Yield the layers and the names of their arrays in the order that the file records."""
     root = hdf5_arrays.member(file, "model_weights") if "model_weights" in file else file
     for layer in hdf5_arrays.names(root, "layer_names"):
         group = hdf5_arrays.member(root, layer)
@@ -142,10 +142,10 @@ def _legacy(file: Any) -> Iterator[tuple[str, Any, Sequence[str]]]:
 
 
 def _of_keras_3(network: Network, file: Any) -> Iterator[tuple[str, Any, Sequence[str]]]:
-    """The network's layers in a `.weights.h5` file, which records no order, and then any others.
+    """Yield the layers of a `.weights.h5` file, which records no order: the network's, then others.
 
-    The file names a layer by its class and its place among the layers of that class, and the arrays
-    of a layer by their numbers: `dense/vars/0`, `dense/vars/1`, `dense_1/vars/0`.
+    The file names a layer by its class and its number among the layers of that class, and the
+    arrays of a layer by their numbers: `dense/vars/0`, `dense/vars/1`, `dense_1/vars/0`.
     """
     root = hdf5_arrays.member(file, "layers")
     places: Counter[str] = Counter()
@@ -184,14 +184,14 @@ def _check(network: Network, stored: list[_Stored]) -> None:
 
 
 def check_weights(network: Network, weights_hdf5: str | os.PathLike[str]) -> None:
-    """Check a weight file against a network by the file's headers; no array is read.
+    """Check that a weight file fits a network, from the file's headers; no array is read.
 
     Args:
         network: the network.
         weights_hdf5: path of the weights.
 
     Raises:
-        ValueError: a missing file, missing or misshapen weights.
+        ValueError: the file or an array is missing, or an array has the wrong shape.
 
     Example:
         >>> from persist_jax.models.mlp import mlp
@@ -204,23 +204,22 @@ def check_weights(network: Network, weights_hdf5: str | os.PathLike[str]) -> Non
 
 
 def read_weights(network: Network, weights_hdf5: str | os.PathLike[str]) -> dict[str, Any]:
-    """Variables of a network from a Keras weight file.
+    """Read a network's variables from a Keras weight file.
 
-    The arrays are taken in the order that the file records (`layer_names`, `weight_names`), never
-    by name: Keras numbers names globally, so they differ between files of the same network. Only
-    a `.weights.h5` file of Keras 3 records no order; its names are numbered by the file.
+    Arrays are matched by the order that the file records (`layer_names`, `weight_names`), never by
+    name: Keras numbers names globally, so they differ between files of the same network. A
+    `.weights.h5` file of Keras 3 records no order, but numbers its names within the file.
 
     Args:
         network: the network.
-        weights_hdf5: path of the weights, as `save_weights` or `save` of Keras 2 or 3 wrote them in
-            HDF5.
+        weights_hdf5: path of the weights, in HDF5, from `save_weights` or `save` of Keras 2 or 3.
 
     Returns:
         Variables for `network.apply`, in float32.
 
     Raises:
-        ValueError: a missing file, missing or misshapen weights, weights that lie outside the file
-            or are not finite in float32; the line names the file and the array.
+        ValueError: the file or an array is missing, or an array has the wrong shape, is stored
+            outside the file or is not finite in float32; the line names the file and the array.
     """
     with hdf5_arrays.opened(Path(weights_hdf5)) as file:
         stored = _headers(network, file)
@@ -236,7 +235,7 @@ def read_weights(network: Network, weights_hdf5: str | os.PathLike[str]) -> dict
 def read_network(
     config_json: str | os.PathLike[str], weights_hdf5: str | os.PathLike[str]
 ) -> tuple[Network, dict[str, Any]]:
-    """Network and variables from a Keras configuration and a Keras weight file.
+    """Read a network and its variables from a Keras configuration and a Keras weight file.
 
     Args:
         config_json: path of `config.json`; see `network_from_config`.
@@ -246,7 +245,8 @@ def read_network(
         The network, and its variables for `network.apply(variables, x)`.
 
     Raises:
-        ValueError: an unknown layer or argument, a missing file, missing or misshapen weights.
+        ValueError: a layer or an argument is unknown, a file or an array is missing, or an array
+            has the wrong shape.
 
     Example:
         >>> read_network("nowhere/config.json", "nowhere/weights.hdf5")

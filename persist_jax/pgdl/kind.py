@@ -1,4 +1,4 @@
-"""What a configuration may name: the data set kind "pgdl" and the model kind "keras"."""
+"""Register the data set kind "pgdl" and the model kind "keras"."""
 
 import os
 from functools import partial
@@ -59,12 +59,12 @@ def pgdl(
     validation_seed: Count = 0,
     cache: str | None = None,
 ) -> Dataset:
-    """Examples of a task of the competition, or of the embedded sample.
+    """Load the examples of a task of the competition, or of the embedded sample.
 
     Args:
-        root: the folder that holds `input_data`; null: `PGDL_ROOT`, and where that is not set
-            either, the embedded sample.
-        task: name of the task; the embedded sample has one of its own.
+        root: the folder that holds `input_data`; null: `PGDL_ROOT` or, if that is not set, the
+            embedded sample.
+        task: name of the task; ignored for the embedded sample, which has only one.
         validation_seed: see `read_task`.
         cache: the cache folder; null for `PERSIST_JAX_CACHE` or `~/.cache/persist_jax`.
 
@@ -89,7 +89,7 @@ def keras(
     folder: str,
     weights: str = "weights_init.hdf5",
 ) -> GivenWeights:
-    """A network that Keras wrote, with its weights; they are checked at once and read when needed.
+    """Load a network that Keras saved; its weights are checked here and read by `init`.
 
     Args:
         input_shape: shape of one example of the data set.
@@ -98,7 +98,7 @@ def keras(
         weights: name of the weight file.
 
     Returns:
-        The network; `init` returns the file's weights whatever the key.
+        The network; its `init` ignores the key and returns the file's weights.
 
     Raises:
         ValueError: a file is missing or unreadable, or the network does not fit the data set; the

@@ -1,4 +1,4 @@
-"""The embedded sample: scikit-learn's digits as a PGDL task, in the layout of the real ones."""
+"""The embedded sample: scikit-learn's digits in the file layout of a PGDL task."""
 
 import json
 import os
@@ -66,23 +66,23 @@ SAMPLE = Conversion(
 
 
 def pgdl_sample(cache: str | os.PathLike[str] | None = None) -> Path:
-    """Root of the embedded sample, written into the cache on first use.
+    """Return the root of the embedded sample, which the first call writes into the cache.
 
     It holds one task, `SAMPLE_TASK`: 1500 digits to train and 297 to test, and small convolutional
-    networks with initial weights from fixed seeds. Nobody trained them: `weights.hdf5` equals
-    `weights_init.hdf5`, and `model_configs.json` says so.
+    networks with initial weights from fixed seeds. The networks are untrained: `weights.hdf5`
+    equals `weights_init.hdf5`, as `model_configs.json` says.
 
     Args:
         cache: the cache folder; None for `PERSIST_JAX_CACHE` or `~/.cache/persist_jax`.
 
     Returns:
-        The folder that holds `input_data` and `reference_data`, to be read as real data.
+        The folder that holds `input_data` and `reference_data`, as for real data.
     """
     return entry(SAMPLE, cache)
 
 
 def write_pgdl_sample(folder: Path) -> None:
-    """Write the sample; runs in the process that may import TensorFlow."""
+    """Write the sample; runs in the subprocess that imports TensorFlow."""
     task = folder / "input_data" / SAMPLE_TASK
     for model in SAMPLE_MODELS:
         _write_model(task / f"model_{model}", model)

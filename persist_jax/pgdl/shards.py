@@ -1,4 +1,4 @@
-"""The TFRecord shards of a task: which there are, and which record an example was."""
+"""The TFRecord shards of a task: list them, and find the record of an example."""
 
 import re
 from collections.abc import Sequence
@@ -10,11 +10,11 @@ _LENGTH, _CHECKSUM = 8, 4  # bytes: length, its checksum, the record, its checks
 
 
 def shards_of(folder: Path) -> list[Path]:
-    """The files `shard_<number>.tfrecord` of a folder by number, which starts at 0 or at 1.
+    """List the files `shard_<number>.tfrecord` of a folder by number, from 0 or from 1.
 
     Raises:
-        ValueError: there are none, one is missing between or before the others, a number is there
-            twice, or one is empty or not a regular file; the line names the path.
+        ValueError: there are no shards, the numbers have a gap, two shards have the same number, or
+            a shard is empty or not a regular file; the line names the path.
 
     Example:
         >>> shards_of(Path("nowhere"))
@@ -39,13 +39,13 @@ def shards_of(folder: Path) -> list[Path]:
 
 
 def number_of(path: Path) -> int | None:
-    """The number in the name of a shard; None of another file."""
+    """Return the number in a shard's name; None for another file."""
     found = re.fullmatch(r"shard_([0-9]+)\.tfrecord", path.name)
     return int(found[1]) if found else None
 
 
 def record_of(shards: Sequence[Path], number: int) -> str:
-    """The shard and the record in it that the example of a number was read from, in words."""
+    """Return the shard and record of an example, as text; `number` counts through all shards."""
     left = number
     for shard in shards:
         with shard.open("rb") as file:

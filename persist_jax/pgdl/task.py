@@ -1,4 +1,4 @@
-"""A task of the PGDL competition, read from its folder."""
+"""Read a task of the PGDL competition from its folder."""
 
 import dataclasses
 import os
@@ -28,7 +28,7 @@ class Task:
         path: the folder.
         networks: ids of the networks, in numerical order.
         dataset: train, validation and test arrays.
-        model_configs: hyperparameters and accuracies by id, empty where the task has none.
+        model_configs: hyperparameters and accuracies by id; empty if the task has none.
     """
 
     name: str
@@ -38,34 +38,34 @@ class Task:
     model_configs: dict[str, Any]
 
     def folder(self, network: str) -> Path:
-        """Folder of a network; ValueError with the known ids for an unknown one."""
+        """Return the folder of a network; an unknown id raises a ValueError with the known ids."""
         if network not in self.networks:
             known = ", ".join(self.networks)
             raise ValueError(f"{self.path}: no network {network!r}, known: {known}")
         return self.path / f"model_{network}"
 
     def initial(self, network: str) -> tuple[Network, dict[str, Any]]:
-        """A network and its initial variables, from `weights_init.hdf5`."""
+        """Read a network and its initial variables, from `weights_init.hdf5`."""
         folder = self.folder(network)
         return read_network(folder / "config.json", folder / "weights_init.hdf5")
 
     def trained(self, network: str) -> tuple[Network, dict[str, Any]]:
-        """A network and its trained variables, from `weights.hdf5`."""
+        """Read a network and its trained variables, from `weights.hdf5`."""
         folder = self.folder(network)
         return read_network(folder / "config.json", folder / "weights.hdf5")
 
 
 def stratified_split(labels: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Disjoint train and validation positions: 1000 of each label to validation.
+    """Split positions into train and validation: 1000 of each label go to validation.
 
-    Of a label with fewer than 5000 examples a fifth goes to validation.
+    Of a label with fewer than 5000 examples, a fifth goes to validation.
 
     Args:
         labels: `(N,)` labels.
-        seed: seed of the draw.
+        seed: seed of the random choice.
 
     Returns:
-        Train and validation positions, each ascending.
+        Train and validation positions, disjoint and ascending.
 
     Example:
         >>> train, validation = stratified_split(np.repeat([0, 1], [10, 5]))
@@ -82,7 +82,7 @@ def stratified_split(labels: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.
 
 
 def task_folder(root: str | os.PathLike[str], task: str) -> Path:
-    """Folder of a task below the root of a PGDL distribution.
+    """Return the folder of a task below the root of a PGDL distribution.
 
     Args:
         root: the folder that holds `input_data`.
@@ -92,7 +92,7 @@ def task_folder(root: str | os.PathLike[str], task: str) -> Path:
         `root/input_data/task`.
 
     Raises:
-        ValueError: there is no such folder; the line names the tasks that are there.
+        ValueError: there is no such folder; the line lists the tasks of `root`.
 
     Example:
         >>> task_folder("nowhere", "task1_v4")
@@ -115,7 +115,7 @@ def read_task(
 ) -> Task:
     """Read a PGDL task: `model_<id>` folders and the TFRecord shards of `dataset_1`.
 
-    The shards are converted into the cache once, and again when any of them changes.
+    The shards are converted into the cache once, and again when one of them changes.
 
     Args:
         task_dir: the task's folder, `<root>/input_data/<task>`.
@@ -138,7 +138,7 @@ def read_task(
     x, y, test_x, test_y = read_arrays(entry(examples(path), cache), _ARRAYS)
     train, validation = stratified_split(y, validation_seed)
     if not len(validation):
-        raise ValueError(f"{path / _TRAIN}: no label has the 5 examples of which one validates")
+        raise ValueError(f"{path / _TRAIN}: no label has 5 examples, one of them for validation")
 
     def origin(part: str, position: int) -> str:
         shards = shards_of(path / (_TEST if part == "test" else _TRAIN))
@@ -155,17 +155,17 @@ def read_task(
     for label, count in zip(*np.unique(y, return_counts=True), strict=True):
         if count < 5:
             raise ValueError(
-                f"{path / _TRAIN}: {count} examples of label {label}; a fifth of each label "
-                "validates, so that it takes 5"
+                f"{path / _TRAIN}: {count} examples of label {label}; a fifth of each label is for "
+                "validation, so it needs at least 5"
             )
     return Task(dataset.name, path, networks, dataset, read_model_configs(path.resolve()))
 
 
 def network_ids(path: Path) -> tuple[str, ...]:
-    """Ids of the networks of a task's folder, in numerical order.
+    """List the ids of the networks in a task's folder, in numerical order.
 
     Raises:
-        ValueError: there is no such folder, or no `model_<id>` in it.
+        ValueError: there is no such folder, or it has no `model_<id>`.
     """
     if not path.is_dir():
         raise ValueError(f"{path}: no such folder")
@@ -176,10 +176,10 @@ def network_ids(path: Path) -> tuple[str, ...]:
 
 
 def examples(path: Path) -> Conversion:
-    """The conversion of a task's shards into arrays.
+    """Return the conversion of a task's shards into arrays.
 
     Raises:
-        ValueError: a part has no shards, lacks one, or has what is none; see `shards_of`.
+        ValueError: the shards of a part are missing or wrong; see `shards_of`.
     """
     shards = {"train": shards_of(path / _TRAIN), "test": shards_of(path / _TEST)}
     first, other = sorted((found[0] for found in shards.values()), key=number_of)
@@ -199,7 +199,7 @@ def examples(path: Path) -> Conversion:
 
 
 def read_model_configs(path: Path) -> dict[str, Any]:
-    """Hyperparameters by id, from the task's folder or from `reference_data`, if they are there."""
+    """Read hyperparameters by id, from the task's folder or `reference_data`; else empty."""
     beside = path.parents[1] / "reference_data" / path.name
     for file in (path / "model_configs.json", beside / "model_configs.json"):
         if file.exists():
