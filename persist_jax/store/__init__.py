@@ -1,4 +1,4 @@
-"""The folder of a sweep: the one room that knows a file's name."""
+"""Read and write a sweep's folder; no other package knows its file names."""
 
 from persist_jax.store.configuration import Configuration, ReportOptions, grid
 from persist_jax.store.history import read_history, write_history

@@ -1,4 +1,4 @@
-"""Checkpoints: folders of arrays and plain fields, complete or not there, by Orbax."""
+"""Checkpoints: folders of arrays and plain fields, written atomically, by Orbax."""
 
 import errno
 import io
@@ -33,22 +33,22 @@ class _Stamps(Fields):
 
 
 def best_checkpoint(run_folder: str | os.PathLike[str]) -> Path:
-    """Where a run keeps the weights of its best epoch."""
+    """Return the folder for the weights of a run's best epoch."""
     return Path(run_folder) / CHECKPOINT_FOLDER / "best"
 
 
 def last_checkpoint(run_folder: str | os.PathLike[str]) -> Path:
-    """Where a run keeps the weights of its last epoch."""
+    """Return the folder for the weights of a run's last epoch."""
     return Path(run_folder) / CHECKPOINT_FOLDER / "last"
 
 
 def earlier_checkpoint(run_folder: str | os.PathLike[str], epoch: int) -> Path:
-    """Where a run that will be continued keeps its state of an epoch before the best one."""
+    """Return the folder for a run's state before its best epoch, from which it is continued."""
     return Path(run_folder) / CHECKPOINT_FOLDER / str(epoch)
 
 
 def numbered(folder: Path) -> list[int]:
-    """Numbers of the checkpoints in a folder, ascending."""
+    """List the numbers of the checkpoints in a folder, ascending."""
     try:
         names = [path.name for path in folder.iterdir() if path.is_dir()]
     except (FileNotFoundError, NotADirectoryError):
@@ -57,10 +57,12 @@ def numbered(folder: Path) -> list[int]:
 
 
 def save(folder: Path, tree: PyTree, fields: Mapping[str, Any] | None = None) -> None:
-    """Write arrays in nested containers, and plain fields, as a folder of their own.
+    """Write arrays in nested containers, and plain fields, as a checkpoint folder.
 
-    It is written completely or not at all, and takes the place of one of the same name. Where the
-    disk refuses, the `OSError` names the folder.
+    The folder appears complete or not at all, and replaces one of the same name.
+
+    Raises:
+        OSError: the disk refuses; the error names the folder.
     """
     folder = folder.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +72,7 @@ def save(folder: Path, tree: PyTree, fields: Mapping[str, Any] | None = None) ->
     with _one_error():
         try:
             _checkpointer().save(temporary, args=arguments)
-        except Exception as error:  # TensorStore has no classes for what a disk may refuse
+        except Exception as error:  # TensorStore has no classes for the errors of a disk
             found = re.search(r"os_error_code='(\d+)'|Errno (\d+)", str(error))
             number = int(found[1] or found[2]) if found else errno.EIO
             raise OSError(number, os.strerror(number), str(folder)) from None
@@ -82,15 +84,16 @@ def save(folder: Path, tree: PyTree, fields: Mapping[str, Any] | None = None) ->
 
 
 def read_fields(folder: Path) -> Any:
-    """The plain values of a checkpoint."""
+    """Read the plain fields of a checkpoint."""
     return read_json(folder / _FIELDS)
 
 
 def load(folder: Path, like: PyTree) -> PyTree:
-    """The arrays of a checkpoint, on the host, with the structure, shapes and dtypes of `like`.
+    """Load the arrays of a checkpoint to the host, in the structure, shapes and dtypes of `like`.
 
     Raises:
-        ValueError: one line that names the folder, or the file that is missing or damaged.
+        ValueError: the checkpoint is missing, damaged or different; one line that names the folder
+            or file.
     """
     if not folder.is_dir():
         raise ValueError(f"{folder}: missing")
@@ -103,14 +106,14 @@ def load(folder: Path, like: PyTree) -> PyTree:
     arguments = orbax.checkpoint.args.StandardRestore(_plain(like))
     try:
         plain = _checkpointer().restore(folder.resolve(), args=arguments)
-    except Exception as error:  # of TensorStore, of the JSON that describes it, of the shapes
+    except Exception as error:  # from TensorStore, its JSON metadata, or a wrong shape
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{folder}: cannot be read ({reason})") from None
     return flax.serialization.from_state_dict(like, jax.tree.map(np.asarray, plain))
 
 
 def copy(folder: Path, to: Path) -> None:
-    """Write a checkpoint once more, completely or not at all."""
+    """Copy a checkpoint; the copy appears complete or not at all."""
     temporary = unfinished(to)
     shutil.copytree(folder, temporary)
     discard(to)
@@ -118,20 +121,20 @@ def copy(folder: Path, to: Path) -> None:
 
 
 def discard(folder: Path) -> None:
-    """Delete a checkpoint, renamed first: a kill leaves no part of it under its name."""
+    """Rename a checkpoint, then delete it: a kill leaves no partial folder under its name."""
     if folder.is_dir():
         shutil.rmtree(folder.rename(unfinished(folder)))
 
 
 def discard_numbered(folder: Path) -> None:
-    """Delete every numbered checkpoint in a folder, and what killed processes left of some."""
+    """Delete every numbered checkpoint in a folder, and the leftovers of killed processes."""
     for number in numbered(folder):
         discard(folder / str(number))
     discard_unfinished(folder, "[0-9]+")
 
 
 def _checkpointer() -> orbax.checkpoint.Checkpointer:
-    """A checkpointer that waits for no other process: of several, the first one writes alone."""
+    """Return a checkpointer that waits for no other process: only the first process writes."""
     here = jax.process_index()
     alone = orbax.checkpoint.options.MultiprocessingOptions(
         primary_host=here, active_processes={here}, barrier_sync_key_prefix=f"process{here}"
@@ -142,9 +145,9 @@ def _checkpointer() -> orbax.checkpoint.Checkpointer:
 
 @contextmanager
 def _one_error() -> Iterator[None]:
-    """Print nothing about a failure inside but the error that it raises.
+    """Suppress log and standard error if the block fails: its error says everything.
 
-    Every thread that writes a part of a checkpoint prints a traceback of its own.
+    Without this, every thread that writes a part of a checkpoint prints its own traceback.
     """
     printed, level = io.StringIO(), logging.root.manager.disable
     logging.disable(logging.CRITICAL)
@@ -153,7 +156,7 @@ def _one_error() -> Iterator[None]:
             try:
                 yield
             except Exception:
-                time.sleep(0.5)  # until the other threads have failed too
+                time.sleep(0.5)  # let the other threads fail too
                 raise
     finally:
         logging.disable(level)
@@ -161,5 +164,5 @@ def _one_error() -> Iterator[None]:
 
 
 def _plain(tree: PyTree) -> PyTree:
-    """Nested dicts of arrays: a checkpoint does not depend on our classes."""
+    """Convert to nested dicts of arrays: a checkpoint must not depend on our classes."""
     return jax.tree.map(np.asarray, flax.serialization.to_state_dict(tree))

@@ -1,4 +1,4 @@
-"""The configuration of a sweep: its fields, its file, and the fields that may not change."""
+"""The configuration of a sweep: its fields, its file, and which fields may change."""
 
 import hashlib
 import json
@@ -26,12 +26,12 @@ CONFIG_FILE = "config.json"
 
 
 def _listed(value: Any) -> Any:
-    """A single value as a list of one, as a command line gives it."""
+    """Wrap a single value, as a command line gives it, in a list."""
     return [value] if isinstance(value, str | int | float) else value
 
 
 def as_names(value: Any) -> Any:
-    """Names out of `a,b`; a name may look like a number, as `20` for `model_20`."""
+    """Split `a,b` into names; a name may be a number, as `20` for `model_20`."""
     value = _listed(value)
     if not isinstance(value, list | tuple) or not all(isinstance(v, str | int) for v in value):
         return value
@@ -39,7 +39,7 @@ def as_names(value: Any) -> Any:
 
 
 def _differ(values: tuple) -> tuple:
-    # Compared as folder names, which two runs must not share.
+    # Compare them as folder names: two runs must not share a folder.
     names = [f"{value:g}" if isinstance(value, float) else str(value) for value in values]
     for name, count in Counter(names).items():
         if count > 1:
@@ -73,9 +73,9 @@ class ReportOptions(Given):
     """How the report compares regularisers.
 
     Attributes:
-        significance: level of the tests.
-        test: compares the pairs after Friedman's test.
-        correction: of Wilcoxon's test, for the number of pairs.
+        significance: significance level of the tests.
+        test: the test of the pairs, after Friedman's test.
+        correction: correction of Wilcoxon's test for the number of pairs.
         equivalence: accuracies that differ by less count as equal; a fraction of 1.
     """
 
@@ -86,10 +86,10 @@ class ReportOptions(Given):
 
 
 class Configuration(Given):
-    """Every field of a sweep, as `configs/*.py` gives them and `config.json` keeps them.
+    """The fields of a sweep, as in `configs/*.py` and `config.json`.
 
-    The defaults are those of the paper. A field that decides the result of a run may not change
-    between two commands on one folder; the others are marked `MayChange`.
+    The defaults are the paper's. A field that affects the result of a run may not change between
+    two commands on one folder; all other fields are marked `MayChange`.
 
     Attributes:
         name: the sweep's name and, by default, its folder's.
@@ -97,20 +97,23 @@ class Configuration(Given):
         dataset: `kind`, a registered name, and that kind's own fields.
         models: by network name, `kind` and that kind's own fields; see `persist_jax.models`.
         networks: names of the models to train.
-        regularisers: registered names, or several joined by `+`, as "t2+l2": the weight of a run is
-            then that of the first term.
-        terms: parameters of regularisers, by their names; of a sum, by those of its parts, the
-            later ones with a `weight` of their own.
-        weights: one run with each; `none` is trained once. Below 0, a term of neurons is maximised.
-        weights_of: by regulariser, weights of its own.
-        seeds: one run with each.
+        regularisers: registered names, or sums of them, as "t2+l2"; `weights` then apply to the
+            first term of the sum.
+        terms: parameters by regulariser; for a sum, by the names of its terms, where every term
+            but the first needs its own `weight`.
+        weights: weights to train each regulariser with; `none` is trained once. A negative weight
+            maximises a term of neurons.
+        weights_of: by regulariser, its weights instead of `weights`.
+        seeds: seeds to train each weight with.
         train: hyperparameters; see `persist_jax.training.Options`.
-        evaluate: what is measured of every run that ends; see `persist_jax.training.Evaluate`.
+        evaluate: what to measure of finished runs; see `persist_jax.training.Evaluate`.
         continued: whether to continue finished runs without their regulariser afterwards.
-        parallel: "lanes": each device trains its share of the runs; "batch": of every batch.
-        lane_strategy: "vmap": runs of one device advance together; "map": one after another.
-        devices: how many to use; null: all.
-        max_lanes: runs that train in one program at most; 0: all of a regulariser.
+        parallel: "lanes": each device trains its share of the runs; "batch": its share of every
+            batch.
+        lane_strategy: "vmap": runs of one device advance together; "map": one after another;
+            "auto": chosen by the device.
+        devices: number of devices to use; null: all.
+        max_lanes: largest number of runs in one program; 0: all runs of a regulariser.
         report: how the report compares regularisers.
         checksums: by network name, a checksum of the network as it was built.
         dataset_checksum: a checksum of the examples.
@@ -140,19 +143,19 @@ class Configuration(Given):
     dataset_checksum: str | None = None
 
     def weights_for(self, regulariser: str) -> tuple[float, ...]:
-        """The weights that a regulariser is trained with; 0 for `none`."""
+        """Return the weights of a regulariser; 0 for `none`."""
         if regulariser == "none":
             return (0.0,)
         return self.weights_of.get(regulariser, self.weights)
 
     def lanes_of(self, regulariser: str) -> int:
-        """The runs of the largest group of a regulariser that the grid can form."""
+        """Return the number of runs in a regulariser's largest group."""
         runs = len(self.weights_for(regulariser)) * len(self.seeds)
         return min(runs, self.max_lanes or runs)
 
 
 def grid(config: Configuration) -> list[Run]:
-    """Every run of a configuration: each regulariser with each weight, `none` once."""
+    """List every run of a configuration: each regulariser with each weight, `none` once."""
     return [
         Run(network, regulariser, weight, seed)
         for network in config.networks
@@ -171,16 +174,19 @@ def settle(
 ) -> None:
     """Write `config.json`, unless the folder holds runs of another configuration.
 
-    The grid may grow or shrink, networks and regularisers may come and go, data and machine may
-    move. A field that decides the result of a run that the folder holds may not change: the error
-    names every one that differs, and both values.
+    The grid, the networks, the regularisers, the machine and the location of the data may change. A
+    field that affects the result of a run in the folder may not.
 
     Args:
         config: the configuration, with its checksums.
         workdir: the sweep's folder.
-        free: dotted names of fields of its sections that do not decide the result of a run.
-        defaults: by dotted name, the value of a parameter that the folder's file does not name: the
-            file is older than the parameter, and its runs had the default.
+        free: dotted names of the section fields that do not affect the result of a run.
+        defaults: by dotted name, the default of a parameter that the folder's file may lack: runs
+            from before the parameter existed had its default.
+
+    Raises:
+        ValueError: the folder holds runs of another configuration; one line for each field that
+            differs, with both values.
     """
     fields = check_settled(config, workdir, free, defaults)
     discard_unfinished(Path(workdir), re.escape(CONFIG_FILE))
@@ -193,30 +199,30 @@ def check_settled(
     free: Collection[str],
     defaults: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The fields that `settle` would write; refuses what it refuses."""
+    """Return the fields that `settle` would write; raises its errors."""
     trained = [path for path in runs_folder(workdir).glob("*/*") if path.is_dir()]
     if not trained:
         return config.plain()
     path = Path(workdir) / CONFIG_FILE
     if not path.exists():
         raise ValueError(f"{path}: missing, but {workdir} holds runs; choose another --workdir")
-    # Compared as on disk: a field that the file leaves out may have had another default.
+    # Compare with the file's own fields: a field that it lacks may have had another default.
     before = _read_fields(path)
     if "models" not in before:
         raise ValueError(
-            f"{path}: written by a version before 0.2, which this one reports but cannot go on "
-            "with; choose another --workdir"
+            f"{path}: written by a version before 0.2; its results can be reported, but not "
+            "resumed; choose another --workdir"
         )
     read_config(workdir)
     names = {path.parent.name for path in trained}, {path.name for path in trained}
-    # A network or regulariser that was trained stays on record when it is no longer named.
+    # Keep the fields of trained networks and regularisers that the new configuration omits.
     now = config.plain()
     now |= {section: old | now[section] for section, old in _of_runs(before, *names).items()}
     now["dataset_checksum"] = config.dataset_checksum or before.get("dataset_checksum")
     ours, theirs = (_fixed(fields, free, *names) for fields in (now, before))
     theirs = {name: value for name, value in (defaults or {}).items() if name in ours} | theirs
     differ = [n for n in sorted(ours.keys() | theirs.keys()) if ours.get(n) != theirs.get(n)]
-    # A field says more than the checksum that differs with it.
+    # Name checksums only if nothing else differs: a field says more.
     Mistakes(
         f"{name}: {shortened(repr(ours.get(name)))}, but {workdir} holds runs with "
         f"{shortened(repr(theirs.get(name)))}; choose another --workdir"
@@ -226,13 +232,13 @@ def check_settled(
 
 
 def fixed_checksum(config: Configuration, free: Collection[str], network: str, term: str) -> str:
-    """A checksum of the fields that decide the result of a network's runs under a regulariser."""
+    """Return a checksum of the fields that affect the runs of a network and a regulariser."""
     text = json.dumps(_fixed(config.plain(), free, {network}, {term}), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def read_config(workdir: str | os.PathLike[str]) -> Configuration:
-    """The configuration that a folder's runs have; errors name the file."""
+    """Read the configuration of a folder's runs; errors name the file."""
     path = Path(workdir) / CONFIG_FILE
     fields = _read_fields(path)
     try:
@@ -251,7 +257,7 @@ def _read_fields(path: Path) -> dict[str, Any]:
 def _of_runs(
     fields: Mapping[str, Any], networks: Collection[str], regularisers: Collection[str]
 ) -> dict[str, dict[str, Any]]:
-    """Of the sections with an entry per network or regulariser, the entries of these."""
+    """Return the sections by network or regulariser, with the entries of these only."""
     names = {"models": networks, "checksums": networks, "terms": regularisers}
     return {
         section: {name: value for name, value in fields.get(section, {}).items() if name in wanted}
@@ -265,7 +271,7 @@ def _fixed(
     networks: Collection[str],
     regularisers: Collection[str],
 ) -> dict[str, Any]:
-    """The fields that decide the results of these runs, by dotted name."""
+    """Return the fields that affect the results of these runs, by dotted name."""
     fields = flatten({**fields, **_of_runs(fields, networks, regularisers)})
     free = set(free)
     free |= {n for n, field in Configuration.model_fields.items() if MayChange in field.metadata}

@@ -1,4 +1,4 @@
-"""A run's epochs as lines to look at while it trains: `epochs.jsonl`."""
+"""Write `epochs.jsonl`: one line per epoch, to watch a run while it trains."""
 
 import json
 import os
@@ -9,9 +9,9 @@ EPOCHS_FILE = "epochs.jsonl"
 
 
 class EpochLines:
-    """`epochs.jsonl` in a run's folder: an object per epoch, whose number is its field `epoch`.
+    """`epochs.jsonl` in a run's folder: one JSON object per epoch, with its number in `epoch`.
 
-    Training goes on at an epoch: lines of later ones go, as does one that was cut off.
+    Training resumes after `epoch`: lines of later epochs and a truncated line are deleted.
     """
 
     def __init__(self, folder: str | os.PathLike[str], epoch: int):
@@ -24,21 +24,21 @@ class EpochLines:
             file.truncate(self._size)
 
     def append(self, row: Mapping[str, float | int | None]) -> None:
-        """Add the line of an epoch; one that cannot be written waits for the next."""
+        """Add the line of an epoch; if the write fails, the next call repeats it."""
         self._waiting += (json.dumps(row, allow_nan=False) + "\n").encode()
         with open(self._path, "ab") as file:
-            # What an earlier attempt left of a line.
+            # Delete the partial line of a failed attempt.
             file.truncate(min(self._size, file.tell()))
             file.write(self._waiting)
         self._size += len(self._waiting)
         self._waiting = b""
 
     def close(self) -> None:
-        """Nothing is open between two epochs."""
+        """Do nothing: the file is closed after every epoch."""
 
 
 def _size_until(lines: list[bytes], epoch: int) -> int:
-    """How many bytes the whole lines of the epochs up to this one take."""
+    """Return the size in bytes of the complete lines of the epochs up to this one."""
     size = 0
     for line in lines:
         try:

@@ -1,4 +1,4 @@
-"""A run's epochs as scalars for TensorBoard."""
+"""Write a run's epochs as scalars for TensorBoard."""
 
 import time
 from collections.abc import Mapping
@@ -16,14 +16,14 @@ with needed_by("--tensorboard", "watch"):
 class EventFile:
     """An event file of one run, `tensorboard/<network>/<regulariser>/<weight>/seed<k>/events...`.
 
-    Each time that training goes on, at an epoch, a file is added, which tells TensorBoard to forget
-    what earlier ones say of the epochs that are trained again.
+    Training resumes after `epoch`. Each resumption adds a file, which tells TensorBoard to drop
+    later epochs of earlier files.
     """
 
     def __init__(self, workdir: Path, folder: Path, epoch: int):
         own = workdir / TENSORBOARD_FOLDER / folder.relative_to(runs_folder(workdir))
         own.mkdir(parents=True, exist_ok=True)
-        # Not a `SummaryWriter`: its thread dies of a full disk, and then a full queue blocks us.
+        # Not a `SummaryWriter`: a full disk ends its thread, and its full queue would then block.
         self._writer = event_file_writer.EventsWriter(str(own / "events"), f".{epoch:06d}")
         self._write(epoch + 1, session_log=SessionLog(status=SessionLog.START))
 

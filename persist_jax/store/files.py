@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and the one line for those that do not hold."""
+"""Write files atomically; read JSON files with their checksum."""
 
 import json
 import os
@@ -11,17 +11,17 @@ from typing import Any
 
 from persist_jax._plumbing import plain_files
 
-# The field of a JSON file that holds the checksum of the others.
+# The field of a JSON file that holds the checksum of its other fields.
 CHECKSUM = "crc32"
 
 
 def unfinished(path: Path) -> Path:
-    """Where to write what is renamed to `path` once it is complete."""
+    """Return a temporary path beside `path`, to be renamed to `path` when complete."""
     return path.with_name(f".{path.name}.{uuid.uuid4().hex}")
 
 
 def discard_unfinished(folder: Path, name: str) -> None:
-    """Delete what killed processes wrote or deleted under names that match a pattern."""
+    """Delete temporary files that killed processes left; `name` is a pattern of their names."""
     pattern = re.compile(rf"\.{name}\.[0-9a-f]{{32}}(\.orbax-checkpoint-tmp.*)?")
     for path in folder.iterdir() if folder.is_dir() else ():
         if pattern.fullmatch(path.name):
@@ -29,10 +29,10 @@ def discard_unfinished(folder: Path, name: str) -> None:
 
 
 def replace_file(path: Path, content: bytes) -> Path:
-    """Put `content` at `path` in one step: a reader sees the old file or the new one.
+    """Write `content` to `path` atomically: a reader sees the old file or the new one.
 
     Raises:
-        OSError: it cannot be written; the error names the file.
+        OSError: the file cannot be written; the error names it.
     """
     temporary = unfinished(path)
     try:
@@ -52,30 +52,30 @@ def replace_file(path: Path, content: bytes) -> Path:
 
 
 def replace_json(path: Path, fields: dict[str, Any], *, checksum: bool = True) -> Path:
-    """Put named plain values at `path` as JSON, in one step.
+    """Write named plain values to `path` as JSON, atomically.
 
-    A checksum is one more field, which a person who changes the file has to delete.
+    The checksum is an additional field; a user who edits the file must delete it.
     """
     fields = fields | ({CHECKSUM: _checksum(fields)} if checksum else {})
     return replace_file(path, (json.dumps(fields, indent=1, allow_nan=False) + "\n").encode())
 
 
 def read_json(path: Path) -> Any:
-    """The plain values of a JSON file; the checksum, which a file may lack, has to be theirs.
+    """Read the plain values of a JSON file, and verify its checksum if it has one.
 
     Raises:
-        ValueError: one line that names the file and what is wrong with it.
+        ValueError: the file is missing, wrong or damaged; one line that names it.
     """
     fields = plain_files.read_json(path)
     if isinstance(fields, dict) and CHECKSUM in fields:
         checksum = fields.pop(CHECKSUM)
         if checksum != _checksum(fields):
             raise ValueError(
-                f"{path}: damaged, or changed by hand; if that was meant, delete its {CHECKSUM!r}"
+                f"{path}: damaged or edited; if you edited it, delete its field {CHECKSUM!r}"
             )
     return fields
 
 
 def _checksum(fields: dict[str, Any]) -> str:
-    """A checksum of the values, whatever their order and layout in the file."""
+    """Return a checksum of the values that does not depend on their order in the file."""
     return f"{zlib.crc32(json.dumps(fields, sort_keys=True).encode()):08x}"

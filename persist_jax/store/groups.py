@@ -1,9 +1,9 @@
-"""Groups of runs on disk: `groups/<name>/` from when a group is formed until its runs have ended.
+"""Groups of runs on disk: `groups/<name>/` exists until all runs of the group have finished.
 
     groups/<name>/group.json   its runs
     groups/<name>/lock         held by the process that trains it
-    groups/<name>/<epoch>/     a checkpoint: states, histories and everything else to go on with
-    groups/<name>/failed       why it failed; the next command tries it again
+    groups/<name>/<epoch>/     a checkpoint: states, histories and everything else to resume from
+    groups/<name>/failed       why it failed; the next command retries it
 """
 
 import re
@@ -38,9 +38,9 @@ class Group:
     """Runs that train as lanes of one program: the unit of work of a sweep.
 
     Attributes:
-        runs: the runs of the group, including those that have ended since it was formed.
-        continued_at: the epoch from which finished runs go on without their regulariser; `None`
-            for runs of the grid.
+        runs: the runs of the group, also those that have finished already.
+        continued_at: the epoch from which finished runs are continued without their regulariser;
+            `None` for runs of the grid.
     """
 
     runs: tuple[Run, ...]
@@ -53,36 +53,36 @@ class Group:
 
     @property
     def regulariser(self) -> str:
-        """The regulariser that is trained with."""
+        """The regulariser of the training: "none" for continued runs."""
         return self.runs[0].regulariser if self.continued_at is None else "none"
 
     @property
     def label(self) -> str:
-        """The group in words."""
+        """The group's name in messages."""
         if self.continued_at is not None:
             return f"{self.network} {CONTINUED} from epoch {self.continued_at}"
         return f"{self.network} {self.regulariser}"
 
     def path(self, workdir: Path) -> Path:
-        """The group's folder, named after a run that no other group of its kind has."""
+        """Return the group's folder, named after its first run, which no other group has."""
         first = self.runs[0]
-        # By dots, which the names of networks and regularisers do not have.
+        # Joined by dots: names of networks and regularisers have none.
         name = f"{first.network}.{first.regulariser}.{first.weight:g}.seed{first.seed}"
         if self.continued_at is not None:
             name = f"{CONTINUED}{self.continued_at}.{name}"
         return workdir / GROUPS_FOLDER / name
 
     def lock(self, workdir: Path) -> Path:
-        """The file that a process locks to train the group."""
+        """Return the file that a process locks to train the group."""
         return self.path(workdir) / _LOCK
 
     def folder(self, run: Run, workdir: Path) -> Path:
-        """Where one of its runs leaves what it records."""
+        """Return the folder for the results of one of its runs."""
         folder = run.folder(workdir)
         return folder if self.continued_at is None else folder / CONTINUED
 
     def unfinished(self, workdir: Path) -> list[Run]:
-        """The runs without a result."""
+        """List the runs without a result."""
         return [run for run in self.runs if not has_result(self.folder(run, workdir))]
 
 
@@ -99,19 +99,19 @@ class _Group(Fields):
 
 
 def write_group(group: Group, workdir: Path) -> None:
-    """Write a group's file; from then on any process may train it."""
+    """Write a group's file, after which any process may train the group."""
     fields = {"runs": [asdict(run) for run in group.runs], "continued_at": group.continued_at}
     replace_json(group.path(workdir) / _GROUP_FILE, _Group.read(fields).plain())
 
 
 def read_groups(workdir: Path) -> list[Group]:
-    """Every group of a sweep; the error names the file that cannot be read, and what to do."""
+    """Read every group of a sweep; an error names the damaged file and the remedy."""
     files = sorted((workdir / GROUPS_FOLDER).glob(f"*/{_GROUP_FILE}"))
     return [group for group in map(_read_group, files) if group]
 
 
 def reread_group(group: Group, workdir: Path) -> Group | None:
-    """The group of the same folder as it is now: it may have been split, or have ended."""
+    """Read a group again: another process may have split it, or finished it (`None`)."""
     return _read_group(group.path(workdir) / _GROUP_FILE)
 
 
@@ -123,7 +123,7 @@ def _read_group(path: Path) -> Group | None:
         if not path.exists():  # another process has deleted it since it was found
             return None
         words = str(error).removeprefix(f"{path}: ")
-        todo = f"delete {path.parent} to begin its runs anew"
+        todo = f"delete {path.parent} to restart its runs"
         raise ValueError(f"{path}: {words}; {todo}") from None
 
 
@@ -132,24 +132,24 @@ def _runs(fields: Sequence[_Run]) -> tuple[Run, ...]:
 
 
 def has_begun(group: Group, workdir: Path) -> bool:
-    """Whether a group has a checkpoint."""
+    """Return whether a group has a checkpoint."""
     return bool(checkpoints.numbered(group.path(workdir)))
 
 
 def discard_group(group: Group, workdir: Path) -> None:
-    """Delete a group's folder, except files that are not ours; only with the group's lock."""
+    """Delete a group's folder, except foreign files; the caller must hold the group's lock."""
     folder = group.path(workdir)
     checkpoints.discard_numbered(folder)
-    for name in (_FAILED, _GROUP_FILE):  # the last one last: killed before, it is found again
+    for name in (_FAILED, _GROUP_FILE):  # group.json last: a kill before leaves the group readable
         discard_unfinished(folder, re.escape(name))
         (folder / name).unlink(missing_ok=True)
     _discard_lock(folder)
 
 
 def discard_remains(workdir: Path) -> None:
-    """Delete the locks of groups without a file: processes were killed while they discarded these.
+    """Delete the locks of groups without a file, which killed processes left behind.
 
-    Only with the lock of the folder, without which no group's file is written.
+    The caller must hold the lock of the folder, without which no group's file is written.
     """
     for folder in (workdir / GROUPS_FOLDER).glob("*/"):
         if not (folder / _GROUP_FILE).exists():
@@ -164,22 +164,22 @@ def _discard_lock(folder: Path) -> None:
 
 
 def note_failure(group: Group, workdir: Path, line: str) -> None:
-    """Keep every process of this sweep from trying a group that failed."""
+    """Record that a group failed, so that no process of this sweep tries it again."""
     replace_file(group.path(workdir) / _FAILED, line.encode())
 
 
 def has_failed(group: Group, workdir: Path) -> bool:
-    """Whether a group failed since `forget_failure`."""
+    """Return whether a group has failed since the last `forget_failure`."""
     return (group.path(workdir) / _FAILED).exists()
 
 
 def forget_failure(group: Group, workdir: Path) -> None:
-    """Have a group that failed tried again."""
+    """Let processes try a failed group again."""
     (group.path(workdir) / _FAILED).unlink(missing_ok=True)
 
 
 class _State(Fields):
-    """The plain part of a checkpoint: runs are places in `runs`."""
+    """The plain part of a checkpoint; other fields refer to runs by their index in `runs`."""
 
     epoch: Count
     runs: tuple[_Run, ...]
@@ -192,12 +192,12 @@ class _State(Fields):
     arrays: dict[str, tuple[tuple[Count, ...], str]]
 
     def places(self, group: Group) -> dict[int, int]:
-        """Map places in `runs` to places in a group, which may have been split since."""
+        """Map indices of `runs` to indices in the group, which may have been split since."""
         own = {run: place for place, run in enumerate(group.runs)}
         return {i: own[run] for i, run in enumerate(_runs(self.runs)) if run in own}
 
     def slots_of(self, group: Group) -> list[int | None]:
-        """The run of each lane; one lane a run if the group has been split since."""
+        """Return the run of each lane; one lane per run if the group has been split since."""
         places = self.places(group)
         if all(slot is None or slot in places for slot in self.slots):
             return [None if slot is None else places[slot] for slot in self.slots]
@@ -206,18 +206,17 @@ class _State(Fields):
 
 @dataclass(frozen=True)
 class GroupState:
-    """Everything that a group goes on from; a run is its place in `Group.runs`.
+    """Everything needed to resume a group; a run is given by its index in `Group.runs`.
 
     Attributes:
         epoch: epochs trained.
-        slots: which run each lane trains or has trained; `None` for a lane that fills up.
-        states: by run, the arrays of every run that is in training.
-        histories: by run, the rows of these runs so far.
+        slots: by lane, the run that it trains or has trained; `None` for a padding lane.
+        states: by run, the arrays of every run in training.
+        histories: by run, the rows of the runs in training so far.
         earlier: by run, an epoch before the best one so far, and the arrays of that epoch.
-        last: by run, the epoch of the last regular checkpoint and its arrays, where this one is
-            irregular.
+        last: by run, epoch and arrays of the last regular checkpoint, if this one is not regular.
         initial: by run, accuracy before training.
-        origins: where and with what the group was trained, in order.
+        origins: the machines and versions that trained the group, in order.
     """
 
     epoch: int
@@ -231,12 +230,12 @@ class GroupState:
 
 
 def save_group(group: Group, workdir: Path, state: GroupState) -> None:
-    """Write a checkpoint of a group, completely or not at all, and keep the one before it."""
+    """Write a checkpoint of a group atomically, and keep the previous one."""
     folder = group.path(workdir)
     arrays = _stacked("states", state.states)
     for kind, kept in (("earlier", state.earlier), ("last", state.last)):
         arrays |= _stacked(kind, {run: leaves for run, (_, leaves) in kept.items()})
-    # Runs in training have trained the same epochs: their rows are as many.
+    # All runs in training have the same number of epochs, and so of rows.
     for name in next(iter(state.histories.values())):
         rows = [state.histories[run][name] for run in state.states]
         arrays[f"history {name}"] = np.stack(rows)
@@ -252,7 +251,7 @@ def save_group(group: Group, workdir: Path, state: GroupState) -> None:
         "arrays": {name: (array.shape, array.dtype.name) for name, array in arrays.items()},
     }
     checkpoints.save(folder / str(state.epoch), arrays, _State.read(fields).plain())
-    # A later checkpoint was damaged and training resumed before it: delete the later one.
+    # A later checkpoint exists if it was damaged and training resumed before it: delete it.
     kept = [epoch for epoch in checkpoints.numbered(folder) if epoch <= state.epoch][-_KEPT:]
     for epoch in checkpoints.numbered(folder):
         if epoch not in kept:
@@ -260,9 +259,13 @@ def save_group(group: Group, workdir: Path, state: GroupState) -> None:
 
 
 def read_state(group: Group, workdir: Path) -> tuple[GroupState | None, str]:
-    """The newest intact checkpoint of a group, if there is one, and a line on a damaged newer one.
+    """Read the newest intact checkpoint of a group.
 
-    Where none of several checkpoints holds, the line is that of a `ValueError`.
+    Returns:
+        The state, `None` without a checkpoint, and a line on a damaged newer checkpoint, or "".
+
+    Raises:
+        ValueError: there are checkpoints, and all are damaged.
     """
     folder, problem = group.path(workdir), ""
     for epoch in reversed(checkpoints.numbered(folder)):
@@ -271,14 +274,14 @@ def read_state(group: Group, workdir: Path) -> tuple[GroupState | None, str]:
         except ValueError as error:
             problem = problem or str(error)
             continue
-        return state, f"{problem}; going on from epoch {epoch}" if problem else ""
+        return state, f"{problem}; resuming from epoch {epoch}" if problem else ""
     if problem:
-        raise ValueError(f"{problem}; delete {folder} to begin its runs anew")
+        raise ValueError(f"{problem}; delete {folder} to restart its runs")
     return None, ""
 
 
 def read_plan(group: Group, workdir: Path) -> tuple[int, int]:
-    """Epochs that a group has trained and lanes of its next one, by its newest readable state."""
+    """Return a group's trained epochs and next number of lanes, from its newest readable state."""
     for epoch in reversed(checkpoints.numbered(group.path(workdir))):
         with suppress(ValueError):
             fields = checkpoints.read_fields(group.path(workdir) / str(epoch))
@@ -304,7 +307,7 @@ def _read_state(group: Group, workdir: Path, folder: Path) -> GroupState:
     history = {n.removeprefix(prefix): rows for n, rows in arrays.items() if n.startswith(prefix)}
     trained, rows = plain.epoch - (group.continued_at or 0), len(history["seconds"][0])
     if rows != trained:
-        raise ValueError(f"{folder}: histories of {rows} epochs, trained were {trained}")
+        raise ValueError(f"{folder}: histories of {rows} epochs, but {trained} were trained")
 
     def kept(kind: str, epochs: Mapping[str, int]) -> dict[int, tuple[int, Leaves]]:
         return {
@@ -326,13 +329,13 @@ def _read_state(group: Group, workdir: Path, folder: Path) -> GroupState:
 
 
 def split_group(group: Group, workdir: Path) -> int:
-    """Make two groups of a group, each with half of the runs that have no result.
+    """Split a group into two, each with half of the runs that have no result.
 
-    Only with the locks of the folder and of the group. Killed in between, the second half is in
-    both groups: it trains twice, and only the first result is kept.
+    The caller must hold the locks of the folder and of the group. After a kill in between, both
+    groups contain the second half: it trains twice, and only the first result is kept.
 
     Returns:
-        The runs of the larger half; 0 where there is only one run.
+        The number of runs in the larger half; 0 if there is only one run.
     """
     left = group.unfinished(workdir)
     if len(left) < 2:
@@ -342,7 +345,7 @@ def split_group(group: Group, workdir: Path) -> int:
     second = Group(tuple(left[middle:]), group.continued_at)
     for half in (second, first):
         if half is second and reread_group(second, workdir):
-            continue  # of an attempt that was killed; another process may train it by now
+            continue  # left by a killed attempt; another process may already train it
         if half.path(workdir) != group.path(workdir):
             for epoch in checkpoints.numbered(group.path(workdir)):
                 own = half.path(workdir) / str(epoch)
@@ -354,7 +357,7 @@ def split_group(group: Group, workdir: Path) -> int:
 
 
 def _stacked(kind: str, leaves: Mapping[int, Leaves]) -> Arrays:
-    """Arrays of several runs as one of each, by kind and number."""
+    """Stack the arrays of several runs, named by kind and number."""
     columns = zip(*leaves.values(), strict=True)
     return {f"{kind} {i:04d}": np.stack(column) for i, column in enumerate(columns)}
 

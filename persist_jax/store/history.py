@@ -1,4 +1,4 @@
-"""A run's history, `history.npz`: what it was in every iteration and epoch."""
+"""A run's history, `history.npz`: measurements of every iteration and epoch."""
 
 import io
 import os
@@ -12,7 +12,7 @@ from persist_jax._plumbing.plain_files import read_arrays
 from persist_jax.store.files import replace_file
 
 HISTORY_FILE = "history.npz"
-# The arrays and their number of axes; the first one counts iterations, epochs or snapshots.
+# The arrays and their number of axes; the first axis counts iterations, epochs or snapshots.
 AXES = {
     "train_loss": 1,
     "train_term": 1,
@@ -24,14 +24,14 @@ AXES = {
     "deaths_iteration": 1,
 }
 
-# Begins the name of an array of scalars per epoch that `persist_jax.measures` gave.
+# Prefix of the names of arrays that hold a scalar of `persist_jax.measures` per epoch.
 MEASURES = "measures/"
 
 Rows = dict[str, np.ndarray]
 
 
 def join_rows(rows: Sequence[Rows]) -> Rows:
-    """The rows of consecutive epochs as one history; NaN where an epoch was not measured."""
+    """Join the rows of consecutive epochs into one history; NaN where an epoch was not measured."""
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: np.concatenate([_column(row, name) for row in rows]) for name in names}
 
@@ -43,20 +43,20 @@ def _column(row: Rows, name: str) -> np.ndarray:
 
 
 def write_history(folder: str | os.PathLike[str], arrays: Mapping[str, Any]) -> Path:
-    """Write `history.npz`, whole or not at all.
+    """Write `history.npz` atomically.
 
     Args:
-        folder: the run's folder, made when it is not there.
-        arrays: `validation_loss` and any of `train_loss` (with its term) and `train_term` (times
-            the weight) per iteration, `validation_accuracy`, `constant_neurons` among the sampled
-            ones, `seconds` and any `measures/<name>` per epoch, `deaths` (snapshots, n - 1) and
-            `deaths_iteration` (snapshots,).
+        folder: the run's folder, created if missing.
+        arrays: `validation_loss`, and any of these. Per iteration: `train_loss` (including the
+            term) and `train_term` (times the weight). Per epoch: `validation_accuracy`,
+            `constant_neurons` among the sampled neurons, `seconds` and any `measures/<name>`. Per
+            snapshot: `deaths` (snapshots, n - 1) and `deaths_iteration` (snapshots,).
 
     Returns:
         The path of the file.
 
     Raises:
-        ValueError: one line that names the array that does not hold.
+        ValueError: an array is wrong; one line that names it.
     """
     arrays = {name: np.asarray(array) for name, array in arrays.items()}
     _check(arrays)
@@ -69,10 +69,10 @@ def read_history(folder: str | os.PathLike[str]) -> Rows:
     """Read the `history.npz` of one run.
 
     Returns:
-        The arrays by name; empty when the run left no history.
+        The arrays by name; empty if the run has no history.
 
     Raises:
-        ValueError: one line that names the file and what is wrong with it.
+        ValueError: the file is wrong or damaged; one line that names it.
     """
     path = Path(folder) / HISTORY_FILE
     if not path.exists():
@@ -95,7 +95,7 @@ def _check(arrays: Mapping[str, np.ndarray]) -> None:
         if array.dtype.kind not in "fiu" or array.ndim != axes:
             raise ValueError(f"{name}: {array.dtype}{array.shape} is not {axes}-d and real")
     if ("deaths" in arrays) != ("deaths_iteration" in arrays):
-        raise ValueError("deaths: comes with deaths_iteration or not at all")
+        raise ValueError("deaths: must be given together with deaths_iteration")
     if "deaths" in arrays and len(arrays["deaths"]) != len(arrays["deaths_iteration"]):
         shapes = arrays["deaths"].shape, arrays["deaths_iteration"].shape
         raise ValueError(f"deaths: {shapes[0]} and deaths_iteration: {shapes[1]} do not match")

@@ -1,4 +1,4 @@
-"""Locks that processes on every machine that sees a folder respect."""
+"""Locks shared by all processes on all machines that see a folder."""
 
 import datetime
 import errno
@@ -23,14 +23,14 @@ class Locked(OSError):
 
 
 class LockLost(OSError):
-    """This process held a lock that is gone or belongs to another process now."""
+    """This process held a lock that is gone or belongs to another process."""
 
 
 class Lock:
     """A lock that this process holds; see `locked`.
 
-    The system takes a lock from a process that dies. A network file system also takes it from a
-    process that was stopped for long. The process is not told; it must `check` before it writes.
+    The system releases the lock of a process that dies. A network file system also releases the
+    lock of a process that was stopped for long, without a notice: `check` before every write.
     """
 
     def __init__(self, path: Path):
@@ -61,19 +61,20 @@ class Lock:
 
 @contextmanager
 def locked(path: Path, timeout: float = 0.0) -> Iterator[Lock]:
-    """Hold the lock of a file, which is made if it is not there.
+    """Hold the lock of a file, which is created if missing.
 
     Raises:
-        Locked: another process still holds it after `timeout` seconds; who, since when.
-        OSError: one line; the folder cannot be written, or its file system has no locks.
+        Locked: another process still holds the lock after `timeout` seconds; the line says which
+            process, and since when.
+        OSError: the folder cannot be written, or its file system has no locks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
-        with open(path, "ab"):  # with the permissions of the umask: a group may share the folder
+        with open(path, "ab"):  # with the umask's permissions: other users may share the folder
             pass
         lock.acquire(timeout=timeout)
-    except (Timeout, FileNotFoundError):  # or its folder was deleted by a process that ended
+    except (Timeout, FileNotFoundError):  # not found: the process that finished deleted the folder
         raise Locked(f"{path}: held by {_who(path)}") from None
     except (OSError, NotImplementedError) as error:
         if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
@@ -91,12 +92,12 @@ def locked(path: Path, timeout: float = 0.0) -> Iterator[Lock]:
 
 
 def locked_folder(workdir: Path) -> AbstractContextManager[Lock]:
-    """Hold a sweep's lock: to settle the configuration, form groups or write the report."""
+    """Hold a sweep's lock, to settle the configuration, form groups or write the report."""
     return locked(workdir / "lock", _PATIENCE)
 
 
 def lock_files(path: Path) -> tuple[Path, Path]:
-    """The files of a lock: what is locked, and what says who holds it."""
+    """Return the files of a lock: the locked file, and the file that names the holder."""
     return path, _holder(path)
 
 

@@ -1,4 +1,4 @@
-"""Notes in a sweep's folder that are only looked at: one that cannot be written is left out.
+"""Notes in a sweep's folder for the report; a note that cannot be written is skipped.
 
 `commands.txt` has the commands that made the folder, `costs.jsonl` the seconds of every group.
 """
@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 
 COMMANDS_FILE, COSTS_FILE = "commands.txt", "costs.jsonl"
-_LONGEST = 10_000  # characters of a line
-_LARGEST = 2**20  # bytes of a file that are read
+_LONGEST = 10_000  # characters written of a command
+_LARGEST = 2**20  # bytes read of a file
 
 
 def note_command(workdir: Path, arguments: Sequence[str]) -> None:
@@ -22,18 +22,18 @@ def note_command(workdir: Path, arguments: Sequence[str]) -> None:
 
 
 def read_commands(workdir: Path) -> list[str]:
-    """The commands in order, one that was given again only once; empty where nothing is noted."""
+    """Read the commands in order, without repetitions; empty if there are none."""
     lines = _lines(workdir / COMMANDS_FILE)
     return list(dict.fromkeys(line.partition("  ")[2] for line in lines if "  " in line))
 
 
 def note_cost(workdir: Path, cost: Mapping[str, float | str]) -> None:
-    """Add what a group took: its label, and seconds by name."""
+    """Add the costs of a group: its label, and seconds by name."""
     _append(workdir / COSTS_FILE, json.dumps(cost))
 
 
 def read_costs(workdir: Path) -> list[dict[str, float]]:
-    """The seconds of every group in order, without lines that cannot be read."""
+    """Read the seconds of every group in order; skip unreadable lines."""
     found = []
     for line in _lines(workdir / COSTS_FILE):
         with suppress(ValueError, AttributeError, TypeError):

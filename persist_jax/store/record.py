@@ -1,4 +1,4 @@
-"""The record of a finished run, `result.json`: a file that is there whole or not at all."""
+"""The record of a finished run, `result.json`, written atomically."""
 
 import math
 import os
@@ -17,9 +17,9 @@ from persist_jax.store.run import CONTINUED, Run, runs_folder
 
 RESULT_FILE = "result.json"
 _NOT_IN_ALL = ("points", "chance", "redundancy", "examples", "evaluation", "origins")
-# Measures of a set of weights, on the test examples where no others are named. Beside them,
-# `pruned_<share>` and `pruned_<share>_fitted`: the accuracy with this share of each hidden layer's
-# neurons, without and with a least-squares fit.
+# Measures of a set of weights, on the test examples unless others are named. In addition,
+# `pruned_<share>` and `pruned_<share>_fitted` are the accuracy with this share of each hidden
+# layer's neurons, without and with a least-squares fit.
 NUMBERS = {
     "train": "accuracy on the labels trained on",
     "validation": "accuracy on the validation examples",
@@ -55,22 +55,22 @@ class Accuracies(Fields):
 
 
 class RedundantCounts(Fields):
-    """How much of a network is redundant, on one batch."""
+    """Counts of redundant neurons, on one batch."""
 
     neurons: Size  # sampled
-    constant: Count  # of one value on the whole batch
-    clusters: Count  # joined by correlations of at least the threshold
-    clustered: Count  # neurons in one of them
-    # Least, quartiles and largest of `1 - |corr|` on the minimum spanning tree.
+    constant: Count  # one value on the whole batch
+    clusters: Count  # neurons joined by correlations of at least the threshold
+    clustered: Count  # neurons in a cluster
+    # Minimum, quartiles and maximum of `1 - |corr|` on the minimum spanning tree.
     deaths: tuple[Share, ...]
-    # Mean |corr| over the pairs for which it is not 0; not in files of before 0.2.
+    # Mean |corr| over the pairs where it is not 0; missing in files from before 0.2.
     mean_correlation: Share | None = None
 
     @field_validator("deaths")
     @classmethod
     def _are_five(cls, deaths: tuple[float, ...]) -> tuple[float, ...]:
         if len(deaths) not in (0, 5) or list(deaths) != sorted(deaths):
-            raise ValueError(f"{list(deaths)} are not five numbers that ascend")
+            raise ValueError(f"{list(deaths)} are not five ascending numbers")
         return deaths
 
     @model_validator(mode="after")
@@ -84,14 +84,14 @@ class RedundantCounts(Fields):
 class Redundancies(Fields):
     """Redundancy before training and with the best weights; null where it is not known."""
 
-    threshold: Share  # the least |corr| within a cluster
-    examples: Size  # of the batch: the first validation examples
+    threshold: Share  # smallest |corr| that joins neurons to a cluster
+    examples: Size  # in the batch: the first validation examples
     initial: RedundantCounts | None
     trained: RedundantCounts | None
 
 
 class Chance(Fields):
-    """Accuracy of the best constant guess on the validation examples, and how many there are."""
+    """Accuracy of the best constant guess on the validation examples, and their number."""
 
     share: Share
     examples: Size
@@ -101,13 +101,13 @@ class Examples(Fields):
     """The examples that a run trained on."""
 
     train: Size  # examples
-    of: Size  # from which its seed drew them
+    of: Size  # examples that the seed drew them from
     wrong_labels: Count
-    checksum: str | None  # of their places and labels; null where all are trained on as they are
+    checksum: str | None  # of positions and labels; null if all are used, with their own labels
 
 
 class LossReached(Fields):
-    """When the training cross-entropy was first as low as a level, if ever."""
+    """When the training cross-entropy first reached a level; null if never."""
 
     level: Positive
     epochs: Size | None
@@ -131,19 +131,19 @@ class Evaluation(Fields):
 
 
 class Origin(Fields):
-    """Where and with what a stretch of a run was trained: its last bits may depend on it."""
+    """The machine and the versions that trained a part of a run; its last bits depend on them."""
 
     device: str  # kind of the devices, as "NVIDIA H100"
-    devices: Size  # how many trained, in all processes
+    devices: Size  # number of training devices, over all processes
     processes: Size = 1
-    cores: Size  # how many this process might use
+    cores: Size  # that this process could use
     matmul_precision: str = "default"  # see `persist_jax.models.at_precision`
     versions: dict[str, str]  # of Python and of the packages that compute
-    revision: str | None  # of git, with "-dirty" if the code was changed
-    configuration: str  # checksum of the fields that the runs depend on
+    revision: str | None  # git commit, with "-dirty" if the code was changed
+    configuration: str  # checksum of the fields that affect the runs
 
     def differences(self, other: "Origin") -> list[str]:
-        """What is not as in another one, in words.
+        """List the fields that differ from another origin's, with both values, as text.
 
         Example:
             >>> one = Origin(device="cpu", devices=1, cores=2, versions={"jax": "0.10.2"},
@@ -165,21 +165,21 @@ class Record(Fields):
         weight: the regularisation weight, 0 for `none`.
         seed: the seed.
         status: "diverged" if the loss or its gradient was not finite at some step.
-        reason: why it diverged, in words.
+        reason: why it diverged, as text.
         epochs: epochs trained.
-        best_epoch: epochs that the best weights have behind them.
+        best_epoch: number of epochs after which the weights were best.
         best_iteration: the same in steps.
-        validation_loss: of the best weights.
-        accuracy: of the initial and of the best weights, fractions of 1.
+        validation_loss: validation loss of the best weights.
+        accuracy: accuracy of the initial and of the best weights, as fractions of 1.
         seconds: time of training.
         points: size of the point cloud, the number of sampled neurons.
-        chance: what guessing reaches on the validation examples.
-        redundancy: what is redundant in the initial and in the best weights.
-        examples: what it was trained on.
-        evaluation: what was measured of its best and of its last weights.
-        origins: where and with what it was trained, in order. Files of before 0.2 have none of
-            these from `points` on; of 0.2, neither `examples` nor `evaluation`.
-        folder: where the record was read from; not in the file.
+        chance: accuracy of guessing on the validation examples.
+        redundancy: redundancy of the initial and of the best weights.
+        examples: the examples that the run trained on.
+        evaluation: measures of the best and of the last weights.
+        origins: the machines and versions that trained the run, in order. Files from before 0.2
+            have no field from `points` on; files of 0.2 have neither `examples` nor `evaluation`.
+        folder: the folder that the record was read from; not in the file.
     """
 
     network: str
@@ -213,26 +213,26 @@ class Record(Fields):
         return self
 
     def plain(self) -> dict[str, Any]:
-        """The fields as JSON has them; without those that are not known."""
+        """Return the fields as JSON values, without optional fields that are not known."""
         fields = super().plain()
         return {n: value for n, value in fields.items() if value or n not in _NOT_IN_ALL}
 
     @property
     def run(self) -> Run:
-        """The point of the grid."""
+        """The run, a point of the grid."""
         return Run(self.network, self.regulariser, self.weight, self.seed)
 
     @property
     def continued(self) -> bool:
-        """Whether this run went on from a finished one, without the regulariser."""
+        """Whether this run continues a finished one without the regulariser."""
         return self.folder is not None and self.folder.name == CONTINUED
 
 
 def write_result(folder: str | os.PathLike[str], record: Record | Mapping[str, Any]) -> Path:
-    """Write `result.json`, whole or not at all.
+    """Write `result.json` atomically.
 
     Args:
-        folder: the run's folder, made when it is not there.
+        folder: the run's folder, created if missing.
         record: the record, or a mapping with the fields of `result.json`. A loss or accuracy of a
             diverged run that is not finite is written as null.
 
@@ -240,7 +240,7 @@ def write_result(folder: str | os.PathLike[str], record: Record | Mapping[str, A
         The path of the file.
 
     Raises:
-        ValueError: one line that names the field that does not hold.
+        ValueError: a field is wrong; one line that names it.
     """
     fields = record.plain() if isinstance(record, Record) else _plain(record)
     return replace_json(Path(folder) / RESULT_FILE, Record.read(fields).plain())
@@ -250,7 +250,7 @@ def read_result(folder: str | os.PathLike[str]) -> Record:
     """Read the `result.json` of one run.
 
     Raises:
-        ValueError: one line that names the file and what is wrong with it.
+        ValueError: the file is missing or wrong; one line that names it.
     """
     path = Path(folder) / RESULT_FILE
     fields = read_json(path)
@@ -261,18 +261,18 @@ def read_result(folder: str | os.PathLike[str]) -> Record:
 
 
 def has_result(folder: str | os.PathLike[str]) -> bool:
-    """Whether a run has ended; a broken result is an error, not a reason to train again."""
+    """Return whether a run has a result; a damaged result raises, and is not trained again."""
     return (Path(folder) / RESULT_FILE).exists() and read_result(folder) is not None
 
 
 def read_results(workdir: str | os.PathLike[str]) -> list[Record]:
-    """Read every run of a sweep that has ended.
+    """Read the records of all finished runs of a sweep.
 
     Returns:
-        The records, sorted by run; a continued run follows the one it continues.
+        The records, sorted by run; a continued run follows the run that it continues.
 
     Raises:
-        ValueError: one line that names the file that is broken or lies in the wrong folder.
+        ValueError: a file is wrong or in the wrong folder; one line that names it.
     """
     records = []
     for path in runs_folder(workdir).rglob(RESULT_FILE):
@@ -285,7 +285,7 @@ def read_results(workdir: str | os.PathLike[str]) -> list[Record]:
 
 
 def _plain(value: Any) -> Any:
-    """Python's own numbers instead of NumPy's, and None for those JSON cannot hold."""
+    """Convert NumPy's numbers to Python's, and those that are not finite to None."""
     if isinstance(value, Mapping):
         return {name: _plain(entry) for name, entry in value.items()}
     if isinstance(value, tuple | list):

@@ -1,11 +1,11 @@
-"""One point of the grid, and the folder that is its own."""
+"""A run: one point of the grid, and its folder."""
 
 import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-CONTINUED = "continued"  # below a run's folder: the same run, gone on without its regulariser
+CONTINUED = "continued"  # in a run's folder: the run continued without its regulariser
 CHECKPOINT_FOLDER = "checkpoint"
 TENSORBOARD_FOLDER = "tensorboard"
 
@@ -15,14 +15,13 @@ class Run:
     """One point of the grid.
 
     Attributes:
-        network: the network's name, which is also a folder's name.
-        regulariser: the regulariser's name, which is also a folder's name.
+        network: the network's name, which also names a folder.
+        regulariser: the regulariser's name, which also names a folder.
         weight: the regularisation weight, 0 for `none`.
         seed: the seed.
 
     Raises:
-        ValueError: for a weight that is not finite, a negative seed, or a name that is not one
-            folder.
+        ValueError: the weight is not finite, the seed is negative, or a name cannot name a folder.
 
     Example:
         >>> Run("mlp0", "t1", 1e-3, 0).folder("runs/mnist").as_posix()
@@ -45,27 +44,27 @@ class Run:
 
     @property
     def label(self) -> str:
-        """The run in words, `network regulariser weight seed`."""
+        """The run's name in messages: `network regulariser weight seed`."""
         return f"{self.network} {self.regulariser} {self.weight:g} seed{self.seed}"
 
     def folder(self, workdir: str | os.PathLike[str]) -> Path:
-        """The folder of this run in a sweep's folder."""
+        """Return the folder of this run in a sweep's folder."""
         grid = runs_folder(workdir) / self.network / self.regulariser
         return grid / f"{self.weight:g}" / f"seed{self.seed}"
 
 
 def runs_folder(workdir: str | os.PathLike[str]) -> Path:
-    """Where all runs of a sweep lie."""
+    """Return the folder of all runs of a sweep."""
     return Path(workdir) / "runs"
 
 
 def is_folder_name(name: str) -> bool:
-    """Whether a name is that of one folder, on one line."""
+    """Return whether a text can name one folder: printable, on one line, not too long."""
     return (
         name not in ("", ".", "..")
         and name.isprintable()
         and name == name.strip()
         and not set(name) & set("/\\")
         and len(name) <= 100
-        and len(name.encode()) <= 255  # what file systems have room for
+        and len(name.encode()) <= 255  # the limit of most file systems
     )

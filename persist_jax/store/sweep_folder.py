@@ -1,4 +1,4 @@
-"""The folder of a sweep as a reader finds it: its configuration and the records of its runs."""
+"""Read the folder of a sweep: its configuration and the records of its runs."""
 
 import os
 import re
@@ -15,19 +15,19 @@ from persist_jax.store.notes import COMMANDS_FILE, COSTS_FILE
 from persist_jax.store.record import Record, read_results
 from persist_jax.store.run import TENSORBOARD_FOLDER
 
-PROFILE_FOLDER = "profile"  # profiles of its training
-JOBS_FOLDER = "jobs"  # where a cluster's tasks print
+PROFILE_FOLDER = "profile"  # profiles of the training
+JOBS_FOLDER = "jobs"  # output of a cluster's tasks
 
 
 @dataclass(frozen=True)
 class SweepFolder:
-    """A sweep as it lies on disk.
+    """A sweep on disk.
 
     Attributes:
         path: its folder.
-        title: its name, different from those of the sweeps it is shown with.
-        config: what `config.json` holds, which only has to have a name.
-        records: the runs that have ended, continued ones too.
+        title: its name in a report, unique among the sweeps of the report.
+        config: the content of `config.json`; only its name is required.
+        records: the finished runs, with continued ones.
     """
 
     path: Path
@@ -42,21 +42,21 @@ class SweepFolder:
 
     @property
     def networks(self) -> tuple[str, ...]:
-        """Networks with a run that has ended, in the configuration's order where it names them."""
+        """The networks with a finished run: in the configuration's order, then all others."""
         found = {record.network for record in self.records}
         named = [name for name in dict.fromkeys(self._listed("networks")) if name in found]
         return tuple(named + sorted(found - set(named), key=_natural))
 
     @property
     def regularisers(self) -> tuple[str, ...]:
-        """The regularisers that the configuration lists, then others with a run that has ended."""
+        """The regularisers that the configuration lists, then others with a finished run."""
         found = {record.regulariser for record in self.records}
         named = list(dict.fromkeys(self._listed("regularisers")))
         return tuple(named + sorted(found - set(named)))
 
     @property
     def notice(self) -> str:
-        """Notes for a reader of the results; may be empty."""
+        """The configuration's notice to readers of the results; may be empty."""
         notice = self.config.get("notice")
         return notice if isinstance(notice, str) else ""
 
@@ -66,19 +66,19 @@ class SweepFolder:
 
 
 def report_folder(workdir: Path) -> Path:
-    """Where a sweep's own report goes."""
+    """Return the folder of a sweep's own report."""
     return workdir / "report"
 
 
 def refuse_links(workdir: Path) -> None:
-    """Refuse links among the files of a sweep: what is written there would land elsewhere."""
+    """Refuse symbolic links in a sweep's folder: writes would land elsewhere."""
     paths = [workdir / "runs", workdir / GROUPS_FOLDER, workdir / TENSORBOARD_FOLDER]
     paths += [workdir / name for name in (CONFIG_FILE, COMMANDS_FILE, COSTS_FILE)]
     paths += [report_folder(workdir), workdir / PROFILE_FOLDER, workdir / JOBS_FOLDER]
     for path in (*paths, *lock_files(workdir / "lock")):
         below = [Path(folder, name) for folder, *names in os.walk(path) for name in sum(names, [])]
         for place in (path, *below):
-            # submitit keeps links from file to file of its folder.
+            # submitit links files within its own folder.
             within = path.name == JOBS_FOLDER and path.resolve() in place.resolve().parents
             if place.is_symlink() and not within:
                 raise ValueError(
@@ -91,17 +91,17 @@ def read_sweep(workdir: str | os.PathLike[str]) -> SweepFolder:
     """Read a sweep's folder.
 
     Raises:
-        ValueError: one line: no such folder, no `config.json`, or a broken file.
+        ValueError: there is no such folder or no `config.json`, or a file is wrong; one line.
     """
     config = _read_named(Path(workdir))
     return SweepFolder(Path(workdir), config["name"], config, tuple(read_results(workdir)))
 
 
 def read_sweeps(workdirs: Sequence[str | os.PathLike[str]]) -> list[SweepFolder]:
-    """Read several sweeps; those of one name are told apart by their folders.
+    """Read several sweeps; if two have the same name, all are titled by their folders.
 
     Raises:
-        ValueError: as `read_sweep`, or when no folder or one folder twice is given.
+        ValueError: as `read_sweep`; or no folder is given, or one folder twice.
     """
     if not workdirs:
         raise ValueError("workdir: at least one folder is needed")
@@ -118,13 +118,14 @@ def read_sweeps(workdirs: Sequence[str | os.PathLike[str]]) -> list[SweepFolder]
 
 
 def read_report_options(workdir: str | os.PathLike[str]) -> ReportOptions:
-    """The field `report` of a sweep's configuration, defaults where it has none.
+    """Read the field `report` of a sweep's configuration; missing options have their defaults.
 
     Raises:
-        ValueError: one line: no such folder, no `config.json`, or an option that does not exist.
+        ValueError: there is no such folder or no `config.json`, or an option is unknown or wrong;
+            one line.
     """
     fields = _read_named(Path(workdir)).get("report", {})
-    if isinstance(fields, dict) and "alpha" in fields:  # as versions before 0.2 call it
+    if isinstance(fields, dict) and "alpha" in fields:  # its name in versions before 0.2
         fields = {"significance": fields["alpha"]} | {n: fields[n] for n in fields if n != "alpha"}
     try:
         return ReportOptions.read(fields, "report")

@@ -1,4 +1,4 @@
-"""The runs of a folder as a table of pandas."""
+"""Read the runs of a folder as a pandas table."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ _PARTS = ("train", "validation", "test")
 
 
 def read_table(workdir: str | os.PathLike[str]) -> pd.DataFrame:
-    """Every run of a folder that has ended; see `persist_jax.load_runs`."""
+    """Read the finished runs of a folder as a table; see `persist_jax.load_runs`."""
     if not Path(workdir).is_dir():
         raise ValueError(f"workdir: {workdir} is not a folder")
     return pd.DataFrame([_row(record) for record in read_results(workdir)])

@@ -50,7 +50,7 @@ def outcome(config: Configuration, workdir: Path, expected: dict[str, object]) -
     wrong = small_sweep.differences(left, expected)
     if wrong:
         return f"wrong: differs: {', '.join(wrong)}"
-    return "identical, said" if "going on from epoch" in said.getvalue() else "identical"
+    return "identical, said" if "resuming from epoch" in said.getvalue() else "identical"
 
 
 def trial(config: Configuration, source: Path, expected: dict, dice: random.Random) -> tuple:

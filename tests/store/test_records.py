@@ -135,7 +135,7 @@ def test_continued_runs_follow_the_one_they_continue(tmp_path):
         ({"redundancy": {"trained": COUNTS}}, "redundancy.threshold: missing"),
         (
             {"redundancy": FOUND | {"initial": COUNTS | {"deaths": [0.5, 0.1, 0.2, 0.3, 0.4]}}},
-            "redundancy.initial.deaths: [0.5, 0.1, 0.2, 0.3, 0.4] are not five numbers",
+            "redundancy.initial.deaths: [0.5, 0.1, 0.2, 0.3, 0.4] are not five ascending",
         ),
         (
             {"redundancy": FOUND | {"trained": COUNTS | {"constant": 10}}},
@@ -167,7 +167,7 @@ def test_a_number_that_changed_is_not_believed(tmp_path):
     path = write(tmp_path, result()) / "result.json"
     text = path.read_text()
     path.write_text(text.replace("0.75", "0.85", 1))
-    with pytest.raises(ValueError, match=f"^{path}: damaged, or changed by hand; if"):
+    with pytest.raises(ValueError, match=f"^{path}: damaged or edited; if"):
         read_results(tmp_path)
     fields = json.loads(path.read_text())
     del fields["crc32"]
@@ -227,7 +227,7 @@ def test_a_history_survives_the_disk(tmp_path):
         ({"seconds": np.array([None])}, "seconds: object"),
         ({"constant_neurons": np.int32(3)}, "constant_neurons: int32.. is not 1-d"),
         ({"measures/rank": np.zeros((1, 2))}, "measures/rank: float64.1, 2. is not 1-d"),
-        ({"deaths": np.zeros((2, 3))}, "deaths: comes with"),
+        ({"deaths": np.zeros((2, 3))}, "deaths: must be given together"),
         ({"deaths": np.zeros((2, 3)), "deaths_iteration": np.zeros(3)}, "deaths: .2, 3."),
     ],
 )

@@ -119,7 +119,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_resumed(
     damage(damaged)
     assert run_sweep(experiment, folder)
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(str(damaged)) and line.endswith("; going on from epoch 2")
+    assert line.startswith(str(damaged)) and line.endswith("; resuming from epoch 2")
     _same(_left(folder), whole)
 
 
@@ -129,7 +129,7 @@ def test_where_no_checkpoint_holds_nothing_is_trained_or_deleted(experiment, fol
     before = _files(folder)
     with pytest.raises(ChildProcessError, match="^1 of 1 groups failed: mlp l2; run the same"):
         run_sweep(experiment, folder)
-    words = f"{_checkpoint(folder, 4)}: damaged or missing; delete {_group(folder)} to begin"
+    words = f"{_checkpoint(folder, 4)}: damaged or missing; delete {_group(folder)} to restart"
     assert words in capsys.readouterr().err
     after = _files(folder)
     assert after.pop(_group(folder) / "failed") and after == before
@@ -144,7 +144,7 @@ def test_without_its_folder_a_group_begins_anew(experiment, folder, whole):
 def test_a_damaged_group_file_is_one_line_with_what_to_do(experiment, folder):
     path = _group(folder) / "group.json"
     _flip(path)
-    with pytest.raises(ValueError, match=f"^{path}: .*; delete {path.parent} to begin its runs a"):
+    with pytest.raises(ValueError, match=f"^{path}: .*; delete {path.parent} to restart its"):
         run_sweep(experiment, folder)
 
 
@@ -153,7 +153,7 @@ def test_a_damaged_group_file_is_one_line_with_what_to_do(experiment, folder):
     [
         ({"slots": [0], "training": [0]}, "mlp l2 0.1 seed0 has no result and no state"),
         ({"training": []}, "mlp l2 0.001 seed0 has no result and no state"),
-        ({"epoch": 3}, "histories of 4 epochs, trained were 3"),
+        ({"epoch": 3}, "histories of 4 epochs, but 3 were trained"),
         ({"epoch": -1}, "epoch: -1 must be at least 0"),
         ({"more": 1}, "more: unknown field"),
     ],
