@@ -1,4 +1,4 @@
-"""A grid of runs in a folder: from a configuration to results."""
+"""Train the grid of runs of a configuration, in a folder."""
 
 from persist_jax.store.configuration import grid
 from persist_jax.sweep.experiment import load_experiment

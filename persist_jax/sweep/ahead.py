@@ -1,4 +1,4 @@
-"""Programs of the next groups, compiled in threads while a group trains."""
+"""Compile the programs of the next groups in threads while a group trains."""
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,9 +10,9 @@ from persist_jax.sweep.machine import compilers
 
 
 class Ahead:
-    """Threads that compile: for the group that trains next and for those after it.
+    """Threads that compile the programs of the current group and of the groups after it.
 
-    A program that cannot be compiled here is left for the training, which says why.
+    Errors are ignored: the training compiles the program again and reports the error.
     """
 
     def __init__(self, experiment: Experiment, workdir: Path):
@@ -29,20 +29,20 @@ class Ahead:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def compile(self, groups: Sequence[Group]) -> None:
-        """Compile for these groups in their order, and for no other one."""
+        """Compile for these groups in their order, and cancel compilations for all others."""
         wanted = groups[: self._threads + 1]
         for group in set(self._tasks) - set(wanted):
             for task in self._tasks.pop(group):
                 task.cancel()
         new = [group for group in wanted if group not in self._tasks]
-        for task in (compile_group, compile_rest):  # first what every group begins with
+        for task in (compile_group, compile_rest):  # first the programs that each group starts with
             for group in new:
                 future = self._pool.submit(task, self._experiment, group, self._workdir)
                 self._tasks.setdefault(group, []).append(future)
 
 
 def compile_group(experiment: Experiment, group: Group, workdir: Path) -> None:
-    """Compile what the next epoch of a group takes, for a `train_group` in the same process."""
+    """Compile the programs of a group's next epoch, for `train_group` in the same process."""
     programs = experiment.programs(group.network, group.regulariser)
     epoch, slots = read_plan(group, workdir)
     lanes = programs.layout.lanes_for(slots)
@@ -52,10 +52,10 @@ def compile_group(experiment: Experiment, group: Group, workdir: Path) -> None:
 
 
 def compile_rest(experiment: Experiment, group: Group, workdir: Path) -> None:
-    """Compile the smaller programs of a group's last epochs, where it is known which they are.
+    """Compile the programs for fewer lanes, which a group needs when some of its runs have stopped.
 
-    Lanes that advance together have few of them. Where lanes go one after another, on cores, most
-    of the many sizes would be compiled for nothing.
+    Only for lanes that advance together: they use few sizes. Lanes that train one after another
+    could have many sizes, and most of them would be compiled in vain.
     """
     programs = experiment.programs(group.network, group.regulariser)
     epoch, slots = read_plan(group, workdir)

@@ -1,4 +1,4 @@
-"""The command `launch.sweep` behind its flags: what it uses, says and trains."""
+"""The command `launch.sweep` after its flags are parsed: `start` and `train`."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -32,11 +32,11 @@ def start(
     worker: bool,
     tensorboard: bool,
 ) -> Executor | None:
-    """Choose this process's devices, and the executor: `None` if it trains itself."""
+    """Choose this process's devices and return its executor: `None` if it trains itself."""
     if worker:
         end_with_parent()
     if tensorboard:
-        from persist_jax.store import event_files  # noqa: F401  # says what is missing, before all
+        from persist_jax.store import event_files  # noqa: F401  # fails early if a package is missing
     executor = None if name == "local" else choose_executor(name, parameters)
     if name == "slurm":
         executor = partial(executor, jobs=parameters.get("jobs") or str(workdir / JOBS_FOLDER))
@@ -61,11 +61,13 @@ def train(
     profile: bool,
     compilation_cache: bool,
 ) -> tuple[bool, list[dict[str, float]]]:
-    """Settle the folder, and train what has no result yet: here, or by the executor.
+    """Settle the folder's configuration and train all runs without a result.
+
+    The runs train in this process, or in workers of the executor. See `run_sweep` and
+    `run_in_workers` for the other arguments and the errors.
 
     Returns:
-        Whether every run has its result, and the seconds of the groups that this command trained;
-        the other arguments and the errors are those of `run_sweep` and `run_in_workers`.
+        Whether every run has its result, and the seconds of the groups that this command trained.
     """
     if compilation_cache:
         use_compilation_cache(cache_folder(config.dataset.get("cache")))

@@ -1,4 +1,4 @@
-"""Diagnosis of a trained network: dead neurons, redundant neurons, mere guessing."""
+"""Diagnose a trained network: constant neurons, redundant neurons, accuracy of guessing."""
 
 from contextlib import nullcontext
 from typing import Any
@@ -17,25 +17,25 @@ THRESHOLD = 0.9
 
 
 class Diagnosis:
-    """Counts of what is redundant under any weights of one network, and what guessing reaches.
+    """Counts the redundant neurons of one network under any weights; also the accuracy of guessing.
 
-    Always on the same batch, the first validation examples, with neurons sampled as the runs
-    sample them: the batch of `persist_jax.training.epoch.watch`.
+    The batch is always the first validation examples, as in `persist_jax.training.epoch.watch`,
+    and neurons are sampled as in the runs.
     """
 
     def __init__(self, model: Model, options: Options, dataset: Dataset):
         self._x, labels = dataset.validation.x[: options.batch_size], dataset.validation.y
         share = float(np.bincount(labels).max() / len(labels))
         self._chance = {"share": share, "examples": len(labels)}
-        # One program, which never gives more than the sampled neurons away.
+        # One program, whose only output is the sampled neurons.
         self._neurons = jax.jit(
             lambda variables, x: options.term().points(model.apply(variables, x, train=False)[1]).T
         )
         self._compiled = False
 
     def of(self, variables: Variables) -> dict[str, Any] | None:
-        """The counts of `result.json`; None where an activation is not finite."""
-        # Only the first call compiles, which no other thread may do meanwhile.
+        """Count for `result.json`; None if an activation is not finite."""
+        # The first call compiles: no other thread may lower a program at the same time.
         with nullcontext() if self._compiled else LOWERING:
             neurons = self._neurons(variables, self._x)
             try:
@@ -54,11 +54,11 @@ class Diagnosis:
         }
 
     def record(self, initial: dict[str, Any] | None, trained: Variables) -> dict[str, Any]:
-        """The fields `points`, `chance` and `redundancy` of `result.json`.
+        """Return the fields `points`, `chance` and `redundancy` of `result.json`.
 
         Args:
-            initial: the counts before training, if they are known.
-            trained: the best weights.
+            initial: the counts before training, None if not known.
+            trained: the variables with the best weights.
         """
         redundancy = {"threshold": THRESHOLD, "examples": len(self._x)}
         redundancy |= {"initial": initial, "trained": self.of(trained)}

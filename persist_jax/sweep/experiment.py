@@ -1,4 +1,4 @@
-"""A configuration loaded: the data set, the networks, the programs."""
+"""Load the data set, the networks and the programs of a configuration."""
 
 import hashlib
 import threading
@@ -32,7 +32,7 @@ class Experiment:
     Attributes:
         config: the configuration, with the checksums of data and networks.
         dataset: train, validation and test arrays.
-        models: the networks by name, at the precision that they are trained with.
+        models: the networks by name, at the precision of their training.
     """
 
     config: Configuration
@@ -44,11 +44,11 @@ class Experiment:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def options(self, network: str) -> Options:
-        """The hyperparameters of a network."""
+        """Return the hyperparameters of a network."""
         return options_of(self.config, network)
 
     def layout(self, network: str) -> Layout:
-        """How the runs of a network lie on this machine's devices."""
+        """Return the layout of a network's runs on this machine's devices."""
         config, of = self.config, (self.models[network], self.dataset, self.options(network))
         how = {"parallel": config.parallel, "lane_strategy": config.lane_strategy}
         layout = layout_of(*of, **how, devices=config.devices)
@@ -58,10 +58,9 @@ class Experiment:
         return layout_of(*of, **how, devices=cores_that_fit(needed.once + needed.lane))
 
     def programs(self, network: str, regulariser: str) -> Programs:
-        """The programs that train a network under a regulariser; threads may ask for them too.
+        """Return the programs that train a network with a regulariser; safe to call from threads.
 
-        Compiled programs are kept of the network that is trained, and of those for whose groups
-        programs are compiled meanwhile.
+        It keeps the programs of the network in training and of those compiled ahead, no others.
         """
         with self._lock:
             own = self._programs.setdefault(network, {})
@@ -82,7 +81,7 @@ class Experiment:
 
     def _evaluation(self, network: str) -> Evaluation:
         layout, options = self.layout(network), self.options(network)
-        # Networks are trained on the same devices as a rule: the data is put there once.
+        # Most networks use the same devices: copy the data there only once.
         if layout.devices not in self._on_devices:
             self._on_devices.clear()
             self._on_devices[layout.devices] = layout.replicate(Data.of(self.dataset))
@@ -91,7 +90,7 @@ class Experiment:
         return Evaluation(self.models[network], self.dataset, options, evaluate, layout, data)
 
     def diagnosis(self, network: str) -> Diagnosis:
-        """The counter of a network's redundant neurons; only the last network's is kept."""
+        """Return the diagnosis of a network; only the last network's is cached."""
         if network not in self._diagnoses:
             self._diagnoses.clear()
             own = self.models[network], self.options(network), self.dataset
@@ -99,10 +98,10 @@ class Experiment:
         return self._diagnoses[network]
 
     def points(self, network: str) -> int:
-        """How many neurons enter the point cloud."""
+        """Return the number of neurons in the point cloud."""
         model, options = self.models[network], self.options(network)
 
-        # In one trace: activations by name would lose their order on the way out.
+        # In one trace: a dict of activations would lose its order as an output.
         def points(x):
             variables = model.init(jax.random.key(0), x)
             return options.term().points(model.apply(variables, x, train=False)[1])
@@ -111,13 +110,13 @@ class Experiment:
 
 
 def load_experiment(config: Configuration) -> Experiment:
-    """The data set and the networks that a configuration names.
+    """Load the data set and build the networks of a configuration.
 
     Args:
-        config: the configuration; with checksums, the data and the networks must have these.
+        config: the configuration; if it has checksums, data and networks must match them.
 
     Raises:
-        ValueError: one line that names the field or the file that does not hold.
+        ValueError: a field or a file is wrong; one line that names it.
     """
     dataset = load_dataset(config.dataset)
     models, checksums = {}, {}
@@ -141,10 +140,10 @@ def load_experiment(config: Configuration) -> Experiment:
 
 
 def _checksum(model: Model, dataset: Dataset, where: str) -> str:
-    """A checksum of every array's place and shape, and of given weights bit by bit.
+    """Return a checksum of every array's path and shape, and of the bits of given weights.
 
-    Its parameters are compared as fields of the configuration; code that is changed under the same
-    name and keeps all shapes is not seen.
+    The configuration's fields hold the network's parameters. A change of its code that keeps all
+    shapes is not detected.
     """
 
     def outline(x):

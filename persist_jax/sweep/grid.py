@@ -1,4 +1,4 @@
-"""The groups that train the grid of runs which a configuration describes."""
+"""Form the groups that train a configuration's grid of runs."""
 
 from collections import defaultdict
 from pathlib import Path
@@ -15,12 +15,12 @@ from persist_jax.store.run import CONTINUED, Run
 def form_groups(
     config: Configuration, workdir: Path, *, continued: bool = False, retry: bool = True
 ) -> None:
-    """Make every run that has no result part of a group; only with the lock of the folder.
+    """Put every run without a result into a group; the caller must hold the lock of the folder.
 
-    A group that has begun, or that a process has claimed, stays as it is, whatever the grid is by
-    now. Other runs form groups: all of a network and a regulariser, `max_lanes` at most; if
-    `continued`, finished runs of a network that go on from the same epoch without their
-    regulariser. With `retry`, groups that failed are to be tried again.
+    A group that has begun or is claimed by a process stays as it is, even if the grid has changed.
+    All other runs of a network and a regulariser form groups of at most `max_lanes`. If
+    `continued`, the groups have the finished runs of a network that continue from the same epoch
+    without their regulariser. With `retry`, groups that failed are tried again.
     """
     groups.discard_remains(workdir)
     left = _to_continue(config, workdir) if continued else _to_train(config, workdir)
@@ -39,13 +39,13 @@ def form_groups(
 
 
 def _is_under_way(group: Group, workdir: Path) -> bool:
-    """Whether the group has to stay as it is: its programs depend on all of its runs."""
+    """Return whether a group has begun and must stay as it is: its programs depend on its runs."""
     unfinished = len(group.unfinished(workdir))
     return bool(unfinished) and (unfinished < len(group.runs) or groups.has_begun(group, workdir))
 
 
 def _discard(group: Group, workdir: Path) -> bool:
-    """Delete a group unless another process has claimed it; whether it is deleted."""
+    """Delete a group unless another process has claimed it; return whether it was deleted."""
     try:
         with locked(group.lock(workdir)):
             if groups.reread_group(group, workdir) != group or _is_under_way(group, workdir):
@@ -57,7 +57,7 @@ def _discard(group: Group, workdir: Path) -> bool:
 
 
 def _grouped(left: dict[Run, int | None], kept: set[Run], max_lanes: int) -> list[Group]:
-    """Runs that go on from an epoch, or from their beginning, as groups, but for some of them."""
+    """Group runs by network, regulariser and first epoch (`None`: new), except those in `kept`."""
     together: dict[tuple, list[Run]] = defaultdict(list)
     for run, epoch in left.items():
         if run not in kept:
@@ -70,7 +70,7 @@ def _grouped(left: dict[Run, int | None], kept: set[Run], max_lanes: int) -> lis
 
 
 def open_groups(config: Configuration, workdir: Path, *, continued: bool = False) -> list[Group]:
-    """The groups with a run of the grid that has no result, in the order of the grid."""
+    """List the groups that have a run of the grid without a result, in the grid's order."""
     order = {run: i for i, run in enumerate(grid(config))}
     found = []
     for group in groups.read_groups(workdir):
@@ -81,7 +81,7 @@ def open_groups(config: Configuration, workdir: Path, *, continued: bool = False
 
 
 def missing_runs(config: Configuration, workdir: Path) -> list[str]:
-    """Labels of the runs that have no result, continued ones too."""
+    """List the labels of the runs without a result, including continued runs."""
     missing = [run.label for run in _to_train(config, workdir)]
     if config.continued and not missing:
         missing = [f"{run.label} {CONTINUED}" for run in _to_continue(config, workdir)]
@@ -93,7 +93,7 @@ def _to_train(config: Configuration, workdir: Path) -> dict[Run, int | None]:
 
 
 def _to_continue(config: Configuration, workdir: Path) -> dict[Run, int | None]:
-    """Finished runs, each with the epoch to go on from: the last one kept before the best."""
+    """Map finished runs to the epoch to continue from: the last saved one before the best."""
     found: dict[Run, int | None] = {}
     for run in grid(config):
         folder = run.folder(workdir)
@@ -105,8 +105,8 @@ def _to_continue(config: Configuration, workdir: Path) -> dict[Run, int | None]:
             earlier = [epoch for epoch in kept if epoch < record.best_epoch]
             if not earlier and record.best_epoch > config.train["checkpoint_every"]:
                 raise ValueError(
-                    f"continued: {folder} was trained with continued=False and kept no state to go "
-                    "on from; choose another --workdir"
+                    f"continued: {folder} was trained with continued=False and kept no state to "
+                    "continue from; choose another --workdir"
                 )
             found[run] = max(earlier, default=0)
     return found

@@ -1,4 +1,4 @@
-"""One group of runs, from where it is to its results."""
+"""Train one group of runs, from its last checkpoint to its results."""
 
 import functools
 import hashlib
@@ -41,12 +41,12 @@ from persist_jax.training.state import Best, LaneState
 
 
 class Progress(NamedTuple):
-    """Progress of a group after an epoch, for a person."""
+    """Progress of a group after an epoch, to be shown to the user."""
 
     epoch: int
     epochs: int  # at most
-    training: int
-    validation_loss: float  # the lowest finite one of the lanes that were trained
+    training: int  # runs still in training
+    validation_loss: float  # smallest finite loss of the lanes of this epoch
 
 
 def train_group(
@@ -60,24 +60,26 @@ def train_group(
     tensorboard: bool = False,
     profile: bool = False,
 ) -> bool:
-    """Train every run of a group that has no result, and leave the results in the folder.
+    """Train every run of a group that has no result, and write the results to the folder.
 
-    Runs that have a result but were in training at the last checkpoint are trained along, so that
-    the others go through the same programs as without the interruption.
+    A run that was in training at the last checkpoint but has a result is trained again with the
+    others: they then use the same programs as without the interruption.
 
     Args:
         experiment: data, networks and programs.
         group: the runs.
         workdir: the sweep's folder.
-        lock: the group's lock; `None` in a process that trains along and writes nothing. If it is
-            lost, `LockLost` is raised, and nothing more is written.
+        lock: the group's lock; `None` in a process that only trains and writes nothing.
         report: called after every epoch.
-        must_stop: asked after every epoch whether to stop.
-        tensorboard: whether to write event files beside the lines of `epochs.jsonl`.
-        profile: whether to profile the second epoch from here; the first has the start in it.
+        must_stop: called after every epoch; whether to stop.
+        tensorboard: whether to write event files in addition to `epochs.jsonl`.
+        profile: whether to profile the second epoch of this call; the first includes the start.
 
     Returns:
-        Whether every run has ended. If not, everything is saved and the same call goes on later.
+        Whether every run has finished. If not, all is saved, and the same call resumes later.
+
+    Raises:
+        LockLost: another process has the lock; nothing more is written.
     """
     programs = experiment.programs(group.network, group.regulariser)
     options = experiment.options(group.network)
@@ -128,7 +130,7 @@ def _cohort(
     workdir: Path,
     saved: GroupState | None,
 ) -> Cohort:
-    """The group's runs as lanes, from the checkpoint or before their first epoch."""
+    """Return the group's runs as lanes, from the checkpoint or before their first epoch."""
     weights = [run.weight for run in group.runs]
     if saved is None:
         runs = range(len(group.runs))
@@ -144,7 +146,7 @@ def _cohort(
 def _first_state(
     experiment: Experiment, programs: Programs, group: Group, place: int, workdir: Path
 ) -> LaneState:
-    """The state before the first epoch: initial weights, or those of an epoch of the run."""
+    """Return the state before the first epoch: initial weights, or those to continue from."""
     run = group.runs[place]
     fresh = programs.start(run.seed)
     if not group.continued_at:
@@ -181,7 +183,7 @@ class _Writer:
         self._to_be_continued = experiment.config.continued and group.continued_at is None
         self._programs = experiment.programs(group.network, group.regulariser)
         self._diagnosis = experiment.diagnosis(group.network)
-        # Runs of one seed start alike, whatever their weight.
+        # Runs of one seed have the same initial weights, whatever their regularisation weight.
         self._initial_counts = functools.cache(
             lambda seed: self._diagnosis.of(self._programs.start(seed).best.variables)
         )
@@ -189,8 +191,8 @@ class _Writer:
         self._rows: dict[int, list[Rows]] = {run: [] for run in cohort.training}
         self._initial = {run: Accuracy(**parts) for run, parts in accuracies.items()}
         self._earlier: dict[int, tuple[int, Leaves]] = {}
-        # The states of the last regular checkpoint: a run is continued from one of these, so that
-        # it does not depend on when the sweep was stopped.
+        # The states of the last regular checkpoint. A run is continued from one of these, so that
+        # the result does not depend on when the sweep was stopped.
         self._last: dict[int, tuple[int, Leaves]] = {}
         if saved is not None:
             self._rows = {run: [rows] for run, rows in saved.histories.items()}
@@ -203,12 +205,12 @@ class _Writer:
         self._origins = _origins(saved.origins if saved else (), origin, group.label)
 
     def append(self, rows: dict[int, Row]) -> None:
-        """Keep what an epoch adds to the histories."""
+        """Add an epoch's rows to the histories."""
         for run, row in rows.items():
             self._rows[run].append(row.history)
 
     def finish(self, place: int, ended: Ended) -> None:
-        """Write the result of a run that has ended; one that is there already stays."""
+        """Write the result of a finished run, unless it has one."""
         run, state, rows = self._group.runs[place], ended.state, join_rows(self._rows.pop(place))
         folder = self._group.folder(run, self._workdir)
         if has_result(folder):
@@ -224,7 +226,7 @@ class _Writer:
             discard_unfinished(folder, re.escape(name))
         write_history(folder, rows)
         record = asdict(run) | outcome(state, self._cohort.epoch, self._programs.plan)
-        # The weights that a continued run began with are not its initial ones.
+        # A continued run does not start from initial weights.
         initial = self._initial_counts(run.seed) if self._group.continued_at is None else None
         record |= self._diagnosis.record(initial, state.best.variables)
         best = {part: ended.evaluation["best"][part] for part in PARTS}
@@ -268,13 +270,13 @@ class _Writer:
         save_group(self._group, self._workdir, state)
 
     def _note_earlier(self, run: int, state: LaneState) -> None:
-        """Keep the state of the last regular checkpoint, if the best weights are younger."""
+        """Keep the state of the last regular checkpoint if the best weights are later."""
         if run in self._last and int(state.best.epoch) > self._last[run][0]:
             self._earlier[run] = self._last[run]
 
 
 def _examples(dataset: Dataset, seed: int) -> dict[str, Any]:
-    """What the runs of a seed train on."""
+    """Return the field `examples` of the records of a seed."""
     drawn, there = dataset.drawn(seed), len(dataset.train.y)
     if drawn is None:
         return {"train": there, "of": there, "wrong_labels": 0, "checksum": None}
@@ -289,14 +291,14 @@ def _examples(dataset: Dataset, seed: int) -> dict[str, Any]:
 
 
 def _origins(before: tuple[Origin, ...], here: Origin, label: str) -> list[Origin]:
-    """The origins of a group that goes on here; prints what is not as it was before."""
+    """Add this process to a group's origins; print how it differs from the last one."""
     if before[-1:] == (here,):
         return list(before)
     if before:
         changes = ", ".join(here.differences(before[-1]))
         print(
-            f"{label}: goes on with {changes}; its results may differ in their last bits from "
-            "those of one go",
+            f"{label}: resumes with {changes}; its results may differ in their last bits from "
+            "those of an uninterrupted sweep",
             file=sys.stderr,
             flush=True,
         )

@@ -1,4 +1,4 @@
-"""A run that has ended, as a person wants it: the network, its weights, its record."""
+"""Load a finished run: its network, weights, record and history."""
 
 import os
 from dataclasses import dataclass
@@ -26,20 +26,19 @@ from persist_jax.training.state import initial_variables, pack_keys, unpack_keys
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LoadedRun:
-    """A run that has ended; see `persist_jax.load_run`.
+    """A finished run; see `persist_jax.load_run`.
 
     Attributes:
         model: the network; `model.apply(run.trained, x)` gives logits and activations, at
             the precision of the training.
-        trained: its variables of the best epoch. Of a run that diverged before it had one, the
-            initial ones.
-        initial: the variables that it started from.
-        last: its variables of the last epoch; None in a folder of version 0.2.
-        record: what `result.json` says: status, epochs, accuracies, seconds.
+        trained: the variables of the best epoch; the initial ones if the run diverged before it had
+            a best epoch.
+        initial: the initial variables.
+        last: the variables of the last epoch; None in a folder of version 0.2.
+        record: the content of `result.json`: status, epochs, accuracies, seconds.
         history: the arrays of `history.npz`, by name.
         options: the hyperparameters, with the sampling.
-        dataset: the examples it was trained, validated and tested on, with the labels it was
-            trained on.
+        dataset: the examples of training, validation and test, with the labels used in training.
 
     Example:
         >>> run = persist_jax.load_run("runs/digits", "mlp_0", "t1", 0.01)  # doctest: +SKIP
@@ -57,22 +56,22 @@ class LoadedRun:
     dataset: Dataset
 
     def activations(self, x: Any, weights: str = "trained") -> Any:
-        """Activations of whole layers in inference mode, as the model gives them.
+        """Compute the activations of whole layers in inference mode.
 
         Args:
-            x: a batch of examples `(b, ...)`, of the shape of the data set's.
-            weights: "trained", which are those of the best epoch, "last" or "initial".
+            x: a batch of examples `(b, ...)`, with the shape of the data set's examples.
+            weights: "trained" (of the best epoch), "last" or "initial".
 
         Returns:
-            One array `(b, ...)` per counted layer, a sequence or a mapping by name.
+            One array `(b, ...)` per counted layer, as a sequence or by name.
 
         Raises:
-            ValueError: one line that names the argument.
+            ValueError: an argument is wrong; one line that names it.
         """
         if weights not in ("trained", "last", "initial"):
             raise ValueError(f"weights: {weights!r} is not one of trained, last, initial")
         if getattr(self, weights) is None:
-            raise ValueError("weights: this run, of version 0.2, has kept none of its last epoch")
+            raise ValueError("weights: version 0.2, which trained this run, saved no last weights")
         if np.shape(x)[1:] != self.dataset.input_shape:
             wanted = ", ".join(map(str, self.dataset.input_shape))
             raise ValueError(f"x: shape {np.shape(x)} is not (b, {wanted})")
@@ -80,7 +79,7 @@ class LoadedRun:
         return activations
 
     def points(self, x: Any, weights: str = "trained") -> Float[Array, "n b"]:
-        """The sampled neurons of a batch, as a term of this run sees them; see `activations`."""
+        """Return the sampled neurons of a batch, as the run's term uses them; see `activations`."""
         return self.options.term().points(self.activations(x, weights))
 
     def __repr__(self) -> str:
@@ -94,7 +93,7 @@ def read_run(
     weight: float | int,
     seed: int,
 ) -> LoadedRun:
-    """Load a run that has ended; see `persist_jax.load_run`."""
+    """Load a finished run; see `persist_jax.load_run`."""
     workdir = Path(workdir)
     if not workdir.is_dir():
         raise ValueError(f"workdir: {workdir} is not a folder")
@@ -126,13 +125,13 @@ def read_run(
 
 
 def _why_not(run: Run, config: Configuration, workdir: Path) -> str:
-    """Why a run cannot be loaded: it has not ended, or there is none, and which there are."""
+    """Return why a run cannot be loaded: it is not finished, or a name or number is not there."""
     folder = run.folder(workdir)
     if folder.exists() or folder in [wanted.folder(workdir) for wanted in grid(config)]:
-        return f"{run.label}: has not ended in {workdir}; the sweep's own command goes on with it"
+        return f"{run.label}: not finished in {workdir}; run the sweep's command to resume it"
     there = [record.run for record in read_results(workdir)]
     for field in ("network", "regulariser", "weight", "seed"):
-        # As a folder's name: a weight is known by so many digits.
+        # As in folder names, which have only some digits of a weight.
         values = list(dict.fromkeys(_text(getattr(other, field)) for other in there))
         value = _text(getattr(run, field))
         if value not in values:
@@ -146,11 +145,11 @@ def _text(value: str | float | int) -> str:
 
 
 def _check_code(config: Configuration, network: str) -> None:
-    """Refuse kinds that are not registered here, as those of somebody's own code."""
+    """Refuse kinds that are not registered, as those of a user's own code."""
     chosen = {
         "dataset.kind": (config.dataset.get("kind"), DATASETS),
         f"models.{network}.kind": (config.models.get(network, {}).get("kind"), MODELS),
     }
     for field, (kind, registry) in chosen.items():
         if kind not in registry:
-            raise ValueError(f"{field}: {kind!r} is not registered; import the file that does")
+            raise ValueError(f"{field}: {kind!r} is not registered; import the file with its code")

@@ -17,12 +17,12 @@ _FLAG = "xla_force_host_platform_device_count"
 
 
 def use_cores(config: Configuration) -> None:
-    """Make the CPU so many devices as the lanes of a configuration can use; before any array.
+    """Split the CPU into as many devices as a configuration has lanes; call it before any array.
 
-    One lane leaves most cores idle: its steps are short, and only their matrix products are
-    shared out. Cores are those that this process may use, by its affinity and its container.
-    Without effect on accelerators, where a person has chosen the number of devices, and where the
-    devices share each batch, which costs more on cores than it gains.
+    One lane leaves most cores idle: its steps are short, and only their matrix products run in
+    parallel. The cores are those that this process may use, by its affinity and container. It does
+    nothing for accelerators, if the user has set the number of devices, or if the devices share
+    each batch, which is slower on cores.
     """
     chosen = _FLAG in os.environ.get("XLA_FLAGS", "") or jax.config.jax_num_cpu_devices > 0
     if not chosen and config.parallel == "lanes":
@@ -31,20 +31,20 @@ def use_cores(config: Configuration) -> None:
 
 
 def use_nothing() -> None:
-    """Take no accelerator: only workers train; to be called before any array."""
+    """Use no accelerator, because only workers train; call it before any array."""
     jax.config.update("jax_platforms", "cpu")
 
 
 def compilers() -> int:
-    """How many programs compile side by side: one per core, half as many where cores train too."""
+    """Return how many programs compile in parallel: one per core, half of that if cores train."""
     cores = joblib.cpu_count()
     return max(2, cores // 2 if jax.local_devices()[0].platform == "cpu" else cores)
 
 
 def cores_that_fit(device_bytes: int) -> int | None:
-    """How many cores to train on, each of which takes so much memory; `None` on accelerators.
+    """Return how many cores to train on; `None` on accelerators.
 
-    All that fit into half of the machine's memory, whoever uses it at the moment; at least one.
+    As many as fit into half of the machine's total memory, at `device_bytes` each; at least one.
     """
     present = jax.local_devices()
     if present[0].platform != "cpu":
@@ -53,9 +53,9 @@ def cores_that_fit(device_bytes: int) -> int | None:
 
 
 def memory_of_a_device(device: Any) -> tuple[int, str]:
-    """Bytes that a process may use on a device, and where this number comes from.
+    """Return the bytes that a process may use on a device, and a text on their source.
 
-    Cores share what the machine has available, or its whole memory where the system does not say.
+    Cores share the machine's available memory, or its total memory if the former is not known.
     """
     stats = device.memory_stats() or {}
     if "bytes_limit" in stats:
@@ -72,25 +72,25 @@ def _memory() -> int:
 
 
 def use_compilation_cache(cache: Path) -> Path:
-    """Let JAX keep every program that this process compiles, and take those that it kept before.
+    """Have JAX cache every compiled program on disk; return the folder.
 
-    A program holds instructions of one processor, and its format belongs to one jaxlib: each pair
-    of them has a folder of its own below `cache`. A program from there is the same to the bit.
+    A program holds instructions of one processor in the format of one jaxlib, so each such pair has
+    its own folder below `cache`. Cached programs give the same results, bit for bit.
     """
     folder = cache / "programs" / f"jaxlib-{jaxlib.__version__}-{processor()}"
     jax.config.update("jax_compilation_cache_dir", str(folder))
-    # Small programs too: there are hundreds, and each takes as long to compile as a step to run.
+    # Small programs too: there are hundreds, and compiling one takes as long as a training step.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     return folder
 
 
 def processor() -> str:
-    """Kind and instruction sets of the processor, in a few characters."""
+    """Return a short hash of the processor's model and instruction sets."""
     description = [platform.machine(), platform.processor()]
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        # x86 and ARM call them differently; every core has the same.
+        # x86 and ARM have different names for these fields; all cores have the same values.
         wanted = ("model name", "flags", "CPU implementer", "CPU part", "Features")
         lines = cpuinfo.read_text(encoding="utf-8").splitlines()
         description += sorted({line for line in lines if line.startswith(wanted)})

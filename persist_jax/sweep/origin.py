@@ -1,4 +1,4 @@
-"""Where this process trains, and with what: the last bits of a run depend on it."""
+"""Describe the machine and versions of this process: the last bits of a run depend on them."""
 
 import functools
 import platform
@@ -20,7 +20,7 @@ _CODE = Path(__file__).parents[1]
 
 
 def origin_of(experiment: Experiment, network: str, regulariser: str) -> Origin:
-    """Where and with what this process trains a network under a regulariser."""
+    """Return the origin of the runs of a network and a regulariser that this process trains."""
     devices = experiment.programs(network, regulariser).layout.devices
     config = experiment.config
     kind, chosen = devices[0].device_kind, experiment.options(network).matmul_precision
@@ -29,7 +29,7 @@ def origin_of(experiment: Experiment, network: str, regulariser: str) -> Origin:
         devices=len(devices),
         processes=jax.process_count(),
         cores=joblib.cpu_count(),
-        # "default" leaves it to JAX's own setting.
+        # With "default", JAX's own setting applies.
         matmul_precision=chosen
         if chosen != "default"
         else jax.config.jax_default_matmul_precision or chosen,
@@ -47,13 +47,13 @@ def _versions() -> dict[str, str]:
 def _version(name: str) -> str:
     try:
         return version(name)
-    except PackageNotFoundError:  # ours may run from a folder that is on the path
+    except PackageNotFoundError:  # persist_jax may run from a folder on the path
         return "not installed"
 
 
 @functools.cache
 def _revision() -> str | None:
-    """The commit of the code; `None` outside of a repository of its own."""
+    """Return the commit of the code; `None` if it is not in its own repository."""
     if not (_CODE.parent / ".git").exists():
         return None
     try:

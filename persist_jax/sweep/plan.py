@@ -1,4 +1,4 @@
-"""The plan of a sweep in lines for a person: runs to train, steps, memory."""
+"""Describe the plan of a sweep in lines of text: runs to train, steps, memory."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ from persist_jax.training.memory import footprint
 
 
 def describe(config: Configuration, workdir: Path) -> Iterator[str]:
-    """How much of a grid there is to do; reads the folder only."""
+    """Yield lines on the finished runs and those to train; only reads the folder."""
     runs = grid(config)
     done = {run for run in runs if has_result(run.folder(workdir))}
     yield f"{config.name}: {len(runs)} runs, {len(done)} finished, results in {workdir}"
@@ -25,7 +25,7 @@ def describe(config: Configuration, workdir: Path) -> Iterator[str]:
 
 
 def dry_run(config: Configuration, workdir: Path, executor: str) -> Iterator[str]:
-    """The plan, in lines; refuses what the sweep would refuse, and fetches nothing."""
+    """Yield the lines of the plan; raises the sweep's errors, downloads and converts nothing."""
     yield f"  seeds {', '.join(map(str, config.seeds))}"
     for name in config.regularisers:
         weights = ", ".join(f"{weight:g}" for weight in config.weights_for(name))
@@ -35,7 +35,7 @@ def dry_run(config: Configuration, workdir: Path, executor: str) -> Iterator[str
     yield f"  executor {executor}"
     here = executor == "local"
     how = {"parallel": config.parallel, "lane_strategy": config.lane_strategy}
-    for network in config.networks if here else ():  # what devices cannot do, before any data
+    for network in config.networks if here else ():  # errors of the devices, before any data
         size = options_of(config, network).batch_size
         make_layout(**how, devices=config.devices, batch_size=size)
     data, parameters = DATASETS.choose(config.dataset, "dataset")
@@ -46,11 +46,11 @@ def dry_run(config: Configuration, workdir: Path, executor: str) -> Iterator[str
         yield from describe_training(experiment, here=here)
         yield from describe_memory(experiment, here=here)
     else:
-        yield "  Sizes are known once the data is in the cache: the sweep puts it there."
+        yield "  Sizes are known once the data is in the cache; the sweep converts it."
 
 
 def describe_training(experiment: Experiment, *, here: bool = True) -> Iterator[str]:
-    """Describe the runs of an experiment; `here`: this process trains them, on its devices."""
+    """Yield lines on the runs of an experiment; `here`: this process trains them."""
     dataset = experiment.dataset
     examples, there = dataset.train_examples, len(dataset.train.y)
     for network in experiment.models:
@@ -69,11 +69,11 @@ def describe_training(experiment: Experiment, *, here: bool = True) -> Iterator[
 
 
 def describe_memory(experiment: Experiment, *, here: bool = True) -> Iterator[str]:
-    """How much memory a lane takes and, `here`, how many lanes fit: a line per network."""
+    """Yield a line per network: memory of a lane and, if `here`, how many lanes fit."""
     for network, model in experiment.models.items():
         layout, options = experiment.layout(network), experiment.options(network)
         of = footprint(model, experiment.dataset, options, layout)
-        line = f"  {network}: about {_size(of.lane)} a lane and {_size(of.once)} besides"
+        line = f"  {network}: about {_size(of.lane)} a lane and {_size(of.once)} shared"
         if here:
             devices = len(layout.devices) if layout.parallel == "lanes" else 1
             limit, whose = memory_of_a_device(layout.devices[0])
@@ -85,7 +85,7 @@ def describe_memory(experiment: Experiment, *, here: bool = True) -> Iterator[st
 
 
 def _size(count: int) -> str:
-    """Bytes to three figures.
+    """Format bytes to three digits.
 
     Example:
         >>> _size(36_400_000), _size(79_600_000_000)

@@ -1,4 +1,4 @@
-"""One epoch in JAX's profiler, and how to look at it."""
+"""Profile one epoch with JAX's profiler, and print how to view the profile."""
 
 from pathlib import Path
 
@@ -6,9 +6,9 @@ import jax
 
 
 class Profile:
-    """A profile of what happens between `start` and `stop`, in a folder of its own below `folder`.
+    """A profile of the time between `start` and `stop`, in a new folder below `folder`.
 
-    A profile that fails costs nothing else.
+    If the profile fails, training continues.
     """
 
     def __init__(self, folder: Path, label: str):
@@ -21,16 +21,16 @@ class Profile:
         self.stop()
 
     def start(self) -> None:
-        """Begin."""
+        """Begin the profile."""
         options = jax.profiler.ProfileOptions()
-        # Calls of Python, most of them of the threads that compile, would bury the rest.
+        # Python calls, most of them from the compiling threads, would hide everything else.
         options.python_tracer_level = 0
         how = {"create_perfetto_trace": True, "profiler_options": options}
         jax.profiler.start_trace(self._folder, **how)
         self._runs = True
 
     def stop(self) -> None:
-        """End a profile that has begun, and say where it is."""
+        """End the profile, if one has begun, and print its path."""
         if not self._runs:
             return
         self._runs = False

@@ -1,4 +1,4 @@
-"""How a group goes, for a person: a bar in a terminal, else a line now and then."""
+"""Show a group's progress: a bar in a terminal, otherwise a line every half minute."""
 
 import sys
 import threading
@@ -12,7 +12,7 @@ from persist_jax.sweep.group import Progress
 with needed_by("persist_jax.sweep", "experiment"):
     from tqdm import tqdm
 
-LONGEST_SILENCE = 25.0  # seconds; a promise of 30 leaves time for a busy machine
+LONGEST_SILENCE = 25.0  # seconds; 30 are promised, and a busy machine may be late
 
 
 @contextmanager
@@ -36,14 +36,14 @@ def _advance(bar: tqdm, progress: Progress) -> None:
 
 
 class _Lines:
-    """Lines on standard output: one at the end, and one before half a minute of silence."""
+    """Prints a line before half a minute of silence, and one at the end."""
 
     def __init__(self, label: str):
         self._label = label
         self._progress: Progress | None = None
         self._best = float("inf")
         self._began = time.monotonic()
-        # When the first and the latest epoch ended, and which they were: without compilation.
+        # End time and number of the first and the latest epoch: the rate excludes compilation.
         self._first: tuple[float, int] | None = None
         self._latest = (0.0, 0)
         self._done = threading.Event()
@@ -61,7 +61,7 @@ class _Lines:
             print(f"{self._label}: {self._progress.epoch} epochs{ended}", flush=True)
 
     def report(self, progress: Progress) -> None:
-        """Note an epoch."""
+        """Record the progress after an epoch."""
         self._best = min(self._best, progress.validation_loss)
         self._latest = time.monotonic(), progress.epoch
         self._first = self._first or self._latest
@@ -82,14 +82,14 @@ class _Lines:
         )
         (first, before), (latest, epoch) = self._first, self._latest
         if epoch > before:
-            # An epoch of fewer lanes takes less, so this is the longest that it can be.
+            # An upper bound: epochs with fewer lanes are shorter.
             left = (latest - first) / (epoch - before) * (progress.epochs - epoch)
             words += f", at most {_in_words(max(left - (now - latest), 0.0))} left"
         return words
 
 
 def _in_words(seconds: float) -> str:
-    """A duration to two figures or so.
+    """Format a duration.
 
     Example:
         >>> _in_words(5.0), _in_words(150.0), _in_words(9000.0)

@@ -1,4 +1,4 @@
-"""The configuration of a sweep, from the fields that a person gives."""
+"""Build the configuration of a sweep from the fields that a user gives."""
 
 import inspect
 import re
@@ -33,7 +33,7 @@ with needed_by("persist_jax.sweep", "experiment"):
     from ml_collections import ConfigDict
     from ml_collections.config_dict import RequiredValueError
 
-# By section, the field that names an entry, its registry, and the fields that every entry has.
+# By section: the field that names an entry, its registry, and the fields common to all entries.
 _CHOICES: dict[str, tuple[str, Registry, set[str]]] = {
     "dataset": ("kind", DATASETS, set()),
     "models.*": ("kind", MODELS, {"sampling"}),
@@ -43,7 +43,7 @@ _CHOICES: dict[str, tuple[str, Registry, set[str]]] = {
 
 
 class Sampling(Given):
-    """How one network's neurons are sampled, where it differs from `config.train`."""
+    """The sampling of one network's neurons, where it differs from `config.train`."""
 
     fraction: Part | None = None
     neurons: Neurons | None = None
@@ -52,24 +52,25 @@ class Sampling(Given):
 def read_configuration(
     fields: Mapping[str, Any] | ConfigDict, overridden: Collection[str] = ()
 ) -> tuple[Configuration, tuple[str, ...]]:
-    """The configuration that the fields of `configs/*.py` and of a command line describe.
+    """Build a configuration from the fields of `configs/*.py` and of the command line.
 
-    It needs `dataset`, `networks`, `regularisers` and, unless the data set brings them, `models`;
-    every other field has the paper's value by default. Data that is part of the package brings the
-    sizes of the section `embedded`. `models` keeps the networks that are trained.
+    `dataset`, `networks` and `regularisers` are required, and `models` unless the data set comes
+    with networks; the defaults of all other fields are the paper's. If the data is part of the
+    package, the fields of the section `embedded` replace the others. `models` keeps only the
+    networks to train.
 
     Args:
         fields: the result of a configuration file's `get_config`, after the command line.
-        overridden: dotted names of the fields that a person set. They keep their value where
-            `embedded` has another one. If they choose another entry of a registry, parameters of
-            the former entry are dropped. A network that they name must exist.
+        overridden: dotted names of the fields that the user set. `embedded` does not replace them.
+            If they choose another entry of a registry, parameters of the former entry are dropped.
+            Networks that they name must exist.
 
     Returns:
-        The configuration, checked in every field and with every parameter, and lines for the
-        person who gave it.
+        The configuration, with every field checked and every default filled in, and lines to print
+        for the user.
 
     Raises:
-        ValueError: naming every field that does not hold, its value and the choices.
+        ValueError: a field is wrong; one line for each, with its value and the choices.
     """
     if not hasattr(fields, "keys"):
         raise ValueError(f"{shortened(repr(fields))} is not a configuration of named fields")
@@ -77,7 +78,7 @@ def read_configuration(
         given = _without_leftovers(plain(fields), overridden)
     except RequiredValueError:
         raise ValueError(
-            "a placeholder that is required has no value; give it as --config.FIELD=VALUE"
+            "a required placeholder has no value; give it as --config.FIELD=VALUE"
         ) from None
     embedded, brought, mistakes = given.pop("embedded", None) or {}, {}, Mistakes()
     with mistakes:
@@ -119,19 +120,19 @@ def read_configuration(
         train=train,
         evaluate=evaluate,
     )
-    left_out = f"The data has no {', '.join(missing)}: left out." if missing else ""
+    left_out = f"The data set has no {', '.join(missing)}: skipped." if missing else ""
     return config, tuple(filter(None, [config.notice, left_out]))
 
 
 def every_field() -> list[str]:
-    """Dotted names of the fields that every configuration has."""
+    """List the dotted names of the fields that every configuration has."""
     sections = {"train": Options, "evaluate": Evaluate}
     below = (f"{name}.{field}" for name in sections for field in field_names(sections[name]))
     return [*field_names(Configuration), *below]
 
 
 def _check_signs(config: Configuration, regularisers: Collection[str]) -> None:
-    """Refuse weights that a regulariser cannot have; see `persist_jax.terms.regularisers.Kind`."""
+    """Refuse weights that a regulariser forbids; see `persist_jax.terms.regularisers.Kind`."""
     mistakes = Mistakes()
     for name in regularisers:
         field = f"weights_of.{name}" if name in config.weights_of else "weights"
@@ -143,7 +144,7 @@ def _check_signs(config: Configuration, regularisers: Collection[str]) -> None:
 
 
 def _without_leftovers(value: Any, overridden: Collection[str], where: str = "") -> Any:
-    """Drop the parameters of a former entry where a person chose another one."""
+    """Drop the parameters of an entry where the user chose another one."""
     if not isinstance(value, dict):
         return value
     result = {
@@ -161,7 +162,7 @@ def _without_leftovers(value: Any, overridden: Collection[str], where: str = "")
 def _with_data(
     given: dict[str, Any], embedded: Any, overridden: Collection[str]
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Fields with every parameter of the data set, and the networks that it brings."""
+    """Return the fields with all parameters of the data set, and the networks that it has."""
     if not isinstance(embedded, dict):
         raise ValueError(f"embedded: {shortened(repr(embedded))} is not a section of fields")
     entry, parameters = DATASETS.choose(given["dataset"], "dataset")
@@ -175,7 +176,7 @@ def _with_data(
 def _merged(
     fields: dict[str, Any], others: dict[str, Any], kept: Collection[str], where: str = ""
 ) -> dict[str, Any]:
-    """Fields with the values of others, except for those that are kept."""
+    """Replace fields by those of `others`, except for the names in `kept`."""
     result = dict(fields)
     for name, value in others.items():
         place = dotted((name,), where)
@@ -187,14 +188,14 @@ def _merged(
 
 
 def _sections(given: Mapping[str, Any], field: str, kind: type = dict) -> dict[str, Any]:
-    """The entries of a field that have this type; `Configuration` refuses the others."""
+    """Return a field's entries of this type; `Configuration` refuses all others."""
     entries = given.get(field)
     entries = entries if isinstance(entries, dict) else {}
     return {name: value for name, value in entries.items() if isinstance(value, kind)}
 
 
 def _names(given: Mapping[str, Any], field: str) -> list[str]:
-    """The names that a field lists; `Configuration` refuses all else."""
+    """List the names in a field; `Configuration` refuses everything else."""
     names = as_names(given.get(field))
     names = names if isinstance(names, list) else []
     return list(dict.fromkeys(name for name in names if isinstance(name, str)))
@@ -203,35 +204,35 @@ def _names(given: Mapping[str, Any], field: str) -> list[str]:
 def _trained(
     wanted: Collection[str], models: Collection[str], brought: Collection[str], named: bool
 ) -> tuple[tuple[str, ...], list[str]]:
-    """The networks to train, and those that the data set is expected to bring but does not."""
-    # A name may leave out `model_` before a number.
+    """Return the networks to train, and the wanted ones that the data set does not have."""
+    # `20` is short for `model_20`.
     wanted = [f"model_{name}" if f"model_{name}" in models else name for name in wanted]
     missing = [name for name in wanted if name not in models]
     if missing and not models:
-        raise ValueError("models: missing; it says what each of the networks is")
+        raise ValueError("models: missing; it defines each of the networks")
     if missing and (named or not brought or len(missing) == len(wanted)):
         Mistakes(not_one_of("networks", name, models) for name in missing).check()
     return tuple(name for name in wanted if name in models), missing
 
 
 def _with_defaults(section: dict[str, Any], where: str) -> dict[str, Any]:
-    """A network's fields with every parameter, so that giving a default changes nothing."""
+    """Fill in a network's defaults: a sweep may then name a default or omit it."""
     entry, parameters = MODELS.choose(section, where, shared={"sampling": (Sampling, Sampling())})
     own = {"sampling": section["sampling"]} if "sampling" in section else {}
     return {"kind": entry.name, **plain({n: parameters[n] for n in entry.defaults()}), **own}
 
 
 def _entries(config: Configuration) -> dict[str, Entry]:
-    """The parameters of the data set and of the networks, by section."""
+    """Return the registry entries of the data set and of the networks, by section."""
     kinds = {name: fields["kind"] for name, fields in config.models.items()}
     entries = {f"models.{name}": MODELS[kind] for name, kind in kinds.items()}
     return {"dataset": DATASETS[config.dataset["kind"]]} | entries
 
 
 def free_fields(config: Configuration) -> set[str]:
-    """Dotted names of the fields of sections that do not decide the result of a run.
+    """Return the dotted names of section fields that do not affect the result of a run.
 
-    They say where something lies, or are marked `MayChange`.
+    They are paths, or marked `MayChange`.
     """
     places = {n: entry.properties.places for n, entry in _entries(config).items()}
     places["train"] = [name for name, f in Options.model_fields.items() if MayChange in f.metadata]
@@ -239,7 +240,7 @@ def free_fields(config: Configuration) -> set[str]:
 
 
 def defaults(config: Configuration) -> dict[str, Any]:
-    """By dotted name, the default of every parameter that a folder's configuration may lack."""
+    """Return the defaults, by dotted name, of parameters that a folder's file may lack."""
     entries = _entries(config)
     for name in config.regularisers:
         parts = name.split("+")
@@ -256,17 +257,17 @@ def defaults(config: Configuration) -> dict[str, Any]:
 
 
 def model_section(config: Configuration, name: str) -> dict[str, Any]:
-    """The fields of a network that its kind knows: all but how its neurons are sampled."""
+    """Return the fields of a network for its kind: all except `sampling`."""
     return {field: v for field, v in config.models[name].items() if field != "sampling"}
 
 
 def evaluate_of(config: Configuration) -> Evaluate:
-    """What is measured of every run that has ended."""
+    """Return the options of the measures of finished runs."""
     return Evaluate.read(config.evaluate, "evaluate")
 
 
 def options_of(config: Configuration, name: str) -> Options:
-    """The hyperparameters of a network: those of all, but its own sampling where it has one."""
+    """Return the hyperparameters of a network: `config.train`, with the network's own sampling."""
     own = Sampling.read(config.models[name].get("sampling", {}), f"models.{name}.sampling")
     options = Options.read(config.train)
     return options.replace(

@@ -1,4 +1,4 @@
-"""A sweep in a folder: any number of processes claim its groups, one after another each."""
+"""Train a sweep in a folder: any number of processes claim its groups, one at a time each."""
 
 import errno
 import sys
@@ -22,8 +22,8 @@ from persist_jax.sweep.grid import form_groups, missing_runs, open_groups
 from persist_jax.sweep.group import train_group
 from persist_jax.sweep.progress import show_progress
 
-_POLL = 1.0  # seconds between two looks at groups that other processes train
-# Errors that every other group would meet too: full disk, read-only disk, closed output.
+_POLL = 1.0  # seconds between two checks of groups that other processes train
+# Errors that would hit every other group too: full disk, read-only disk, closed output.
 _OF_ALL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EPIPE}
 
 
@@ -37,52 +37,52 @@ def run_sweep(
     tensorboard: bool = False,
     profile: bool = False,
 ) -> bool:
-    """Train what has no result yet, together with every other process that does the same.
+    """Train all runs without a result, shared with every process that runs the same sweep.
 
     Args:
-        experiment: of the configuration that is settled in the folder.
+        experiment: the experiment of the configuration in the folder.
         workdir: the sweep's folder.
-        must_stop: asked after every epoch whether to stop.
-        wait: whether to wait for groups that other processes train: those of a process that dies
-            are trained here.
-        worker: whether this is one of several processes on a machine: it shows lines instead of a
-            bar, and compiles nothing for groups that others may train.
+        must_stop: called after every epoch; whether to stop.
+        wait: whether to wait for groups that other processes train, and to train the group of a
+            process that dies.
+        worker: whether this is one of several processes on a machine; it then prints lines instead
+            of a bar and compiles nothing ahead.
         tensorboard: whether to write event files.
         profile: whether to profile an epoch of the first group.
 
     Returns:
-        Whether every run has its result; `False` after a stop, with everything saved, or where
+        Whether every run has its result; `False` after a stop, with everything saved, or while
         other processes still train.
 
     Raises:
-        ChildProcessError: one line that names the groups that failed; the others have ended.
-        OSError: a fault that every group would meet, as a full disk; nothing else is begun.
+        ChildProcessError: groups failed and all others are finished; one line that names them.
+        OSError: an error that would hit every group, as a full disk; no other group is started.
     """
     config = experiment.config
     how = {"must_stop": must_stop, "tensorboard": tensorboard, "profile": profile}
     for continued in (False, True) if config.continued else (False,):
-        # The command that starts workers has formed the groups of the grid.
+        # For workers, the command that started them has formed the groups of the grid.
         if is_first() and (continued or not worker):
             with locked_folder(workdir):
                 form_groups(config, workdir, continued=continued, retry=not worker)
-        # Of several processes that train together, the others would time out on a first that waits.
+        # With --distributed, the other processes would time out while the first one waits.
         claims = _Claims(config, workdir, continued, wait and is_alone(), must_stop)
         with nullcontext() if worker or not is_alone() else Ahead(experiment, workdir) as ahead:
             if not _train_groups(experiment, workdir, claims, ahead, bar=not worker, how=how):
                 return False
     if is_first():
-        with locked_folder(workdir):  # delete what killed processes left of groups
+        with locked_folder(workdir):  # delete groups that killed processes left
             form_groups(config, workdir, retry=False)
     if missing := missing_runs(config, workdir):
         raise ValueError(
             f"{workdir}: {len(missing)} runs have no result and no group, {missing[0]} the "
-            "first: files were deleted while the sweep ran; run the same command again"
+            "first; files were deleted while the sweep ran; run the same command again"
         )
     return True
 
 
 class _Claims:
-    """The groups that this process trains, each with its lock, as long as there is one."""
+    """Claims groups for this process to train, one after another, each with its lock."""
 
     def __init__(
         self,
@@ -94,22 +94,22 @@ class _Claims:
     ):
         self._config, self._workdir, self._continued = config, workdir, continued
         self._wait, self._must_stop = wait, must_stop
-        self._numbers: dict[Path, int] = {}  # of all groups seen, in the order of the grid
+        self._numbers: dict[Path, int] = {}  # by folder of a group, in the order of the grid
 
     def open(self) -> list[Group]:
-        """Groups with runs to train that have not failed."""
+        """List the groups with runs to train that have not failed."""
         found = open_groups(self._config, self._workdir, continued=self._continued)
         for group in found:
             self._numbers.setdefault(group.path(self._workdir), len(self._numbers) + 1)
         return [group for group in found if not groups.has_failed(group, self._workdir)]
 
     def label(self, group: Group) -> str:
-        """The group in words, with its number."""
+        """Return the group's name in messages, with its number."""
         number = self._numbers.get(group.path(self._workdir))
         return f"[{number}/{len(self._numbers)}] {group.label}"
 
     def check(self) -> None:
-        """Refuse groups that failed, here or elsewhere."""
+        """Raise an error if groups failed, here or in other processes."""
         found = open_groups(self._config, self._workdir, continued=self._continued)
         if failed := [group.label for group in found if groups.has_failed(group, self._workdir)]:
             raise ChildProcessError(
@@ -119,9 +119,9 @@ class _Claims:
 
     @contextmanager
     def next(self) -> Iterator[tuple[Group | None, Lock | None]]:
-        """Claim a group for the time inside; `None` if there is none to train.
+        """Claim a group while the block runs; `None` if there is none to train.
 
-        Of several processes that train together, the first one claims.
+        With `--distributed`, the first process claims for all.
         """
         with ExitStack() as stack:
             group, lock = self._claim(stack) if is_first() else (None, None)
@@ -141,7 +141,8 @@ class _Claims:
                     continue
                 if group in self.open() and groups.reread_group(group, self._workdir) == group:
                     return group, lock
-                stack.close()  # another process has ended, split or failed it since it was found
+                # Another process has finished, split or failed the group in the meantime.
+                stack.close()
                 break
             else:
                 if not self._wait or self._must_stop():
@@ -163,7 +164,7 @@ def _train_groups(
     bar: bool,
     how: dict[str, Any],
 ) -> bool:
-    """Train one group after another; whether all have ended."""
+    """Train one group after another; return whether all have finished."""
     while True:
         with claims.next() as (group, lock):
             if group is None:
@@ -177,16 +178,16 @@ def _train_groups(
                 with show_progress(label, bar=bar) if lock else silent as report:
                     if not train_group(experiment, group, workdir, lock, report=report, **how):
                         return False
-                how["profile"] = False  # only one group's
+                how["profile"] = False  # profile only one group
             except LockLost as error:
                 if not is_alone():
                     raise
                 _say(f"{label}: {error}")
             except Exception as error:
-                # Of several processes, the others are in the middle of this group.
+                # With --distributed, the other processes are in the middle of this group.
                 if not is_alone() or getattr(error, "errno", None) in _OF_ALL:
                     raise
-                # Without the arrays that its traceback would keep alive.
+                # Drop the traceback: it would keep arrays alive.
                 failure = error.with_traceback(None) if ran_out(error) else error
             if failure and not (ran_out(failure) and _split(group, workdir)):
                 _note(failure, experiment, group, workdir, claims)
@@ -195,18 +196,18 @@ def _train_groups(
 
 
 def _split(group: Group, workdir: Path) -> bool:
-    """Make halves of a group that does not fit into memory; false for a single run."""
+    """Split a group that does not fit into memory; return False for a single run."""
     with locked_folder(workdir):
         lanes = groups.split_group(group, workdir)
     if lanes:
-        _say(f"{group.label}: out of memory; going on with {lanes} lanes")
+        _say(f"{group.label}: out of memory; retrying with {lanes} lanes")
     return bool(lanes)
 
 
 def _note(
     failure: Exception, experiment: Experiment, group: Group, workdir: Path, claims: _Claims
 ) -> None:
-    """Say why a group failed, and keep every process from trying it again."""
+    """Print why a group failed, and record it so that no process tries it again."""
     network, label = group.network, claims.label(group)
     if ran_out(failure):
         line = (
@@ -215,7 +216,7 @@ def _note(
             f"{experiment.layout(network).parallel}: lower train.batch_size, train.sampling "
             "(correlations take n x n numbers) or devices"
         )
-        for other in claims.open():  # where one lane does not fit, no other one does
+        for other in claims.open():  # if one lane does not fit, no other lane does
             if (other.network, other.regulariser) == (network, group.regulariser):
                 groups.note_failure(other, workdir, line)
     else:
@@ -225,14 +226,14 @@ def _note(
 
 
 def ran_out(error: BaseException) -> bool:
-    """Whether an error says that there was no memory left, of a device or of the machine."""
+    """Return whether an error means that a device or the machine ran out of memory."""
     words = ("RESOURCE_EXHAUSTED", "Out of memory", "out of memory")
     memory = isinstance(error, jax.errors.JaxRuntimeError) and any(w in str(error) for w in words)
     return isinstance(error, MemoryError) or memory
 
 
 def _in_one_line(error: Exception) -> str:
-    """The error in one line; prints the traceback unless the input or the machine is at fault."""
+    """Return the error as one line; print a traceback unless input or machine caused it."""
     words = " ".join(str(error).split())[:1000]
     of_input = isinstance(error, ValueError | OSError | ImportError | MemoryError)
     if of_input and words:

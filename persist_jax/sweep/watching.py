@@ -1,4 +1,4 @@
-"""Progress, event files and profiles of a group in training; if one fails, training goes on."""
+"""Write epoch lines and event files of a group in training; if a write fails, it trains on."""
 
 import math
 import sys
@@ -23,19 +23,19 @@ NUMBERS = (
     "constant_neurons",
     "seconds",
 )
-COSTS_HERE: list[dict[str, float]] = []  # of the groups that this process has trained
+COSTS_HERE: list[dict[str, float]] = []  # costs of the groups that this process trained
 
 
 class Watcher:
-    """Lines and, if wanted, event files of the runs of a group; and what its time went to.
+    """Writes epoch lines and, if wanted, event files of a group's runs, and the group's costs.
 
-    That something cannot be written is said once, on standard error.
+    The first write that fails is reported on standard error.
 
     Args:
         workdir: the sweep's folder.
-        group: in words.
-        folders: of the runs in training, by run.
-        epoch: epochs that they have behind them.
+        group: the group's label.
+        folders: by run in training, its folder.
+        epoch: number of epochs trained before.
         tensorboard: whether to write event files.
     """
 
@@ -73,7 +73,7 @@ class Watcher:
             COSTS_HERE.append(cost)
 
     def append(self, epoch: int, rows: Mapping[int, Row]) -> None:
-        """Write what an epoch, counted from 1, was for each run that was trained."""
+        """Write the rows of an epoch, counted from 1, for each run that was trained."""
         for run, row in rows.items():
             self._training += float(row.history["seconds"].sum())  # its lanes share the time
             for writer in self._writers[run]:
@@ -87,12 +87,12 @@ class Watcher:
             write(*arguments)
         except OSError as error:
             if not self._silent:
-                print(f"{error}: the epochs cannot be watched; training goes on", file=sys.stderr)
+                print(f"{error}: cannot write the epochs; training continues", file=sys.stderr)
             self._silent = True
 
 
 def in_words(costs: Sequence[Mapping[str, float]], seconds: float) -> str:
-    """The seconds of a command and of its groups, in one line.
+    """Return one line on the seconds of a command and of its groups.
 
     Example:
         >>> cost = {"seconds": 9.0, "training": 5.0, "waiting": 3.0}
@@ -109,16 +109,16 @@ def in_words(costs: Sequence[Mapping[str, float]], seconds: float) -> str:
 
 
 def summary(epoch: int, history: Mapping[str, np.ndarray]) -> dict[str, float | int | None]:
-    """One epoch as numbers by name.
+    """Summarise an epoch as numbers by name.
 
     Args:
-        epoch: its number, from 1.
-        history: what it adds to a run's history.
+        epoch: the epoch's number, from 1.
+        history: the epoch's part of a run's history.
 
     Returns:
         `epoch`, the means of `train_loss` and `train_term`, and `validation_loss`,
         `validation_accuracy`, `constant_neurons`, `seconds` and any `measures/<name>`; None for
-        what is not finite, or was not reached.
+        values that are missing or not finite.
 
     Example:
         >>> row = summary(3, {"train_loss": np.array([2.0, 1.0]), "validation_loss": np.ones(0)})

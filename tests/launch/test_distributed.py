@@ -75,7 +75,7 @@ def _close(ours, theirs, **tolerances):
     "flags, line",
     [
         (("--num_processes=2",), "--num_processes: belongs to --distributed"),
-        (("--distributed", "--executor=processes"), "--executor: 'processes' trains groups apart"),
+        (("--distributed", "--executor=processes"), "--executor: 'processes' trains groups in"),
         (("--distributed", "--config.parallel=lanes"), "parallel: 'lanes' must be 'batch' with"),
         (("--distributed",), "--distributed: coordinator_address should be defined."),
         (("--distributed", "--num_processes=0"), "--num_processes=0: "),

@@ -182,7 +182,7 @@ def test_another_machine_is_said_and_on_record(experiment, folder, whole, capsys
     assert run_sweep(experiment, folder)
     (line,) = capsys.readouterr().err.splitlines()
     here = experiment.layout("mlp").devices
-    assert line.startswith("mlp l2: goes on with jax ")
+    assert line.startswith("mlp l2: resumes with jax ")
     assert f", before 0.9, devices {len(here)}, before 3; its results may differ" in line
     one, two = read_result(RUNS[0].folder(folder)).origins
     assert (one.devices, two.devices) == (3, len(here))

@@ -144,7 +144,7 @@ def test_a_ray_cluster_that_does_not_answer_is_one_line(monkeypatch, tmp_path):
         taken.bind(("127.0.0.1", 0))  # nobody listens
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         left.write_text(f"{address}\n")
-        words = f"no Ray cluster answers at {address} (Connection refused); start it, or end what "
+        words = f"no Ray cluster answers at {address} (Connection refused); start it, or clean up "
         for source, given in ((left, None), (left, "auto"), ("ray_address", address)):
             with pytest.raises(ValueError, match=f"^{re.escape(f'{source}: {words}')}"):
                 check_address(given)
@@ -166,7 +166,7 @@ def test_a_group_that_fails_is_named_and_the_others_go_on(experiment, tmp_path, 
         with pytest.raises(ChildProcessError, match="^1 of . groups failed: mlp l2; run the same"):
             run_sweep(experiment, tmp_path)
         watched, line = capsys.readouterr().err.splitlines()
-        assert str(in_the_way) in watched and "training goes on" in watched
+        assert str(in_the_way) in watched and "training continues" in watched
         assert re.match(rf"\[1/.\] mlp l2: .*: '{in_the_way}", line)
     assert {record.run.network for record in read_results(tmp_path)} == {"other"}
 

@@ -156,7 +156,7 @@ def test_a_run_that_cannot_be_watched_is_trained_all_the_same(
         (_run(weight).folder(tmp_path) / "epochs.jsonl").mkdir(parents=True)
     assert train(tmp_path)
     (line,) = capsys.readouterr().err.splitlines()
-    assert "epochs.jsonl" in line and "training goes on" in line
+    assert "epochs.jsonl" in line and "training continues" in line
     for weight in WEIGHTS:
         ours, theirs = (read_result(_run(weight).folder(f)) for f in (tmp_path, uninterrupted))
         assert (ours.status, ours.accuracy) == (theirs.status, theirs.accuracy)

@@ -102,7 +102,7 @@ def test_its_last_weights_are_there_unless_its_folder_is_old(run, workdir, tmp_p
     shutil.rmtree(old / run.record.folder.relative_to(workdir) / "checkpoint" / "last")
     loaded = pj.load_run(old, "mlp", "l2", 0.1, 3)
     assert loaded.last is None
-    with pytest.raises(ValueError, match="^weights: this run, of version 0.2, has kept none of"):
+    with pytest.raises(ValueError, match="^weights: version 0.2, which trained this run, saved no"):
         loaded.activations(x, "last")
 
 
@@ -150,7 +150,7 @@ def test_the_table_has_what_the_records_say(workdir, run):
         (("mlp", "t1", 0.1), "regulariser: t1 is not one of l2 in "),
         (("mlp", "l2"), r"weight: 0 is not one of 0.1, 1e\+38 in "),
         (("mlp", "l2", 0.1), "seed: 0 is not one of 3 in "),
-        (("mlp", "none", 0, 3), "mlp none 0 seed3: has not ended in "),
+        (("mlp", "none", 0, 3), "mlp none 0 seed3: not finished in "),
         (("mlp", "l2", -1.0), r"weight: -1 is not one of 0.1, 1e\+38 in "),
         (("mlp", "l2", float("inf")), "weight: inf is not a finite number"),
         (("..", "l2", 0.1), "network: '..' cannot name a folder"),

@@ -56,7 +56,7 @@ def test_lanes_are_halved_until_they_fit(experiment, whole, fits, tmp_path, caps
     fits(2, first)
     assert run_sweep(experiment, tmp_path)
     said = capsys.readouterr().err.splitlines()
-    assert said == [f"mlp l2: out of memory; going on with {lanes} lanes" for lanes in (3, 2)]
+    assert said == [f"mlp l2: out of memory; retrying with {lanes} lanes" for lanes in (3, 2)]
     losses = _losses(tmp_path)
     assert losses.keys() == whole.keys()
     np.testing.assert_allclose([*losses.values()], [*whole.values()], rtol=2e-4)
@@ -118,5 +118,5 @@ def test_a_machine_without_the_memory(tmp_path):
         [sys.executable, "-c", LIMITED, tmp_path, "700"], cwd=ROOT, capture_output=True, text=True
     )
     assert done.stdout.splitlines()[-1] == "True", done.stderr
-    assert "mlp_0 t1: out of memory; going on with 4 lanes" in done.stderr.splitlines()
+    assert "mlp_0 t1: out of memory; retrying with 4 lanes" in done.stderr.splitlines()
     assert len(read_results(tmp_path)) == 8

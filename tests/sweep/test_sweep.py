@@ -140,6 +140,6 @@ def test_networks_that_the_data_lacks_are_left_out_or_named(request, cache):
     fields.networks = ("model_20", "model_151")
     config, notices = read_configuration(fields)
     assert config.networks == ("model_20",)
-    assert notices == ("The data has no model_151: left out.",)
+    assert notices == ("The data set has no model_151: skipped.",)
     with pytest.raises(ValueError, match="networks: 'model_151' is not one of model_20, model_21"):
         read_configuration(fields, {"networks"})

@@ -1,7 +1,6 @@
-"""Ways to start a sweep's command several times: on this machine, or on a cluster.
+"""Executors: start a sweep's command several times, on this machine or on a cluster.
 
-The folder alone says what there is to do and what is done. Another executor is a function here,
-under a name.
+Workers coordinate through the sweep's folder alone. To add an executor, register a function here.
 """
 
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from persist_jax.sweep.executors import slurm as slurm_jobs
 from persist_jax.sweep.executors.processes import processes
 from persist_jax.sweep.executors.workers import Executor
 
-# `package` imports what an executor needs, or says in one line how to install it.
+# `package` imports the package that an executor needs, or says how to install it.
 EXECUTORS: Registry[dict] = Registry("executor")
 EXECUTORS.register("processes", package=lambda: None)(processes)
 EXECUTORS.register("slurm", package=slurm_jobs.submitit)(slurm_jobs.slurm)
@@ -22,11 +21,11 @@ EXECUTORS.register("ray", package=ray_tasks.package)(ray_tasks.ray)
 
 
 def choose_executor(name: str, parameters: Mapping[str, Any]) -> Executor:
-    """An executor with its parameters: the keyword-only arguments of its function.
+    """Return an executor with its parameters, the keyword-only arguments of its function.
 
     Raises:
-        ValueError: one line that names what is wrong, and the choices.
-        ImportError: one line on how to install the package that it needs.
+        ValueError: the name or a parameter is wrong; one line with the choices.
+        ImportError: its package is missing; one line says how to install it.
 
     Example:
         >>> choose_executor("processes", {"workers": 0})

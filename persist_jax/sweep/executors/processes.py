@@ -15,8 +15,8 @@ import joblib
 from persist_jax.parameters import Size
 from persist_jax.sweep.executors.workers import Command
 
-_POLL = 0.2  # seconds between two looks at the workers
-_PATIENCE = 600.0  # seconds that a worker has to end its epoch when it is asked to stop
+_POLL = 0.2  # seconds between two checks of the workers
+_PATIENCE = 600.0  # seconds that a worker has to finish its epoch when asked to stop
 
 
 def processes(
@@ -26,7 +26,7 @@ def processes(
     *,
     workers: Size | None = None,
 ) -> None:
-    """Run the command in processes here, one per GPU or core by default, and wait for them."""
+    """Run the command in local processes, by default one per GPU or core, and wait for them."""
     running = []
     for share in shares(min(workers or len(_gpus()) or joblib.cpu_count(), groups)):
         with share.inherited():
@@ -39,7 +39,7 @@ def processes(
                 asked = time.monotonic()
                 for worker in running:
                     worker.terminate()
-                    worker.send_signal(signal.SIGCONT)  # one that is stopped would not hear
+                    worker.send_signal(signal.SIGCONT)  # a suspended one would not handle SIGTERM
             if asked is not None and time.monotonic() - asked > _PATIENCE:
                 for worker in running:
                     _say(f"worker {worker.pid} did not stop within {_PATIENCE:.0f} s: killed")
@@ -60,14 +60,14 @@ def _say(line: str) -> None:
 
 
 class Share(NamedTuple):
-    """A worker's part of the machine: numbers of its cores, and variables that it begins with."""
+    """A worker's part of the machine: its core numbers and its environment variables."""
 
     cores: tuple[int, ...]  # empty where the system cannot restrict them
     environment: dict[str, str]
 
     @contextmanager
     def inherited(self) -> Iterator[None]:
-        """Have a process that is started inside run on these cores, with all of its threads."""
+        """Pin processes started in the block, with all their threads, to these cores."""
         if not self.cores:
             yield
             return
@@ -80,9 +80,9 @@ class Share(NamedTuple):
 
 
 def shares(workers: int) -> list[Share]:
-    """Divide the machine into equal parts; workers share cores or GPUs that are fewer than they."""
+    """Divide the machine into equal parts; more workers than cores or GPUs share them."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    # A container may grant fewer than it shows.
+    # `joblib.cpu_count`, since a container may grant fewer cores than it shows.
     count = max(1, joblib.cpu_count() // workers)
     gpus = _gpus()
     found = []
@@ -91,7 +91,7 @@ def shares(workers: int) -> list[Share]:
         if gpus:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(_part(gpus, worker, workers))
         if gpus and workers > len(gpus):
-            # JAX takes three quarters of a GPU's memory, which several workers share.
+            # By default JAX takes three quarters of a GPU's memory: divide them among its workers.
             fraction = 0.75 / math.ceil(workers / len(gpus))
             environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{fraction:.3f}"
         found.append(Share(tuple(_part(cores, worker, workers)), environment))
@@ -105,7 +105,7 @@ def _part(things: list, number: int, parts: int) -> list:
 
 
 def _gpus() -> list[str]:
-    """Names of the GPUs, as CUDA_VISIBLE_DEVICES has them; asking CUDA would take their memory."""
+    """List the GPUs as in CUDA_VISIBLE_DEVICES; not through CUDA, which would use their memory."""
     if os.environ.get("JAX_PLATFORMS", "").startswith("cpu"):
         return []
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -1,4 +1,4 @@
-"""Workers as plain tasks of a Ray cluster, which starts a task again when its node dies."""
+"""Workers as tasks of a Ray cluster, which restarts a task when its node dies."""
 
 import os
 import signal
@@ -17,8 +17,8 @@ from persist_jax._plumbing.extras import needed_by
 from persist_jax.parameters import Count, NotNegative, Positive, Size
 from persist_jax.sweep.executors.workers import Command
 
-_POLL = 0.5  # seconds between two looks at the tasks
-_ANSWER = 10.0  # seconds that a cluster has to answer
+_POLL = 0.5  # seconds between two checks of the tasks
+_ANSWER = 10.0  # seconds to wait for a cluster's answer
 
 
 def package() -> Any:
@@ -41,19 +41,19 @@ def ray(
     memory_gb: Positive | None = None,
     max_retries: Count = 3,
 ) -> None:
-    """Run the command in tasks of a Ray cluster, by default one a group, and wait for them.
+    """Run the command in tasks of a Ray cluster, by default one per group, and wait for them.
 
-    The command's folder lies where every node sees it; the parameters are those of the flags
-    `--ray_...`. A task whose process or node dies is started again.
+    Every node must see the command's folder. The parameters are those of the flags `--ray_...`. Ray
+    restarts a task whose process or node dies.
     """
     cluster = package()
     here = not cluster.is_initialized()
     if here:
         check_address(address)
         with _signals_kept(), warnings.catch_warnings():
-            # A process of Ray's becomes another program at once: JAX's threads are not missed.
+            # Ray forks only to execute another program, which does not need JAX's threads.
             warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
-            # What a task prints is on its node; what a person has to know is said here.
+            # Do not forward the tasks' output: failures are printed below.
             cluster.init(address=address, log_to_driver=False, logging_level="ERROR")
     try:
         asked = {"num_cpus": num_cpus, "num_gpus": num_gpus, "max_retries": max_retries}
@@ -87,7 +87,7 @@ def _say_failure(cluster: Any, reference: Any) -> None:
 
 @contextmanager
 def _signals_kept() -> Iterator[None]:
-    """Restore our signal handlers after Ray has set its own, which print the stack at a SIGTERM."""
+    """Restore our signal handlers after Ray has set its own, which print the stack on SIGTERM."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -99,16 +99,16 @@ def _signals_kept() -> Iterator[None]:
 
 
 def check_address(address: str | None) -> None:
-    """Refuse a cluster that does not answer, for which Ray itself would wait for minutes.
+    """Refuse a cluster that does not answer; Ray itself would wait for minutes.
 
-    The line names the flag, the variable or the file that has the address.
+    The error names the flag, variable or file that the address comes from.
     """
     source = "ray_address"
     if address in (None, "auto"):
         source, address = "RAY_ADDRESS", os.environ.get("RAY_ADDRESS")
     if not address:
         folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
-        # `ray start` leaves it, and `ray stop` takes it away; a head that is killed does not.
+        # `ray start` writes this file and `ray stop` deletes it; after a kill it stays.
         left = Path(folder) / "ray" / "ray_current_cluster"
         source, address = str(left), left.read_text().strip() if left.exists() else "local"
     if address == "local":
@@ -121,13 +121,13 @@ def check_address(address: str | None) -> None:
     except OSError as error:
         raise ValueError(
             f"{source}: no Ray cluster answers at {address} ({error.strerror or error}); start it, "
-            "or end what is left of it by 'ray stop', or give --ray_address=local"
+            "or clean up with 'ray stop', or give --ray_address=local"
         ) from None
 
 
 def _run(command: Command, cores: float) -> str:
-    """Run the command on a node of the cluster; returns what it printed as errors."""
-    # Ray counts cores and keeps nobody from using more.
+    """Run the command on a node of the cluster; return its last error lines if it failed."""
+    # Ray counts cores but does not limit them.
     cores = {"LOKY_MAX_CPU_COUNT": str(max(1, int(cores)))}
     worker = command.start(cores, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     lines: list[str] = []
@@ -135,7 +135,7 @@ def _run(command: Command, cores: float) -> str:
     reader.start()
     try:
         while worker.poll() is None:
-            time.sleep(0.1)  # not one long wait, which the task's end would not interrupt
+            time.sleep(0.1)  # a cancellation would not interrupt one long wait
     except BaseException:  # the task is cancelled
         worker.terminate()
         worker.wait()

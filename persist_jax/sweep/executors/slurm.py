@@ -1,4 +1,4 @@
-"""Workers as the tasks of one array job of SLURM, through submitit."""
+"""Workers as tasks of one SLURM array job, through submitit."""
 
 import hashlib
 import math
@@ -16,11 +16,10 @@ from persist_jax._plumbing.extras import needed_by
 from persist_jax.parameters import Positive, Size
 from persist_jax.sweep.executors.workers import Command
 
-_WARNED = 120  # seconds from SLURM's warning to the end of a task
-_EPOCH = 90  # seconds of these that the running epoch may take
-# How often a task may run out of time and be queued again: as often as it takes.
-_TIMEOUTS = 1000
-_POLL = 0.5  # seconds between two looks at tasks of this machine
+_WARNED = 120  # seconds between SLURM's warning and the end of a task
+_EPOCH = 90  # seconds of these for the running epoch to finish
+_TIMEOUTS = 1000  # times that a task may run out of time and be queued again: practically no limit
+_POLL = 0.5  # seconds between two checks of local tasks
 
 
 def submitit() -> Any:
@@ -47,17 +46,17 @@ def slurm(
     jobs: str = "jobs",
     cluster: Literal["slurm", "local"] = "slurm",
 ) -> bool:
-    """Submit one array job whose tasks run the command, and leave it to the cluster.
+    """Submit one array job whose tasks run the command; return True without waiting for it.
 
-    A task that runs out of time, or makes room for another one, saves after its epoch and is
-    queued again; where an epoch takes longer than the cluster waits, its last checkpoint counts.
-    The last task that ends writes the report. The command's folder lies where every machine sees
-    it; the parameters are those of the flags `--slurm_...`. The cluster "local" is this machine,
-    without SLURM, whose tasks are waited for.
+    A task that runs out of time or is preempted saves after its epoch and is queued again. If the
+    epoch takes longer than SLURM waits, the task resumes from its last checkpoint. The last task
+    writes the report. Every machine must see the command's folder. The parameters are those of the
+    flags `--slurm_...`. The cluster "local" runs the tasks on this machine without SLURM, waits for
+    them and returns False.
     """
     package = submitit()
     if cluster == "slurm" and not shutil.which("sbatch"):
-        raise ValueError("executor: slurm, but there is no sbatch here; start where jobs are sent")
+        raise ValueError("executor: slurm, but there is no sbatch here; run it on a login node")
     limits = {f"{cluster}_max_num_timeout": _TIMEOUTS}
     folder = _folder(jobs)
     queue = package.AutoExecutor(folder / "%j", cluster=cluster, **limits)
@@ -83,22 +82,22 @@ def slurm(
             stopped = True
             for task in tasks:
                 with suppress(ProcessLookupError):
-                    os.kill(int(task.job_id), signal.SIGTERM)  # which submitit hands on
+                    os.kill(int(task.job_id), signal.SIGTERM)  # submitit forwards it
         time.sleep(_POLL)
     return False
 
 
 class _Task:
-    """Runs the command in a task; submitit calls `checkpoint` before the task has to end."""
+    """Runs the command in a task; submitit calls `checkpoint` before the task must end."""
 
     _worker: subprocess.Popen | None = None
 
     def __init__(self, command: Command, *, alone: bool):
         self._command = command
-        self._alone = alone  # SLURM itself sends its signals to the worker too
+        self._alone = alone  # without SLURM, which would send its signals to the worker too
 
     def __call__(self, number: int) -> None:
-        # Not waiting for groups of other tasks: the cluster queues a lost task again.
+        # Do not wait for groups of other tasks: the cluster queues a lost task again.
         words = (*self._command.words, "--nowait")
         self._worker = Command(words, self._command.folder).start()
         if self._alone:
@@ -108,21 +107,21 @@ class _Task:
             raise RuntimeError(f"worker {number} ended with status {self._worker.returncode}")
 
     def checkpoint(self, number: int) -> Any:
-        """Stop after this epoch, if time allows; returns what to call when queued again."""
+        """Stop after this epoch, if time allows; return the task to queue again."""
         self._worker.terminate()
         self._wait(_EPOCH)
         again = _Task(self._command, alone=self._alone)
         return submitit().helpers.DelayedSubmission(again, number)
 
     def _wait(self, seconds: float = math.inf) -> None:
-        """Wait for the worker without a lock, which would block a signal's handler."""
+        """Wait for the worker by polling: `Popen.wait` holds a lock that would block a handler."""
         deadline = time.monotonic() + seconds
         while self._worker.poll() is None and time.monotonic() < deadline:
             time.sleep(0.1)
 
 
 def _folder(jobs: str) -> Path:
-    """Where tasks print; SLURM would replace a % in the path."""
+    """Return the folder for the tasks' output, without a %, which SLURM would replace."""
     folder = Path(jobs).absolute()
     if "%" not in str(folder):
         return folder

@@ -1,4 +1,4 @@
-"""A sweep in workers: the sweep's own command, once more for each."""
+"""Train a sweep in workers: each runs the sweep's own command."""
 
 import os
 import subprocess
@@ -19,11 +19,11 @@ from persist_jax.sweep.progress import LONGEST_SILENCE
 
 @dataclass(frozen=True)
 class Command:
-    """A sweep's command as each worker runs it.
+    """A sweep's command for a worker.
 
     Attributes:
         words: the program and its arguments.
-        folder: where it runs, as paths may be relative.
+        folder: the working directory, since paths may be relative.
     """
 
     words: tuple[str, ...]
@@ -31,23 +31,23 @@ class Command:
 
     @classmethod
     def of_this_process(cls) -> "Command":
-        """The command that this process runs, for a worker."""
+        """Return this process's command, for a worker."""
         return cls((sys.executable, *sys.orig_argv[1:], "--worker"), os.getcwd())
 
     def start(self, environment: Mapping[str, str] = {}, **how: Any) -> subprocess.Popen:
-        """Start a worker, which ends when this process does; `how` is as `Popen` takes it."""
+        """Start a worker, which exits when this process does; `how` are arguments of `Popen`."""
         return subprocess.Popen(
             self.words,
             cwd=self.folder,
             env=os.environ | environment,
-            stdin=subprocess.PIPE,  # it ends with this process, and the worker with it
-            start_new_session=True,  # a terminal's signals come to this process only
+            stdin=subprocess.PIPE,  # closes when this process exits, and the worker then exits
+            start_new_session=True,  # a terminal signals this process only
             **how,
         )
 
 
 def end_with_parent() -> None:
-    """End this worker at once when the process that started it is gone; files are complete."""
+    """Exit as soon as the process that started this worker is gone; files are always complete."""
 
     def watch() -> None:
         while os.read(0, 1):
@@ -57,21 +57,22 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-# Runs the command in some workers. Takes the command, the number of groups, and what is asked
-# whether to stop. Returns true if it leaves the workers to a cluster; else all of them have ended.
+# An executor runs the command in workers. It takes the command, the number of groups and a function
+# that says whether to stop. It returns True if a cluster still runs the workers; otherwise all of
+# them have exited.
 Executor = Callable[[Command, int, Callable[[], bool]], bool | None]
 
 
 def run_in_workers(
     config: Configuration, workdir: Path, executor: Executor, must_stop: Callable[[], bool]
 ) -> bool:
-    """Have workers train every run that has no result.
+    """Train every run without a result in workers.
 
     Returns:
-        Whether every run has its result; `False` after a stop, or where a cluster still trains.
+        Whether every run has its result; `False` after a stop, or while a cluster still trains.
 
     Raises:
-        ChildProcessError: one line; all workers have ended, and runs have no result.
+        ChildProcessError: all workers have exited, but some runs have no result; one line.
     """
     groups = []
     with locked_folder(workdir):
@@ -84,12 +85,12 @@ def run_in_workers(
     runs, spoke = grid(config), time.monotonic()
 
     def asked_to_stop() -> bool:
-        """Whether to stop; prints a line now and then, as nobody sees what workers print."""
+        """Return whether to stop; print progress now and then, as workers' output is not shown."""
         nonlocal spoke
         if time.monotonic() - spoke > LONGEST_SILENCE:
             spoke = time.monotonic()
             ended = sum(has_result(run.folder(workdir)) for run in runs)
-            print(f"{ended} of {len(runs)} runs have ended", flush=True)
+            print(f"{ended} of {len(runs)} runs finished", flush=True)
         return must_stop()
 
     left_alone = executor(Command.of_this_process(), len(groups), asked_to_stop)
