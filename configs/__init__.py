@@ -1,1 +1,1 @@
-"""What the sweeps of the paper and of our studies are."""
+"""Configurations of the paper's experiments and of our studies."""

@@ -1,14 +1,14 @@
-"""Whether the method helps: Fashion-MNIST, two perceptrons, seven regularisers, five seeds.
+"""Does the method help? Fashion-MNIST, two perceptrons, seven regularisers, five seeds.
 
     python -m launch.sweep --config=configs/fashion_study.py:1000 --config.dataset.manual_dir=DIR
     python -m launch.sweep --config=configs/fashion_study.py:6000 --config.dataset.manual_dir=DIR
     python -m launch.sweep --config=configs/fashion_study.py --config.dataset.manual_dir=DIR
 
-The first so many training examples, or all 48000; the 12000 validation and 10000 test examples of
-the whole set. Networks and hyperparameters are those of `configs/mnist.py`, the paper's; weights
-are those of its ten that neither do nothing nor leave the network at chance, and with few examples
-one more, since a regulariser has more to do there. T1, as a mean, and T2 are also taken over the
-living neurons alone.
+Training uses the first 1000 or 6000 examples, or all 48000; validation and test always use 12000
+and 10000. Networks and hyperparameters are the paper's, from `configs/mnist.py`. The weights are
+those of the paper that have an effect without leaving the network at chance, and with few examples
+one more, since a regulariser can help more there. `t1_living` (a mean) and `t2_living` are T1 and
+T2 over the living neurons only.
 
 Runs: 2 networks x 5 seeds x (1 + 7 regularisers x 3 weights) = 220, or 290 with 4 weights.
 """

@@ -4,8 +4,8 @@
     python -m launch.sweep --config=configs/mnist.py:fashion_mnist      # Fashion-MNIST
     python -m launch.sweep --config=configs/mnist.py:digits             # embedded, 8x8, minutes
 
-Data: `mnist` and `fashion_mnist` come through tensorflow-datasets, which downloads them or takes
-the four original files from `--config.dataset.manual_dir=DIR`; `digits` is part of scikit-learn.
+Data: tensorflow-datasets downloads `mnist` and `fashion_mnist`, or reads the four original files
+from `--config.dataset.manual_dir=DIR`; `digits` is part of scikit-learn.
 
 Runs: 3 networks x (1 + 5 regularisers x 10 weights) = 153, of n = 1010 points each (mlp_0 and
 mlp_1: 450 + 350 + 200 + 10; mlp_2: 300 + 250 + 200 + 150 + 100 + 10), at most 1200 epochs of 188
@@ -13,23 +13,23 @@ steps. A smaller grid on the command line:
 
     --config.networks=mlp_0,mlp_2 --config.regularisers=none,t1 --config.weights=0.01,0.1
 
-A small training set, with the validation and test examples of the whole one; each seed draws its
-own images, unless `--config.dataset.draw=first`. Of its labels, a share may be wrong:
+A small training set, with unchanged validation and test sets, and a share of wrong labels; each
+seed draws its own images, unless `--config.dataset.draw=first`:
 
     --config.dataset.train_examples=1000 --config.dataset.label_noise=0.4
 
-What is measured of every run that has ended, beside what costs little (see
+Further measures of finished runs, which take longer than the others (see
 `persist_jax.training.Evaluate`):
 
     --config.evaluate.measures=True --config.evaluate.pruning=0.5,0.25 --config.evaluate.noise=0.5
 
-Beside the perceptrons a small convolutional and a small residual network may be trained, whose
-neurons are the most active positions of the feature maps, or the channels:
+A small convolutional and a small residual network, whose neurons are the most active positions of
+the feature maps, or the channels:
 
     --config.networks=mlp_0,cnn,resnet,resnet_channels
 
-Fields that are not here have the defaults of `persist_jax.store.Configuration` and, in `train`, of
-`persist_jax.training.Options`. The command line sets them all the same:
+Fields that are not in this file have the defaults of `persist_jax.store.Configuration` and, in
+`train`, of `persist_jax.training.Options`. The command line can set them too:
 
     --config.devices=1 --config.weights_of.t1=0.001,0.01 --config.report.test=wilcoxon
 """
@@ -65,8 +65,8 @@ TRAIN = dict(
         schedule=dict(name="staircase", decay_rate=0.95, decay_steps=3520),
     ),
     sampling=1.0,
-    # Of the network's products; the term is always computed in float32. On a recent NVIDIA GPU
-    # "default" is TF32; "highest" is float32, "bfloat16" the fastest.
+    # Precision of the network's products; the term is always computed in float32. On a recent
+    # NVIDIA GPU "default" is TF32; "highest" is float32, and "bfloat16" is the fastest.
     matmul_precision="default",
     term_every=1,
     checkpoint_every=10,
@@ -82,7 +82,7 @@ def get_config(dataset: str = "mnist") -> config_dict.ConfigDict:
         dataset=dict(
             kind="images",
             name=dataset,
-            train_examples=config_dict.placeholder(int),  # so many only; all if unset
+            train_examples=config_dict.placeholder(int),  # number to train on; unset: all
             draw="per_seed",  # or "first": the first ones, the same for all seeds
             label_noise=0.0,  # share of the training labels that are wrong, drawn per seed
             double_division=False,  # the published code divided the pixels by 255 twice
@@ -94,7 +94,7 @@ def get_config(dataset: str = "mnist") -> config_dict.ConfigDict:
         models=MODELS,
         regularisers=("none", "t1", "t2", "min_corr", "l1", "l2"),
         terms=dict(
-            t1=dict(reduce="sum"),  # or "mean", whose weight does not depend on n
+            t1=dict(reduce="sum"),  # or "mean", whose scale does not depend on n
             t2=dict(alpha=0.5),
         ),
         weights=(1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 5.0, 10.0, 100.0),
@@ -109,7 +109,7 @@ def get_config(dataset: str = "mnist") -> config_dict.ConfigDict:
             dropped=0.0,
             pruning=(),
         ),
-        continued=False,  # afterwards, continue every run without its regulariser
+        continued=False,  # True: afterwards, continue every run without its regulariser
         parallel="lanes",  # or "batch": every device takes a share of each batch
     )
     if dataset == "digits":

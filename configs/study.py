@@ -6,17 +6,17 @@
     python -m launch.report --workdir=runs/study_0 --workdir=runs/study_20 --workdir=runs/study_40
 
 40, 0 or 20 percent of the training labels are wrong; validation and test labels are right. Each
-seed draws its own 6000 training examples, its wrong labels and its initial weights: with the same
-images for all seeds, their spread would leave out most of what another training set does.
+seed draws its own 6000 training examples, its wrong labels and its initial weights: if all seeds
+had the same images, their spread would miss most of the effect of another training set.
 
-The first perceptron of the paper with its hyperparameters, but a constant learning rate and a fixed
-number of epochs, at whose end it has memorised about half of the wrong labels without a term. Best
-and last weights are both evaluated: the predictions, made before the first run, are in
-docs/study.md. Weights of T1 are those of its mean; -1 is the opposite sign.
+The network is the paper's first perceptron with the paper's hyperparameters, except for a constant
+learning rate and a fixed number of epochs. At their end, without a term, it has memorised about
+half of the wrong labels. Best and last weights are both evaluated. docs/study.md has the
+predictions, made before the first run. T1 is a mean here, and its weight -1 has the opposite sign.
 
-Runs: 10 seeds x (1 + 3 + 2 + 1 + 1 + 1 + 1) = 100 for each share of wrong labels. On two
-cores shared with others a run took 10 seconds without a term, 24 with T1 and 7 to be evaluated;
-90 runs took 54 minutes.
+Runs: 10 seeds x (1 + 3 + 2 + 1 + 1 + 1 + 1) = 100 for each share of wrong labels. On two shared
+cores a run took 10 seconds without a term and 24 with T1, and its evaluation 7; 90 runs took 54
+minutes.
 """
 
 from ml_collections import config_dict
@@ -26,7 +26,7 @@ try:
 except ModuleNotFoundError:  # installed without a clone
     from persist_jax.configs import mnist
 
-# By the share of wrong labels in percent, a training loss that all get to on the way.
+# By the percentage of wrong labels, a training loss that all runs reach.
 LOSSES = {"40": 1.2, "0": 0.3, "20": 0.8}
 WEIGHTS = dict(
     t1=(-1.0, 0.3, 1.0), t2=(1.0, 3.0), min_corr=(1.0,), l1=(1e-4,), l2=(0.003,), dropout=(0.2,)

@@ -1,1 +1,1 @@
-"""The commands: flags turned into one call of the package."""
+"""The commands: each parses its flags and calls the package."""

@@ -1,4 +1,4 @@
-"""Flags and errors of every command: bad input is said in a line each, with exit status 2."""
+"""Flags and errors of every command: one line for each mistake, and exit status 2."""
 
 import errno
 import os
@@ -11,13 +11,13 @@ from functools import partial
 from .interruption import INTERRUPTION
 
 if getattr(sys.modules["__main__"].__spec__, "parent", None) == "launch":
-    INTERRUPTION.watch()  # what follows takes long to import
+    INTERRUPTION.watch()  # before the slow imports below
 
 try:
     import ml_collections  # noqa: F401  for `configuration_file`
     from absl import app, flags, logging
 except ModuleNotFoundError as error:
-    # Before anything else can be said in the usual way.
+    # Without absl, `fail` does not work yet.
     print(f'{error.name}: not installed; pip install -e ".[experiment,prepare]"', file=sys.stderr)
     sys.exit(2)
 
@@ -27,7 +27,7 @@ __all__ = ["INTERRUPTION", "fail", "flags", "parse_flags", "quiet", "run"]
 
 _LONGEST, _MOST_LINES = 2000, 40  # characters of a line, lines of a refusal
 _HELP = {"--help", "-help", "-h", "--helpshort", "--helpfull"}
-# Fields of a configuration by the names they had.
+# Former names of configuration fields, and their present ones.
 _FORMER = {
     "train.optimiser": "train.optimiser.name",
     "train.learning_rate": "train.optimiser.learning_rate",
@@ -49,16 +49,16 @@ def run(main: Callable[[], int | None]) -> None:
 
 
 def quiet() -> None:
-    """Silence what libraries print beside the errors that they raise."""
+    """Silence messages of libraries that repeat errors which they raise."""
     sys.unraisablehook = _unraisable
-    # A cache of programs that cannot be written or read only costs time.
+    # Without the compilation cache, a sweep only takes longer.
     warnings.filterwarnings("ignore", "Error (writing|reading) persistent compilation cache")
-    # What the writer of checkpoints logs, it raises as well: a full disk would be 200 lines.
+    # The checkpoint writer also raises the errors that it logs: a full disk would print 200 lines.
     logging.set_verbosity(logging.FATAL)
 
 
 def _unraisable(what: "sys.UnraisableHookArgs") -> None:
-    """Hide errors without a Python object: the checkpoint writer repeats what it has raised."""
+    """Hide errors without a Python object: the checkpoint writer has raised them already."""
     if what.object is not None:
         sys.__unraisablehook__(what)
 
@@ -66,14 +66,14 @@ def _unraisable(what: "sys.UnraisableHookArgs") -> None:
 def _leave(status: int) -> None:
     if status == 0:
         sys.exit(0)
-    # Not waiting for threads that compile or write, which would have more to say.
+    # Do not wait for threads that compile or write: they would print more errors.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
 
 
 def fail(message: object) -> int:
-    """Print what is wrong, each mistake in one line; returns the exit status of bad input."""
+    """Print each mistake in one line; return the exit status of bad input."""
     lines = getattr(message, "lines", [message])
     more = [f"and {len(lines) - _MOST_LINES} more"] if len(lines) > _MOST_LINES else []
     for line in [*lines[:_MOST_LINES], *more]:
@@ -83,13 +83,13 @@ def fail(message: object) -> int:
 
 
 def _guarded(main: Callable[[], int | None]) -> int:
-    """Print a fault of the input or the machine in one line; raise all else, a bug of ours."""
+    """Run `main`; print an error of the input or the machine in one line, raise any other."""
     try:
         return main() or 0
     except BrokenPipeError:
-        # Whoever read our words has gone; Python would try to write the rest at its end.
+        # Nobody reads the output any more: keep Python from writing the rest when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return fail("the output's reader has ended; the same command goes on from what is on disk")
+        return fail("the reader of the output is gone; run the same command again to resume")
     except (ValueError, OSError, ImportError, MemoryError, RuntimeError) as error:
         line = _in_words(error)
         if line is None:
@@ -98,18 +98,18 @@ def _guarded(main: Callable[[], int | None]) -> int:
 
 
 def _in_words(error: Exception) -> str | None:
-    """The line on an error that the input or the machine can cause; `None` for any other."""
+    """Return one line for an error of the input or the machine; `None` for any other."""
     said = " ".join(str(error).split())
     place = getattr(error, "filename", None)
-    # The writer of checkpoints says it in words only.
+    # The checkpoint writer's error has no number, only a text.
     if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in said:
         quoted = re.search(r'"(/[^"]*)"', said)
         place = place or (quoted and quoted[1])
-        words = "no space left on the disk; make room, and the same command goes on from what is on"
-        return f"{f'{place}: ' if place else ''}{words} disk"
+        words = "no space left on the disk; make room and run the same command again to resume"
+        return f"{f'{place}: ' if place else ''}{words}"
     if isinstance(error, OSError) and error.strerror and place:
         return f"{place}: {error.strerror}"
-    # A device's lack of memory is a RuntimeError of JAX.
+    # JAX raises a RuntimeError if a device runs out of memory.
     if said.startswith("out of memory: "):
         return said
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in said:
@@ -127,14 +127,15 @@ def _parse(argv: Sequence[str], command: str) -> list[str]:
         rest = parse_flags(argv)
     except ValueError as error:
         sys.exit(fail(error))
-    quiet()  # the flags have their own verbosity
+    quiet()  # again: absl's flags have set the verbosity
     return rest
 
 
 def parse_flags(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:
-    """Set flags, and note the fields of the configuration; returns the command.
+    """Set the flags and record the configuration fields; return the command's name.
 
-    A `ValueError` names the argument that does not hold.
+    Raises:
+        ValueError: an argument is wrong; one line that names it.
     """
     argv, overrides = _overrides(values.read_flags_from_files(list(argv), force_gnu=False))
     if overrides and "config" not in values:
@@ -148,7 +149,7 @@ def parse_flags(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> 
     except flags.Error as error:
         if "--config must have" in str(error):
             raise without_file() from None
-        # absl's own words end with the reason, and have the value before it.
+        # The last line of absl's message has the value and ends with the reason.
         line = str(error).strip().splitlines()[-1]
         raise ValueError(line if len(line) < 400 else f"{line[:150]} ... {line[-150:]}") from None
     except ConfigurationError as error:
@@ -159,7 +160,7 @@ def parse_flags(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> 
 
 
 def _overrides(argv: list[str]) -> tuple[list[str], dict[str, list[str]]]:
-    """The other arguments, and the texts of those that set a field of the configuration."""
+    """Split arguments into flags and, by field, the texts of `--config.FIELD=TEXT`."""
     rest, overrides = [], {}
     while argv:
         argument = argv.pop(0)

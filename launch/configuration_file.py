@@ -1,4 +1,4 @@
-"""The flag `--config`: a Python file that a person wrote, and fields set over it."""
+"""The flag `--config`: a Python file of the user, and fields that override it."""
 
 import ast
 import importlib.util
@@ -13,20 +13,20 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict
 
-flags.disclaim_key_flags()  # the flag is that of the command which asks for it
+flags.disclaim_key_flags()  # so that --help lists the flag for the command that defines it
 
 _SHIPPED = Path(__file__).parents[1] / "configs"
 
 
 class ConfigurationError(Exception):
-    """What is wrong with a configuration file, in one line; absl changes those of a ValueError."""
+    """An error of a configuration file, in one line; absl would change that of a ValueError."""
 
 
 class _Parser(flags.ArgumentParser):
-    """Loads the file, and sets the fields that `parse_flags` has found on the command line."""
+    """Loads the file, and sets the fields that `parse_flags` found on the command line."""
 
-    overrides: dict[str, list[str]] = {}  # by dotted name, the texts that it is given
-    given: tuple[str, ...] = ()  # the arguments of `load_config`
+    overrides: dict[str, list[str]] = {}  # by dotted name, the texts of its flags
+    given: tuple[str, ...] = ()  # arguments of `load_config`
 
     def parse(self, argument: str) -> ConfigDict:
         path, colon, given = argument.partition(":")
@@ -40,15 +40,15 @@ class _Parser(flags.ArgumentParser):
 
 
 def define_config(words: str, values: flags.FlagValues = flags.FLAGS) -> flags.FlagHolder:
-    """The flag --config, whose value is the configuration with the fields set over it."""
+    """Define the flag --config; its value is the configuration with all overrides."""
     words = f"{words} FILE, or FILE:ARGUMENT for its get_config; default: none."
     return flags.DEFINE(_Parser(), "config", None, words, values)
 
 
 def read_given(values: flags.FlagValues = flags.FLAGS):
-    """`read_configuration` of the flag --config and of the fields that are set over its file.
+    """Call `read_configuration` with the value of --config and its overrides.
 
-    Every field that does not hold is said with the place where it was set.
+    An error line begins with the flag or the file that set the wrong field.
     """
     from persist_jax._plumbing.validation import Mistakes, lines_of
     from persist_jax.sweep.reading import read_configuration
@@ -68,10 +68,10 @@ def read_given(values: flags.FlagValues = flags.FLAGS):
 
 
 def set_field(config: ConfigDict, name: str, texts: Sequence[str]) -> None:
-    """Set a field to the value that a command line gives, and make the sections that it lacks.
+    """Set a field to the value on the command line; create missing sections.
 
-    Each text is of one flag: a number, `True`, `None`, a list as `1,2`, or other text. The last one
-    counts; a list of the file takes the entries of all.
+    `texts` has one text per flag: a number, `True`, `None`, a list as `1,2`, or other text. The
+    last text counts; if the file's value is a list, the entries of all texts count.
     """
     *sections, field = name.split(".")
     with config.unlocked(), config.ignore_type():
@@ -100,7 +100,7 @@ def _value(text: str, kind: type = object) -> Any:
 
 
 def without_file() -> ValueError:
-    """The error of a command without --config: the configurations that there are."""
+    """Return the error of a command without --config: a list of the configurations."""
     from persist_jax._plumbing.validation import Mistakes
 
     mistakes = Mistakes(["--config: missing; give a file of your own or one of these"])
@@ -115,9 +115,9 @@ def _from_here(path: Path) -> Path:
 
 
 def load_config(path: str, *given: str) -> ConfigDict:
-    """The result of a file's `get_config`, called with what is given.
+    """Call a file's `get_config` with the given arguments.
 
-    The file may be the name of a configuration that comes with the package, as "mnist".
+    `path` may also be the name of a configuration of the package, as "mnist".
     """
     try:
         if not Path(path).is_file():
@@ -134,7 +134,7 @@ def load_config(path: str, *given: str) -> ConfigDict:
         return fields if type(fields) is ConfigDict else ConfigDict(fields)
     except ConfigurationError:
         raise
-    except BaseException as error:  # it is somebody's program: it may even exit
+    except BaseException as error:  # the user's code may raise anything, even SystemExit
         raise ConfigurationError(_line(path, error)) from None
 
 
@@ -142,16 +142,16 @@ def _not_there(path: str) -> str:
     from persist_jax._plumbing.validation import nearest
 
     if Path(path).exists():
-        return f"--config: {path!r}: is not a file; give one as configs/*.py"
+        return f"--config: {path!r}: is not a file; give one, such as configs/mnist.py"
     there = [*_SHIPPED.glob("[a-z]*.py"), *Path(path).parent.glob("*.py")]
     there = {file.stem: file for file in there}
     meant = nearest(Path(path).stem, there)
-    todo = f"did you mean {_from_here(there[meant])}?" if meant else "give one as configs/*.py"
+    todo = f"did you mean {_from_here(there[meant])}?" if meant else "see configs/*.py"
     return f"--config: {path!r}: no such file; {todo}"
 
 
 def _function(path: str, given: tuple[str, ...]) -> Any:
-    """The function `get_config` of a file, which must take what is given."""
+    """Return the function `get_config` of a file; it must accept the given arguments."""
     name = "config_config"  # as ml_collections calls it
     spec = importlib.util.spec_from_loader(name, SourceFileLoader(name, path))
     sys.modules[name] = module = importlib.util.module_from_spec(spec)
@@ -170,7 +170,7 @@ def _function(path: str, given: tuple[str, ...]) -> Any:
 
 
 def _line(path: str, error: BaseException) -> str:
-    """The error of a file, and in which of its lines."""
+    """Return the line for an error of a file, with the number of the wrong line."""
     number = getattr(error, "lineno", None) if isinstance(error, SyntaxError) else None
     for frame, line in traceback.walk_tb(error.__traceback__):
         if frame.f_code.co_filename == path:
@@ -179,8 +179,8 @@ def _line(path: str, error: BaseException) -> str:
     if number is None and isinstance(error, OSError):
         return f"--config: {path}: {error.strerror or words}"
     place = path if number is None else f"{path}, line {number}"
-    if isinstance(error, ValueError):  # the file's own refusal
+    if isinstance(error, ValueError):  # the file refuses its argument
         return f"{place}: {words}"
     missing = isinstance(error, ModuleNotFoundError)
-    todo = "install it, or start where it lies" if missing else "correct the file"
+    todo = "install it, or start in its folder" if missing else "correct the file"
     return f"{place}: {type(error).__name__}: {words}; {todo}"

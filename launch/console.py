@@ -4,7 +4,7 @@
     persist-jax report --workdir=DIR
     persist-jax prepare --dataset=mnist
 
-`persist-jax COMMAND --help` has the flags.
+`persist-jax COMMAND --help` lists the flags.
 """
 
 import importlib
@@ -17,7 +17,7 @@ _COMMANDS = ("sweep", "report", "prepare")
 
 def main() -> None:
     """Run the command that the first argument names."""
-    INTERRUPTION.watch()  # what follows takes long to import
+    INTERRUPTION.watch()  # before the slow imports
     name, *rest = sys.argv[1:] or ["--help"]
     if name in ("--help", "-h"):
         print(__doc__.strip())

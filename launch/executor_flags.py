@@ -1,4 +1,4 @@
-"""Flags that say where the command runs: each belongs to one executor, or to --distributed."""
+"""Flags of the executors and of --distributed."""
 
 from collections.abc import Callable
 from functools import partial
@@ -6,41 +6,41 @@ from typing import Any
 
 from absl import flags
 
-flags.disclaim_key_flags()  # the flags are those of the command which asks for them
+flags.disclaim_key_flags()  # so that --help lists the flags for the command that defines them
 
 _TEXT, _COUNT, _NUMBER = flags.DEFINE_string, flags.DEFINE_integer, flags.DEFINE_float
 _OWN = (
     (_TEXT, "slurm_partition", "Partition of the cluster."),
-    (_TEXT, "slurm_account", "Whom the time is counted to."),
+    (_TEXT, "slurm_account", "Account that the time is charged to."),
     (_TEXT, "slurm_qos", "Quality of service."),
     (_COUNT, "slurm_timeout_min", "Minutes until a job saves and is queued again; 240."),
     (_COUNT, "slurm_cpus_per_task", "Cores of a job."),
     (_COUNT, "slurm_gpus_per_node", "GPUs of a job."),
     (_NUMBER, "slurm_mem_gb", "Memory of a job."),
-    (_TEXT, "slurm_jobs", "Folder for what tasks print; DIR/jobs."),
-    (_TEXT, "slurm_cluster", "`local`: on this machine, to try it out."),
-    (_TEXT, "ray_address", "Of the cluster; RAY_ADDRESS, else here."),
+    (_TEXT, "slurm_jobs", "Folder for the output of tasks; DIR/jobs."),
+    (_TEXT, "slurm_cluster", "`local`: run on this machine, for a test."),
+    (_TEXT, "ray_address", "Address of the cluster; RAY_ADDRESS, else local."),
     (_NUMBER, "ray_num_cpus", "Cores of a task; 1."),
     (_NUMBER, "ray_num_gpus", "GPUs of a task, or a part of one; 0."),
     (_NUMBER, "ray_memory_gb", "Memory of a task."),
-    (_COUNT, "ray_max_retries", "Starts of a task whose node died; 3."),
+    (_COUNT, "ray_max_retries", "Restarts of a task whose node died; 3."),
 )
 _TOGETHER = (
     (_TEXT, "coordinator_address", "Host:port of process 0."),
-    (partial(_COUNT, lower_bound=1), "num_processes", "How many there are."),
-    (partial(_COUNT, lower_bound=0), "process_id", "Which one this is."),
+    (partial(_COUNT, lower_bound=1), "num_processes", "Number of processes."),
+    (partial(_COUNT, lower_bound=0), "process_id", "Number of this process, from 0."),
 )
 
 
 def define_executor() -> Callable[[], tuple[str, dict[str, Any]]]:
-    """Define --executor and its flags; gives, once parsed, its name and what was set."""
+    """Define --executor and its flags; return a function for its name and flags, once parsed."""
     executor = flags.DEFINE_enum(
         "executor",
         "local",
         ["local", "processes", "slurm", "ray"],
-        "Where the command runs: here, or in workers that share its groups; see docs/scaling.md.",
+        "Train in this process, or in workers that share the groups; see docs/scaling.md.",
     )
-    workers = _COUNT("workers", None, "How many workers; not of --executor=local.")
+    workers = _COUNT("workers", None, "Number of workers; not for --executor=local.")
     own = [define(name, None, words) for define, name, words in _OWN]
 
     def chosen() -> tuple[str, dict[str, Any]]:
@@ -58,9 +58,9 @@ def define_executor() -> Callable[[], tuple[str, dict[str, Any]]]:
 
 
 def define_distributed() -> Callable[[], dict[str, Any] | None]:
-    """Define --distributed and its flags; gives what was set, `None` for a process alone."""
+    """Define --distributed; return a function for its flags, `None` without --distributed."""
     distributed = flags.DEFINE_bool(
-        "distributed", False, "One of several processes that train each run; docs/scaling.md."
+        "distributed", False, "Train each run in several processes; see docs/scaling.md."
     )
     own = [define(name, None, words) for define, name, words in _TOGETHER]
 

@@ -1,9 +1,8 @@
-"""Ctrl-C and SIGTERM, from a command's first import to its last line.
+"""Handle Ctrl-C and SIGTERM, from a command's first import to its last line.
 
-Python runs a signal's handler between two instructions of the main thread: not while a program is
-compiled, and where several signals have come by then, once. An exception of the handler's is lost
-in a callback of JAX, and crashes some imports. So a thread hears of every signal and acts on it.
-Nothing that is imported here takes long.
+A thread receives every signal. Python runs a signal handler only between two instructions of the
+main thread: not during a compilation, and only once for several signals. An exception in a handler
+is lost in a callback of JAX, and crashes some imports. This module imports nothing slow.
 """
 
 import os
@@ -13,20 +12,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_ENDED = b"Interrupted. The same command goes on from what is on disk.\n"
-_WAITING = b"Stopping after this epoch, which is saved; once more stops at once.\n"
+_ENDED = b"Interrupted. Run the same command again to resume.\n"
+_WAITING = b"Stopping after this epoch, which is saved; interrupt again to stop at once.\n"
 
 
 class Interruption:
     """Handles SIGINT and SIGTERM from the call of `watch` on."""
 
     def __init__(self):
-        self.signal: int | None = None  # the first one that was noted
+        self.signal: int | None = None  # the first one that was deferred
         self._watching = False
         self._deferred = False
 
     def watch(self) -> None:
-        """From here on a signal ends the process at once, with one line and 128 + its number."""
+        """From now on, exit at once on a signal, with one line and status 128 + its number."""
         if self._watching:
             return
         self._watching = True
@@ -34,14 +33,15 @@ class Interruption:
         os.set_blocking(told, False)
         signal.set_wakeup_fd(told, warn_on_full_buffer=False)
         for number in SIGNALS:
-            signal.signal(number, lambda *_: None)  # what counts is that it has a handler
+            signal.signal(number, lambda *_: None)  # the wakeup needs a handler, whatever it does
         threading.Thread(target=self._listen, args=(heard,), daemon=True).start()
 
     @contextmanager
     def deferred(self) -> Iterator[Callable[[], bool]]:
-        """Inside, note the first signal for `must_stop`, which is given; the next one ends.
+        """Defer the first signal: `must_stop`, which is yielded, then returns True.
 
-        Until `must_stop` is called, after the first epoch, nothing could be saved: a signal ends.
+        A second signal exits at once. So does one before the first call of `must_stop`, which
+        comes after the first epoch: there is nothing to save yet.
         """
 
         def must_stop() -> bool:
@@ -55,7 +55,7 @@ class Interruption:
 
     @property
     def status(self) -> int:
-        """The exit status that the noted signal asks for; 0 where there is none."""
+        """The exit status for the deferred signal; 0 without one."""
         return 0 if self.signal is None else 128 + self.signal
 
     def _listen(self, heard: int) -> None:

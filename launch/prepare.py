@@ -4,7 +4,7 @@ python -m launch.prepare --dataset=mnist                      # or fashion_mnist
 python -m launch.prepare --dataset=mnist --manual_dir=FOLDER  # from the original files, offline
 python -m launch.prepare --dataset=pgdl --root=ROOT --task=task1_v4
 python -m launch.prepare --dataset=pgdl_sample
-python -m launch.prepare --config=configs/mnist.py            # what that configuration needs
+python -m launch.prepare --config=configs/mnist.py            # the data of that configuration
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ _PARAMETERS = {
     name: flags.DEFINE_string(name, None, words)
     for name, words in {
         "manual_dir": "Images: folder with the original files.",
-        "data_dir": "Images: where tfds keeps its files.",
+        "data_dir": "Images: folder in which tfds keeps its files.",
         "root": "pgdl: the folder that holds input_data.",
         "task": "pgdl: the task below input_data.",
         "cache": "Cache folder; else PERSIST_JAX_CACHE or ~/.cache.",
@@ -29,16 +29,16 @@ _PARAMETERS = {
 
 
 def _section() -> dict[str, Any]:
-    """The section `dataset` of the configuration, or the one that the flags amount to."""
+    """Return the section `dataset` of the configuration, or build it from the flags."""
     given = {name: flag.value for name, flag in _PARAMETERS.items() if flag.value is not None}
     name = _DATASET.value
     if (name is None) == (_CONFIG.value is None):
         raise ValueError("give either --dataset=NAME or --config=FILE")
     if name is None:
         for flag in given:
-            raise ValueError(f"--{flag}: goes with --dataset; use --config.dataset.{flag}=VALUE")
+            raise ValueError(f"--{flag}: needs --dataset; or use --config.dataset.{flag}=VALUE")
         return _CONFIG.value.to_dict().get("dataset", {})
-    # After the flags, so that --help and a mistyped one answer at once.
+    # Slow imports only after the flags are parsed.
     from persist_jax import pgdl
     from persist_jax.data import DATASETS
 
@@ -48,7 +48,7 @@ def _section() -> dict[str, Any]:
         sample = pgdl.pgdl_sample(given.get("cache"))
         return given | {"kind": "pgdl", "root": str(sample), "task": pgdl.SAMPLE_TASK}
     if name == "images":
-        raise ValueError("--dataset: 'images' is every image set; name one, as mnist or digits")
+        raise ValueError("--dataset: 'images' is the kind; name an image set, as mnist or digits")
     if name not in DATASETS:
         return {"kind": "images", "name": name} | given
     entry = DATASETS[name]
@@ -58,7 +58,7 @@ def _section() -> dict[str, Any]:
 
 
 def main() -> None:
-    """Convert what the flags name, and say what it is and where."""
+    """Convert the data set that the flags name; print its sizes and the cache folder."""
     section = _section()
     from persist_jax.data import cache_folder, load_dataset
 

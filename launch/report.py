@@ -2,7 +2,7 @@
 
 python -m launch.report --workdir=DIR [--workdir=DIR2 ...] [--output=DIR]
 
-A sweep's report goes to DIR/report, that of several sweeps to report-DIR-DIR2 beside DIR.
+The report of one sweep goes to DIR/report, that of several sweeps to report-DIR-DIR2 beside DIR.
 """
 
 
@@ -10,7 +10,7 @@ from .command_line import flags, run
 
 WORKDIR = flags.DEFINE_multi_string("workdir", None, "A sweep's folder; may be repeated.")
 OUTPUT = flags.DEFINE_string(
-    "output", None, "Default DIR/report, of several folders report-DIR-DIR2 beside DIR."
+    "output", None, "Default: DIR/report; for several folders report-DIR-DIR2 beside DIR."
 )
 SIGNIFICANCE = flags.DEFINE_float(
     "significance", None, "Level of the tests; default: the configuration's."
@@ -22,7 +22,7 @@ flags.mark_flag_as_required("workdir")
 
 
 def main() -> None:
-    # After the flags, so that --help and a mistyped one answer at once.
+    # Slow imports only after the flags are parsed.
     from persist_jax.results.escape import printable
     from persist_jax.results.report import write_report
     from persist_jax.store import ReportOptions, read_report_options

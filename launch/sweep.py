@@ -2,7 +2,7 @@
 
     python -m launch.sweep --config=configs/pgdl.py [--config.FIELD=VALUE ...] [--workdir=DIR]
 
-Started several times, on one machine or on many that see DIR, the same command shares the work.
+Start the same command several times, on one or more machines that see DIR, to share the work.
 """
 
 import time
@@ -15,10 +15,10 @@ from .executor_flags import define_distributed, define_executor
 
 BEGAN, BEGAN_AT = time.perf_counter(), time.time()
 define_config("A file, or the name of one of configs/.")
-WORKDIR = flags.DEFINE_string("workdir", None, "Where results go; default runs/<config name>.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder for results; default runs/<config name>.")
 DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the plan and stop.")
 COMPILATION_CACHE = flags.DEFINE_bool(
-    "compilation_cache", True, "Keep compiled programs in the cache folder for the next time."
+    "compilation_cache", True, "Keep compiled programs in the cache folder for later commands."
 )
 TENSORBOARD = flags.DEFINE_bool(
     "tensorboard", False, "Write event files to DIR/tensorboard; needs the extra `watch`."
@@ -27,20 +27,20 @@ PROFILE = flags.DEFINE_bool(
     "profile", False, "Profile the second epoch of the first group, into DIR/profile."
 )
 WAIT = flags.DEFINE_bool(
-    "wait", True, "Wait for groups that other processes train, in case one of these dies."
+    "wait", True, "Wait for groups that other processes train, in case a process dies."
 )
-WORKER = flags.DEFINE_bool("worker", False, "What an executor adds to the command of its workers.")
+WORKER = flags.DEFINE_bool("worker", False, "Set by executors for their workers.")
 CHOSEN_EXECUTOR = define_executor()
 DISTRIBUTED = define_distributed()
 
 
 def main() -> int | None:
-    # After the flags, so that --help and a mistyped one answer at once.
+    # Slow imports only after the flags are parsed.
     from persist_jax.sweep import command
     from persist_jax.sweep.distributed import is_first, largest, leave
     from persist_jax.sweep.plan import describe, dry_run
 
-    # A worker has the flags of the command that started it.
+    # A worker has its starter's flags, --executor too, but trains itself.
     name, parameters = ("local", {}) if WORKER.value else CHOSEN_EXECUTOR()
     together, (config, notices) = DISTRIBUTED(), read_given()
     workdir = Path(WORKDIR.value or f"runs/{config.name}")
@@ -64,11 +64,11 @@ def main() -> int | None:
                 profile=PROFILE.value, compilation_cache=COMPILATION_CACHE.value,
             )  # fmt: skip
         except ChildProcessError:
-            if WORKER.value:  # the command that started it says which runs are missing
+            if WORKER.value:  # its starter prints which runs are missing
                 return 2
             raise
-    status = 0 if finished else largest(INTERRUPTION.status)  # any process may have had the signal
-    lines = [f"Saved. The same command goes on from here: {workdir}"] if status else []
+    status = 0 if finished else largest(INTERRUPTION.status)  # any process may have got the signal
+    lines = [f"Saved. Run the same command again to resume: {workdir}"] if status else []
     if not finished and not status and not executor:
         lines = [f"Other processes train the rest; the last one writes the report: {workdir}"]
     if finished and is_first():

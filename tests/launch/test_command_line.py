@@ -40,7 +40,7 @@ def test_a_signal_before_training_is_one_line(tmp_path, number):
     process.send_signal(number)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 128 + number
-    assert error == "Interrupted. The same command goes on from what is on disk.\n"
+    assert error == "Interrupted. Run the same command again to resume.\n"
 
 
 def test_a_signal_is_heard_during_a_long_call():
@@ -209,7 +209,7 @@ def test_without_a_configuration_the_shipped_ones_are_listed():
     [
         ("configs/mnsit.py", "did you mean .*configs/mnist.py?"),
         ("mnst", "did you mean .*configs/mnist.py?"),
-        ("configs/zzz.py", "give one as configs/*.py"),
+        ("configs/zzz.py", "see configs/*.py"),
     ],
 )
 def test_a_path_that_does_not_exist_gets_the_nearest(path, words):

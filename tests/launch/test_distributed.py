@@ -122,8 +122,9 @@ def test_after_a_signal_and_after_a_kill_the_same_commands_go_on(two, tmp_path):
     _until_it_trains(tmp_path, processes)
     processes[1].send_signal(signal.SIGINT)
     outs = [_end(process, status=130) for process in processes]
-    assert "Saved. The same command goes on" in outs[0][0]
-    assert "Stopping after this epoch, which is saved; once more stops at once.\n" in outs[1][1]
+    assert "Saved. Run the same command again" in outs[0][0]
+    words = "Stopping after this epoch, which is saved; interrupt again to stop at once.\n"
+    assert words in outs[1][1]
     saved = _trained(tmp_path)
     processes = _start_two(tmp_path)
     _until_it_trains(tmp_path, processes, saved)

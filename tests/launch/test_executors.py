@@ -175,7 +175,7 @@ def test_a_signal_stops_every_worker_after_its_epoch(alone, tmp_path):
     process.send_signal(signal.SIGINT)
     out, error = _end(process, status=130)
     assert set(error.splitlines()) == {
-        "Stopping after this epoch, which is saved; once more stops at once."
+        "Stopping after this epoch, which is saved; interrupt again to stop at once."
     }
     assert out.count(", interrupted") == 2 and not _workers(tmp_path)
     _end(_start(tmp_path))  # by this process instead
@@ -228,7 +228,7 @@ def test_a_signal_stops_jobs_after_their_epoch(alone, tmp_path, flags):
     _until_both_train(process, tmp_path)
     process.send_signal(signal.SIGTERM)
     _, error = _end(process, status=143)
-    assert error == "Stopping after this epoch, which is saved; once more stops at once.\n"
+    assert error == "Stopping after this epoch, which is saved; interrupt again to stop at once.\n"
     assert len(list(tmp_path.glob("groups/*/[1-9]*"))) >= 2 and not _workers(tmp_path)
     _end(_start(tmp_path, *PROCESSES))
     _same(tmp_path, alone)

@@ -181,7 +181,7 @@ def test_interrupted_with_sigterm_it_goes_on_and_ends_with_the_report(tmp_path):
     process.send_signal(signal.SIGTERM)
     words, _ = process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGTERM
-    assert "Saved. The same command goes on from here" in words
+    assert "Saved. Run the same command again to resume" in words
     kept = [int(path.name) for path in tmp_path.glob("groups/*/[1-9]*")]
     assert len(kept) == 2 and 0 < max(kept) < 60
 

@@ -39,7 +39,7 @@ def test_a_configuration_names_its_data(tmp_path):
     [
         ([], "give either --dataset=NAME or --config=FILE"),
         (["--dataset=digits", CONFIG], "give either --dataset=NAME or --config=FILE"),
-        ([CONFIG, "--task=x"], "--task: goes with --dataset; use --config.dataset.task=VALUE"),
+        ([CONFIG, "--task=x"], "--task: needs --dataset; or use --config.dataset.task=VALUE"),
         (["--dataset=pgdl"], "--root: missing"),
         (["--dataset=pgdl", "--root=nowhere"], "nowhere/input_data/task1_v4: no such folder"),
         (
