@@ -1,4 +1,4 @@
-"""From a sweep's folder to its report: selection, statistics, pictures, the page."""
+"""Write the report of a sweep's folder: selection, statistics, pictures, the page."""
 
 from persist_jax._plumbing.extras import needed_by
 

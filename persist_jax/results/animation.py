@@ -1,4 +1,4 @@
-"""The density of the deaths while training goes on, as a GIF."""
+"""Animate the density of the deaths during training, as a GIF."""
 
 import io
 from collections.abc import Sequence
@@ -22,10 +22,10 @@ Curves = dict[tuple[str, str], np.ndarray]
 
 
 def animate_deaths(table: Table, histories: Histories) -> bytes | None:
-    """The density of the deaths of every best run over the iterations, as a GIF under 2 MB.
+    """Animate the density of the deaths of every best run over the iterations, in under 2 MB.
 
     Returns:
-        The GIF; `None` where no run has deaths.
+        The GIF; `None` if no run has deaths.
     """
     shown = {cell: h for cell, h in histories.items() if has_deaths(h)}
     if not shown:
@@ -57,7 +57,7 @@ def _animation(table: Table, histories: Histories, frames: int, dpi: int) -> byt
         title=" ",
     )  # fmt: skip
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # laid out once: nothing moves from frame to frame
+    figure.set_layout_engine("none")  # keep the layout: nothing may move from frame to frame
     place = legend.get_title().get_window_extent().transformed(figure.transFigure.inverted())
     clock = figure.text(0.5, place.y0, "", ha="center", animated=True)
     figure.set_dpi(dpi)
@@ -77,7 +77,7 @@ def _animation(table: Table, histories: Histories, frames: int, dpi: int) -> byt
 
 
 def _panels(networks: Sequence[str], curves: Curves) -> tuple[Figure, dict[str, Axes]]:
-    """A panel per network, as high as most of its curves need."""
+    """Make a panel per network, scaled to show most of its curves in full."""
     columns = min(len(networks), 4)
     rows = -(-len(networks) // columns)
     size = (max(2.6 * columns, 5.5), 2.0 * rows + 0.8)
@@ -100,14 +100,14 @@ def _panels(networks: Sequence[str], curves: Curves) -> tuple[Figure, dict[str, 
 
 
 def _curves(history: dict, moments: np.ndarray) -> np.ndarray:
-    """Densities at the last snapshot before each moment; a run that has ended keeps its last."""
+    """Return the densities at the last snapshot before each moment; finished runs keep theirs."""
     snapshots = np.searchsorted(history["deaths_iteration"], moments, side="right") - 1
     densities = {i: death_density(history["deaths"][i]) for i in set(np.maximum(snapshots, 0))}
     return np.stack([densities[max(i, 0)] for i in snapshots])
 
 
 def _encode(pictures: Sequence[Image.Image], colours: Sequence[str]) -> bytes:
-    """A GIF that rests on its first and on its last frame."""
+    """Encode a GIF that pauses at its first and its last frame."""
     palette = Image.new("P", (1, 1))
     palette.putpalette(_palette(colours))
     frames = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
@@ -121,7 +121,7 @@ def _encode(pictures: Sequence[Image.Image], colours: Sequence[str]) -> bytes:
 
 
 def _palette(colours: Sequence[str]) -> list[int]:
-    """Every colour in eight strengths: white stays white, lines keep theirs."""
+    """Return a palette with every colour mixed with white in eight steps, both ends included."""
     different = np.array([to_rgb(colour) for colour in dict.fromkeys(colours)])
     strength = np.linspace(0, 1, STRENGTHS)[:, None, None]
     return (255 * (1 - strength * (1 - different))).round().astype(int).ravel().tolist()

@@ -1,4 +1,4 @@
-"""Conclusions in a sentence each: from seeds, and from every pair."""
+"""State the conclusions from seeds and from every pair, in a sentence each."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -24,11 +24,11 @@ def seed_sentences(differences: Sequence[Difference]) -> list[str]:
     better = [_named(d) for d in everywhere if d.low > 0]
     worse = [_named(d) for d in everywhere if d.high < 0]
     sentences = [
-        "Test accuracy at the chosen weight minus that of none, of runs with the same seed; the "
-        "interval is Student's, 95 % over the seeds within each network. It says what another seed "
-        "would give on these networks and this data, and nothing of other data.",
-        f"More accurate than none beyond the seeds: {', '.join(better) or 'none of them'}; less "
-        f"accurate: {', '.join(worse) or 'none of them'}.",
+        "Test accuracy at the chosen weight minus that of the network without a term (none), for "
+        "runs of the same seed, with Student's 95 % interval over the seeds within each network. "
+        "The interval is about other seeds on these networks and this data, not about other data.",
+        f"More accurate than none, with interval above 0: {', '.join(better) or 'none of them'}; "
+        f"less accurate, with interval below 0: {', '.join(worse) or 'none of them'}.",
     ]
     return sentences
 
@@ -39,7 +39,7 @@ def _named(difference: Difference) -> str:
 
 
 def counted(choices: Sequence[PerSeed]) -> list[dict[str, Any]]:
-    """The rows of the table of choices per seed, each weight with how many seeds chose it."""
+    """Return the rows of the table of choices per seed, with the number of seeds per weight."""
     return [
         {
             "network": c.network,
@@ -52,11 +52,10 @@ def counted(choices: Sequence[PerSeed]) -> list[dict[str, Any]]:
 
 
 def pairwise_matrix(table: Table, options: ReportOptions) -> dict[str, Any] | None:
-    """Every pair of regularisers, best mean rank first; `None` where there are too few values.
+    """Compare every pair of regularisers, best mean rank first; `None` with too few values.
 
     Returns:
-        `pairs` as `compare_pairs` gives them, `unit` in words, `sentences`, and the options that
-        the page names.
+        `pairs` from `compare_pairs`, `unit`, `sentences`, and the options that the page shows.
     """
     names, columns, cells = by_network_and_seed(table)
     if len(names) < 2 or len(columns) < 3:
@@ -86,20 +85,20 @@ def _sentences(
     found = [f"{p.first} and {p.second}" for p in pairs if p.p_value < options.significance]
     alike = [p for p in pairs if p.probabilities.equivalent > _PROBABLE]
     sentences = [
-        f"Over {units}: Wilcoxon's test finds {', '.join(found) or 'no two regularisers'} to "
-        f"differ at {options.significance:g}.",
-        f"Within {100 * options.equivalence:g} % of each other, with a probability over "
-        f"{_PROBABLE:g}: {len(alike)} of {len(pairs)} pairs.",
+        f"Over {units}, pairs that differ by Wilcoxon's test at {options.significance:g}: "
+        f"{', '.join(found) or 'none'}.",
+        f"Pairs within {100 * options.equivalence:g} % of each other, with a probability over "
+        f"{_PROBABLE:g}: {len(alike)} of {len(pairs)}.",
     ]
     least = min(1.0, len(pairs) * 2.0 ** (1 - columns))
     if least >= options.significance:
         sentences.append(
-            f"Of {columns} columns and {len(pairs)} pairs Wilcoxon's test cannot find any: its "
-            f"least p-value is 2^{1 - columns}, {least:.2g} when it is corrected."
+            f"With {columns} columns and {len(pairs)} pairs, Wilcoxon's test cannot find any: its "
+            f"smallest p-value is 2^{1 - columns}, and {least:.2g} after the correction."
         )
     if seeds:
         sentences.append(
-            "Runs of one network are no independent data sets: this holds for these networks, as "
-            "Friedman's test above, which counts networks, would have it for others."
+            "Runs of one network are not independent data sets: these results hold for these "
+            "networks only. Friedman's test above counts networks and generalises to others."
         )
     return sentences

@@ -1,4 +1,4 @@
-"""How many neurons are constant while the best runs train."""
+"""Plot the share of constant neurons during the training of the best runs."""
 
 import numpy as np
 
@@ -8,10 +8,10 @@ from persist_jax.results.style import Panels, keys, lines, panels, say
 
 
 def plot_constant(table: Table, histories: Histories) -> Panels | None:
-    """The share of the sampled neurons that are constant on a batch, per epoch of the best runs.
+    """Plot the share of sampled neurons that are constant on a batch, per epoch of the best runs.
 
     Returns:
-        A panel per network; `None` where no run has counts.
+        A panel per network; `None` if no run has counts.
     """
     shares = {cell: _share(table, histories, cell) for cell in table.choices}
     if all(share is None for share in shares.values()):

@@ -1,4 +1,4 @@
-"""The cost of a training step, and the share of the term in it."""
+"""The time of a training step, with and without a term."""
 
 from typing import NamedTuple
 
@@ -10,13 +10,13 @@ from persist_jax.results.selection import Table
 
 
 class StepTime(NamedTuple):
-    """Time of a step of a best run.
+    """The time of a training step of a best run.
 
     Attributes:
         network: the network.
         regulariser: the regulariser.
-        milliseconds: of one step of one lane, the epoch's validation included; the median epoch.
-        over_none: the same over that of `none`; `None` where that is not known.
+        milliseconds: time of one step of one lane in the median epoch, including its validation.
+        over_none: ratio to the time with `none`; `None` if the latter is not known.
     """
 
     network: str
@@ -26,10 +26,10 @@ class StepTime(NamedTuple):
 
 
 def step_times(table: Table, histories: Histories) -> list[StepTime]:
-    """The time of a step under each regulariser, by network.
+    """Return the time of a step with each regulariser, by network.
 
-    Lanes share the time of an epoch equally, so the figures are those of a run among others, on
-    the machine that trained it.
+    The time of an epoch is divided equally among its lanes: the figures are those of a run that
+    trained together with others, on its machine.
     """
     times = {cell: _milliseconds(history) for cell, history in histories.items()}
     found = []

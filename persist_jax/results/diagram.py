@@ -22,13 +22,13 @@ _DISTANCE = {
 
 
 def draw(comparisons: Sequence[tuple[str, Comparison]]) -> Panels | None:
-    """Draw diagrams one below the other.
+    """Draw one diagram below another.
 
     Args:
-        comparisons: each with its title, "" for none.
+        comparisons: the title, or "", and the comparison.
 
     Returns:
-        A panel per comparison with a test; `None` where there is none.
+        A panel per comparison with a test; `None` if there is none.
     """
     tested = {title: c for title, c in comparisons if c.friedman is not None}
     if not tested:
@@ -47,20 +47,20 @@ def draw(comparisons: Sequence[tuple[str, Comparison]]) -> Panels | None:
 
 
 def _below(comparison: Comparison) -> float:
-    """Levels below the axis: at most one per bar, and one for each of half of the names."""
+    """Return the levels below the axis: at most one per bar, and one for every two names."""
     bars = sum(len(group) > 1 for group in comparison.groups)
     return bars + (len(comparison.ranks) + 1) // 2 + 0.5
 
 
 def _beside(comparison: Comparison) -> float:
-    """Inches beside the axis, for the longest name and its rank."""
+    """Return the inches beside the axis, for the longest name and its rank."""
     return 0.5 + 0.08 * max(map(len, comparison.regularisers))
 
 
 def _draw(axes: Axes, comparison: Comparison) -> None:
     names, ranks = comparison.regularisers, comparison.ranks
     alike = comparison.p_values if comparison.rejected else np.ones((len(ranks),) * 2)
-    # Of numbers: the order of bars depends on the hashes of what is ranked, those of text change.
+    # Rank numbers, not names: the order of bars depends on hashes, which vary for text.
     drawn = critical_difference_diagram(
         dict(enumerate(ranks)),
         DataFrame(alike),

@@ -1,4 +1,4 @@
-"""Text of a run or a configuration, made safe for each format that the report is written in."""
+"""Escape text of runs and configurations for the formats of the report."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ _LATEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    # Directly after the end of a row they would be its options.
+    # After the end of a row, LaTeX would read these as its options.
     "[": "{[}",
     "]": "{]}",
     "*": "{*}",
@@ -19,7 +19,7 @@ _LATEX = {
 
 
 def printable(text: str) -> str:
-    r"""Escape control characters, which a terminal would obey, on one line.
+    r"""Escape control characters, which a terminal would execute, and join lines.
 
     Example:
         >>> print(printable("a\x1b[31m\nb"))
@@ -30,7 +30,7 @@ def printable(text: str) -> str:
 
 
 def csv_cell(value: Any) -> Any:
-    """Quote text that a spreadsheet would take for a formula.
+    """Quote text that a spreadsheet would read as a formula.
 
     Example:
         >>> csv_cell("=cmd()"), csv_cell("t1"), csv_cell(-0.5)
@@ -41,7 +41,7 @@ def csv_cell(value: Any) -> Any:
 
 
 def html_text(value: Any) -> Any:
-    """Escape control characters but line ends; the template escapes markup."""
+    """Escape control characters except line ends; the template escapes markup."""
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
     return "\n".join(map(printable, value.split("\n")))

@@ -1,4 +1,4 @@
-"""Evaluations of trained networks, by regulariser and weight, and against no term."""
+"""Evaluations of trained networks by regulariser and weight, and their differences to no term."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
@@ -11,15 +11,14 @@ from persist_jax.store import Record
 
 Moment = Literal["best", "last"]
 MOMENTS: tuple[Moment, ...] = ("best", "last")
-# Columns of the report's tables, by the table: of each measure, the name of its column. Where that
-# has a %, the numbers are shares.
+# By table of the report and measure: the column's name. A % marks shares, shown in percent.
 TABLES = {
     "Accuracy and what was fitted": {
         "test": "test %",
         "train": "train %",
         "memorised": "wrong labels memorised %",
         "epochs_to_loss": "epochs to the loss",
-        "validation_at_loss": "validation % then",
+        "validation_at_loss": "validation % at the loss",
     },
     "Confidence": {
         "log_loss": "negative log-likelihood",
@@ -35,26 +34,26 @@ TABLES = {
         "constant": "constant %",
     },
 }
-# Measured of a run as a whole and not of a set of weights.
+# Measures of a run as a whole, not of its best or last weights.
 _OF_RUNS = ("epochs_to_loss", "validation_at_loss")
 
 
 class Measured(NamedTuple):
-    """A measure of the completed runs of a weight, and against runs of the same seeds without term.
+    """A measure of a weight's completed runs, and its difference to runs without a term.
 
     Attributes:
         network: the network.
         regulariser: the regulariser.
-        weight: its weight.
-        weights: which of the run's: those of the "best" epoch or of the "last".
+        weight: the regularisation weight.
+        weights: "best" or "last": the epoch whose weights were measured.
         measure: a name of `persist_jax.store.record.NUMBERS`, `pruned_...`, `epochs_to_loss` or
             `validation_at_loss`.
-        seeds: how many runs have it.
-        mean: over these.
-        difference: mean of the paired differences to no term; None with fewer than two pairs.
-        low: lower end of Student's interval of 95 %.
+        seeds: number of runs that have the measure.
+        mean: mean over these runs.
+        difference: mean difference to no term, paired by seed; None with fewer than two pairs.
+        low: lower end of Student's 95 % interval of the difference.
         high: upper end.
-        pairs: how many.
+        pairs: number of pairs.
     """
 
     network: str
@@ -71,12 +70,12 @@ class Measured(NamedTuple):
 
     @property
     def beyond_seeds(self) -> bool:
-        """Whether the interval leaves 0 out."""
+        """Whether the interval excludes 0."""
         return self.low is not None and (self.low > 0 or self.high < 0)
 
 
 def measured(table: Table) -> list[Measured]:
-    """Every measure of every weight, in the order of networks, regularisers and weights."""
+    """Return every measure of every weight, in the order of networks, regularisers and weights."""
     return [found for network in table.networks for found in _of_network(table, network)]
 
 
@@ -112,7 +111,7 @@ def _against(
 
 
 def _by_measure(records: tuple[Record, ...] | list[Record]) -> dict[tuple, dict[int, float]]:
-    """By weights and measure, the numbers of completed runs by seed; none that is not finite."""
+    """Return, by "best" or "last" and measure, the known numbers of completed runs by seed."""
     found: dict[tuple, dict[int, float]] = {}
     for record in records:
         if record.status == "completed" and record.evaluation is not None:
@@ -136,11 +135,11 @@ def _numbers(record: Record) -> dict[tuple[Moment, str], float | None]:
 
 
 def evaluation_tables(table: Table) -> list[dict[str, Any]]:
-    """The report's tables: of each network those of `TABLES` that have any number.
+    """Return the report's tables: for each network, those of `TABLES` that are not empty.
 
     Returns:
-        `network`, `title`, `columns` (name, weights or "") and `rows`: a name, and a cell per
-        column, which has the `Measured` or None and the text.
+        For each table `network`, `title`, `columns` (name, and "best", "last" or "") and `rows`: a
+        name, and per column a cell of a `Measured` or None and its text.
     """
     found = {(m.network, m.regulariser, m.weight, m.weights, m.measure): m for m in measured(table)}
     tables = []
@@ -175,7 +174,7 @@ def evaluation_tables(table: Table) -> list[dict[str, Any]]:
 
 
 def _tables_with_pruning(measures: set[str]) -> dict[str, dict[str, str]]:
-    """`TABLES` with a column for every share of the neurons that were kept."""
+    """Return `TABLES` with a column for every share of neurons that pruning kept."""
     pruned = sorted((name for name in measures if name.startswith("pruned_")), key=_kept)
     names = {name: f"{_kept(name)[0]:.0%} of the neurons kept" for name in pruned}
     names = {
@@ -196,7 +195,7 @@ def _label(regulariser: str, weight: float) -> str:
 
 
 def _cell(found: Measured | None, column: str) -> tuple[Measured | None, str]:
-    """A mean, or a difference to no term and half its interval; shares in percent."""
+    """Format a mean, or a difference to no term and half its interval; shares in percent."""
     if found is None:
         return None, "–"
     factor = 100 if "%" in column else 1
@@ -209,6 +208,6 @@ def _cell(found: Measured | None, column: str) -> tuple[Measured | None, str]:
 
 
 def losses(table: Table) -> list[float]:
-    """The training losses whose epochs were recorded."""
+    """List the training losses for which `epochs_to_loss` was recorded."""
     runs = [run for records in table.records.values() for run in records if run.evaluation]
     return sorted({run.evaluation.loss.level for run in runs if run.evaluation.loss})

@@ -1,4 +1,4 @@
-"""Where and with what runs were trained, as far as their records say."""
+"""The machines and versions that trained the runs, from their records."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -9,11 +9,11 @@ from persist_jax.store.record import Origin
 
 
 class Made(NamedTuple):
-    """A place of training.
+    """A machine with versions, and its number of runs.
 
     Attributes:
-        runs: how many were trained there, wholly or in part.
-        origin: the place.
+        runs: number of runs that it trained, wholly or in part.
+        origin: the machine and the versions.
     """
 
     runs: int
@@ -21,7 +21,7 @@ class Made(NamedTuple):
 
     @property
     def machine(self) -> str:
-        """Devices, cores and a precision that is not the default, in words."""
+        """Devices, cores and, unless it is the default, the precision, as text."""
         o = self.origin
         devices = f"{o.devices} device{'s' if o.devices > 1 else ''}"
         machine = f"{o.device}, {devices}, {o.cores} core{'s' if o.cores > 1 else ''}"
@@ -30,15 +30,12 @@ class Made(NamedTuple):
 
     @property
     def versions(self) -> str:
-        """Of Python and the packages, in words."""
+        """Versions of Python and the packages, as text."""
         return ", ".join(f"{name} {version}" for name, version in self.origin.versions.items())
 
 
 def made_by(records: Iterable[Record]) -> list[Made]:
-    """The places where runs were trained; the one with the most runs first.
-
-    What only says which runs they were, the configuration's checksum, is left out.
-    """
+    """Count the runs by origin, most runs first; the configuration's checksum is ignored."""
     found: Counter[str] = Counter()
     origins: dict[str, Origin] = {}
     for record in records:

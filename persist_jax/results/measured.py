@@ -1,4 +1,4 @@
-"""Measures of the sampled neurons during the training of the best runs."""
+"""Plot measures of the sampled neurons during the training of the best runs."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from persist_jax.results.selection import Table
 from persist_jax.results.style import Panels, keys, lines, panels, say
 from persist_jax.store.history import MEASURES
 
-# The measures that are drawn, as the columns are called.
+# The measures to draw, by the name of their column.
 _COLUMNS = {
     "dormant share": f"{MEASURES}dormant",
     "mean |corr|": f"{MEASURES}mean_correlation",
@@ -17,10 +17,10 @@ _COLUMNS = {
 
 
 def plot_measures(table: Table, histories: Histories) -> Panels | None:
-    """Measures of the sampled neurons on a batch, per epoch of the best runs.
+    """Plot measures of the sampled neurons on a batch, per epoch of the best runs.
 
     Returns:
-        A panel per network and measure; `None` where no run has any.
+        A panel per network and measure; `None` if no run has measures.
     """
     if not any(name in history for history in histories.values() for name in _COLUMNS.values()):
         return None

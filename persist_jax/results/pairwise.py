@@ -1,6 +1,7 @@
-"""Every pair of regularisers: difference, wins, Wilcoxon's test, effect size, and probabilities.
+"""Compare every pair of regularisers: difference, wins, Wilcoxon's test, effect, probabilities.
 
-A column of what is compared is a network, or a network and a seed; see `persist_jax.results.seeds`.
+A column of the compared table is a network, or a network and a seed; see
+`persist_jax.results.seeds`.
 """
 
 import itertools
@@ -15,11 +16,11 @@ from persist_jax.results.selection import ROUNDING, without_rounding
 from persist_jax.results.statistics import wilcoxon_tests
 
 DRAWS = 50_000
-_CHUNK = 2_000  # draws whose weights exist at a time
+_CHUNK = 2_000  # draws whose weights are in memory at a time
 
 
 class Probabilities(NamedTuple):
-    """How probable it is that one is better, that both are as good, and that it is worse."""
+    """Probabilities that the first row is better, equivalent or worse."""
 
     better: float
     equivalent: float
@@ -30,15 +31,15 @@ class Pair(NamedTuple):
     """The comparison of two rows.
 
     Attributes:
-        first: name of a row.
-        second: name of another one.
+        first: name of the first row.
+        second: name of the second row.
         difference: mean of the first minus the second, in fractions of 1.
-        wins: on how many columns the first is higher.
-        ties: on how many both are equal.
-        losses: on how many the first is lower.
-        p_value: Wilcoxon's signed-rank test, corrected for the number of pairs.
+        wins: number of columns in which the first is higher.
+        ties: number of columns in which both are equal.
+        losses: number of columns in which the first is lower.
+        p_value: p-value of Wilcoxon's signed-rank test, corrected for the number of pairs.
         effect: matched-pairs rank-biserial correlation, in [-1, 1].
-        probabilities: by the Bayesian signed-rank test.
+        probabilities: probabilities by the Bayesian signed-rank test.
     """
 
     first: str
@@ -59,13 +60,13 @@ def compare_pairs(
     equivalence: float,
     correction: str = "holm",
 ) -> list[Pair]:
-    """Compare every two rows of a table, as a multiple comparison matrix does.
+    """Compare every two rows of a table, as in a multiple comparison matrix.
 
     Args:
-        names: of the rows.
+        names: names of the rows.
         cells: a value per row and column.
-        equivalence: differences below this count as none; see `signed_rank_probabilities`.
-        correction: of Wilcoxon's tests, "holm" or "bonferroni".
+        equivalence: smaller differences count as equivalent; see `signed_rank_probabilities`.
+        correction: correction of Wilcoxon's tests, "holm" or "bonferroni".
 
     Returns:
         A pair for every two rows, the earlier one first.
@@ -105,8 +106,9 @@ def rank_biserial(differences: Float[np.ndarray, " n"]) -> float:
 
     $$ \frac{R_+ - R_-}{R_+ + R_-} $$
 
-    of the ranks of $|d_i|$ over positive and negative differences; those that are 0 do not count.
-    1 if all are positive, -1 if all are negative, 0 where none counts.
+    where $R_\pm$ are the sums of the ranks of $|d_i|$ over positive and negative differences;
+    differences of 0 do not count. It is 1 if all are positive, -1 if all are negative, and 0 if
+    none counts.
 
     Example:
         >>> rank_biserial(np.array([3.0, 2.0, -1.0, 0.0]))
@@ -127,23 +129,23 @@ def signed_rank_probabilities(
 ) -> Probabilities:
     r"""The Bayesian signed-rank test with a region of practical equivalence.
 
-    The differences $d_1, \ldots, d_n$ and one of 0, which stands for the prior, have weights
-    $(w_0, \ldots, w_n) \sim \mathrm{Dirichlet}(1/2, 1, \ldots, 1)$. Of each draw the largest of
+    The prior, a difference $d_0 = 0$, and the differences $d_1, \ldots, d_n$ have weights
+    $(w_0, \ldots, w_n) \sim \mathrm{Dirichlet}(1/2, 1, \ldots, 1)$. In each draw the largest of
 
     $$ \sum_{ij} w_i w_j [d_i + d_j > 2 r],\quad \sum_{ij} w_i w_j [|d_i + d_j| < 2 r],\quad
        \sum_{ij} w_i w_j [d_i + d_j < -2 r] $$
 
-    says whether the first is better, both are equivalent, or it is worse; a sum on the border
-    counts half on both sides.
+    decides whether the first is better, both are equivalent, or the first is worse. A pair on the
+    border of the region counts half on either side.
 
     Args:
         differences: the first minus the second.
         equivalence: the region's half width $r$, at least 0; at 0 nothing is equivalent.
-        draws: how many.
-        seed: of the draws.
+        draws: number of draws.
+        seed: seed of the draws.
 
     Returns:
-        The shares of the draws, which add up to 1; those of 50 000 have a standard error of at
+        The shares of the draws, which add up to 1; with 50 000 draws, their standard error is at
         most 0.0022.
 
     Example:

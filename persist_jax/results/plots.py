@@ -1,4 +1,4 @@
-"""Pictures of the best runs: losses, and the density of the deaths from initial to trained."""
+"""Plot the losses of the best runs, and the density of their deaths during training."""
 
 from collections.abc import Sequence
 
@@ -32,18 +32,18 @@ RIDGES = 12
 DENSITY_POINTS = 256
 PLACES = (np.arange(DENSITY_POINTS) + 0.5) / DENSITY_POINTS
 BANDWIDTH = 0.022  # of the densities; distances lie in [0, 1]
-# From initial to trained; both ends are visible on white and on black.
+# From initial to trained; both ends are visible on white and black.
 COLOURS = LinearSegmentedColormap.from_list("training", ["#a8b4c0", BLUE])
 
 Histories = dict[tuple[str, str], dict[str, np.ndarray]]
 
 
 def read_histories(table: Table) -> Histories:
-    """The histories of the best runs by (network, regulariser), empty where there is none.
+    """Read the histories of the best runs by (network, regulariser); empty if a run has none.
 
     Raises:
-        ValueError: one line that names a file that is damaged or of another number of epochs than
-            the run's record.
+        ValueError: a file is damaged, or its number of epochs is not that of the run's record; one
+            line that names the file.
     """
     return {cell: _history(choice.best) for cell, choice in table.choices.items()}
 
@@ -58,15 +58,15 @@ def _history(record: Record) -> dict[str, np.ndarray]:
 
 
 def has_deaths(history: dict) -> bool:
-    """Whether a run left any deaths."""
+    """Return whether a history has deaths."""
     return "deaths" in history and history["deaths"].size > 0
 
 
 def plot_losses(table: Table, histories: Histories) -> Panels | None:
-    """Training cross-entropy, smoothed, and validation loss per epoch of the best runs.
+    """Plot smoothed training cross-entropy and validation loss per epoch of the best runs.
 
     Returns:
-        A panel per network and regulariser; `None` where no run has a history.
+        A panel per network and regulariser; `None` if no run has a history.
     """
     if not any(histories.values()):
         return None
@@ -79,10 +79,10 @@ def plot_losses(table: Table, histories: Histories) -> Panels | None:
 
 
 def plot_deaths(table: Table, histories: Histories) -> Panels | None:
-    """Ridges of the density of the deaths over training, initial at the back, per best run.
+    """Plot the density of the deaths during training as ridges, the initial one at the back.
 
     Returns:
-        A panel per network and regulariser; `None` where no run has deaths.
+        A panel per network and regulariser, for its best run; `None` if no run has deaths.
     """
     if not any(map(has_deaths, histories.values())):
         return None
@@ -105,13 +105,13 @@ def plot_deaths(table: Table, histories: Histories) -> Panels | None:
 
 
 def death_density(deaths: Float[np.ndarray, " n"]) -> Float[np.ndarray, " points"]:
-    """Kernel density of deaths at the middles of equal steps of [0, 1], reflected at both ends.
+    """Estimate the density of deaths at midpoints of equal bins of [0, 1], reflected at both ends.
 
     Args:
-        deaths: values in [0, 1]; others, infinite ones too, do not count.
+        deaths: values in [0, 1]; all others, also infinite ones, are ignored.
 
     Returns:
-        The density, which integrates to 1; zeros when there is no value.
+        The density, which integrates to 1; zeros if there is no value.
 
     Example:
         >>> float(death_density(np.array([0.0, 0.2, 1.0])).mean().round(6))
@@ -123,7 +123,7 @@ def death_density(deaths: Float[np.ndarray, " n"]) -> Float[np.ndarray, " points
 
 
 def smooth(values: Float[np.ndarray, " n"]) -> tuple[np.ndarray, np.ndarray]:
-    """Means over at most 60 equal stretches, and their middles as fractions of the whole."""
+    """Return the midpoints of at most 60 equal parts, as fractions of the whole, and the means."""
     edges = np.linspace(0, len(values), min(len(values), SMOOTHED_POINTS) + 1).astype(int)
     means = np.add.reduceat(values, edges[:-1]) / np.diff(edges)
     return (edges[:-1] + edges[1:]) / (2 * len(values)), means
@@ -176,7 +176,7 @@ def _draw_losses(axes: Axes, history: dict, baseline: dict) -> None:
         reference = baseline["validation_loss"]
         axes.plot(np.arange(1, len(reference) + 1), reference, color=REFERENCE, lw=0.9, ls="--")
     if len(history.get("train_loss", ())):
-        # Without the term, which the validation loss does not have and which dwarfs it.
+        # Without the term, which may dwarf it and is not in the validation loss.
         entropy = history["train_loss"].astype(float) - history.get("train_term", 0)
         places, loss = smooth(entropy)
         axes.plot(places * len(validation), loss, color=PALE, lw=1.6)
@@ -187,7 +187,7 @@ def _draw_losses(axes: Axes, history: dict, baseline: dict) -> None:
 
 
 def _scale(row: Sequence[Axes]) -> None:
-    """Logarithmic where the losses of a row span more than a factor of 30."""
+    """Use a logarithmic axis if the losses of a row span more than a factor of 30."""
     values = [np.asarray(line.get_ydata(), float) for panel in row for line in panel.lines]
     values = np.concatenate([np.zeros(0), *values])
     values = values[np.isfinite(values)]

@@ -1,4 +1,4 @@
-"""Performance profiles: how many runs of each regulariser are how accurate."""
+"""Plot performance profiles: the share of runs above each accuracy."""
 
 from persist_jax.results.seeds import performance_profiles
 from persist_jax.results.selection import Table
@@ -6,11 +6,11 @@ from persist_jax.results.style import Panels, keys, lines, panels
 
 
 def plot_profiles(table: Table) -> Panels | None:
-    """The share of runs that are more accurate than a threshold.
+    """Plot the share of runs that are more accurate than a threshold.
 
     Returns:
-        One panel for all networks, each of which counts the same; `None` with fewer than three
-        runs of each regulariser.
+        One panel for all networks, which have equal weights; `None` with fewer than three runs of
+        each regulariser.
     """
     found = performance_profiles(table)
     if not found:

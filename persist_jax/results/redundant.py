@@ -1,4 +1,4 @@
-"""Redundant neurons of the best runs, as rows of a table."""
+"""The table of redundant neurons of the best runs."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from persist_jax.store.record import RedundantCounts
 
 
 class Row(NamedTuple):
-    """Counts of one set of weights; None where the run's record has none."""
+    """Redundancy counts of one set of weights; None if the run's record has none."""
 
     network: str
     weights: str
@@ -17,20 +17,19 @@ class Row(NamedTuple):
 
 
 def redundant_rows(table: Table) -> list[Row]:
-    """Per network its untrained weights, then those of the best run under each regulariser.
+    """Return, per network, a row for the untrained weights and one per regulariser's best run.
 
-    Where the best runs of a network differ in their seeds, each seed's untrained weights have a
-    row.
+    If the best runs of a network have different seeds, the untrained weights of each have a row.
 
     Returns:
-        The rows; none where no run has counts.
+        The rows; empty if no run has counts.
     """
     rows = [row for network in table.networks for row in _of_network(table, network)]
     return rows if any(row.counts for row in rows) else []
 
 
 def threshold(table: Table) -> float | None:
-    """The least |corr| within a cluster; None where no run has counts."""
+    """Return the smallest |corr| that joins neurons to a cluster; None if no run has counts."""
     found = (choice.best.redundancy for choice in table.choices.values())
     return next((redundancy.threshold for redundancy in found if redundancy), None)
 

@@ -1,4 +1,4 @@
-"""The report of one sweep or several: tables, statistics, pictures, and a page that shows them."""
+"""Write the report of one or several sweeps: tables, statistics, pictures, and a page of them."""
 
 import base64
 import functools
@@ -56,7 +56,7 @@ from persist_jax.store.notes import read_commands
 from persist_jax.store.record import RESULT_FILE
 from persist_jax.store.run import runs_folder
 
-# What a panel of each picture shows, for those who cannot see it.
+# Alternative texts of the pictures' panels.
 DESCRIPTIONS = {
     "critical_difference": "Critical difference diagram",
     "profiles": "Share of runs above each test accuracy",
@@ -73,22 +73,22 @@ def write_report(
     output: str | os.PathLike[str] | None = None,
     options: ReportOptions = DEFAULTS,
 ) -> Path:
-    """Write the report from what the sweeps left on disk.
+    """Write the report of one or several sweeps from their files.
 
-    Several sweeps are shown one by one and combined into one table, whose statistics are over the
-    networks of all of them.
+    Several sweeps are shown one by one, and combined into one table with statistics over all their
+    networks.
 
     Args:
         workdirs: the sweeps' folders.
-        output: the report's folder; by default `report` in the sweep's folder, of several sweeps
-            `report-<names>` beside the folder of the first.
+        output: the report's folder; by default `report` in the sweep's folder, or, for several
+            sweeps, `report-<names>` beside the first sweep's folder.
         options: the tests and their significance level.
 
     Returns:
         The path of `index.html`.
 
     Raises:
-        ValueError: one line that names the folder or file that does not hold.
+        ValueError: a folder or file is missing or wrong; one line that names it.
     """
     sweeps = read_sweeps([workdirs] if isinstance(workdirs, str | os.PathLike) else list(workdirs))
     folder = _default_folder(sweeps) if output is None else Path(output)
@@ -112,10 +112,10 @@ def write_report(
 
 
 def refresh_report(workdir: Path, options: ReportOptions, since: float) -> list[str]:
-    """Write a sweep's report, unless another process did so since the last result and `since`.
+    """Write a sweep's report, unless another process wrote it after the last result and `since`.
 
     Returns:
-        Lines for a person: where it is, and which runs did not end well.
+        Lines to print: the report's path, and the number of bad runs, if any.
     """
     path = report_folder(workdir) / "index.html"
     with locked_folder(workdir):
@@ -128,7 +128,7 @@ def refresh_report(workdir: Path, options: ReportOptions, since: float) -> list[
 
 
 def _default_folder(sweeps: Sequence[SweepFolder]) -> Path:
-    """A sweep's own report stays as it is when several sweeps are combined."""
+    """Return the report's default folder; a combined report has its own, to keep the sweeps'."""
     if len(sweeps) == 1:
         return report_folder(sweeps[0].path)
     paths = [sweep.path.resolve() for sweep in sweeps]
@@ -153,7 +153,7 @@ def _texts(
 def _pictures(
     shown: list[Table], comparisons: list[Comparison], histories: Histories
 ) -> dict[str, Panels]:
-    """The pictures that have something to show."""
+    """Draw all pictures; leave out empty ones."""
     table = shown[-1]
     titles = [table.title if len(shown) > 1 else "" for table in shown]
     drawn = {
@@ -187,7 +187,7 @@ def _page(
     folder: Path,
     histories: Histories,
 ) -> str:
-    """The page; its template decides on words, order and looks."""
+    """Render the page; the template decides on text, order and layout."""
     embedded = {name: picture(panels, DESCRIPTIONS[name]) for name, panels in pictures.items()}
     everything = shown[-1]
     differences = paired_differences(everything)
@@ -258,7 +258,7 @@ def _part(table: Table, comparison: Comparison) -> dict[str, Any]:
 def _marked(
     table: Table, regulariser: str, cells: list[tuple[str, bool]]
 ) -> list[tuple[str, bool, bool]]:
-    """The cells of a row, each with whether the network behind it is suspect too."""
+    """Return the cells of a row: text, whether it is the best, whether its network is suspect."""
     choices = [table.choices.get((network, regulariser)) for network in table.networks]
     return [
         (text, best, choice is not None and choice.suspect)
@@ -267,7 +267,7 @@ def _marked(
 
 
 def _time(seconds: float) -> str:
-    """Seconds in the largest unit that makes at least one.
+    """Format seconds in the largest unit of which there is at least one.
 
     Example:
         >>> _time(90.0)

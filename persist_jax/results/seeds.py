@@ -1,4 +1,4 @@
-"""Statistics over seeds: spread, paired differences with intervals, and the choice per seed."""
+"""Statistics over seeds: spread, paired differences with intervals, and choices per seed."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,24 +11,24 @@ from persist_jax.results.selection import Table, choose, without_rounding
 
 BASELINE = "none"
 CONFIDENCE = 0.95
-# Half a percent point: what is worth to be found, in fractions of 1.
+# The smallest difference of interest, half a percentage point, as a fraction of 1.
 SMALL = 0.005
 
 
 class Difference(NamedTuple):
-    """Test accuracy under a regulariser minus that without one, from runs of the same seeds.
+    """Test accuracy with a regulariser minus that without one, from runs of the same seeds.
 
     Attributes:
-        network: where; `None` over all networks, each of which counts the same.
-        regulariser: with the weight that was chosen for each network.
-        mean: the difference, in fractions of 1.
+        network: the network; `None`: all networks, with equal weights.
+        regulariser: the regulariser, at the weight chosen for each network.
+        mean: mean difference, in fractions of 1.
         low: lower end of its interval.
         high: upper end.
-        pairs: how many pairs of runs.
-        improvement: the probability that a run is better than one without; see
+        pairs: number of pairs of runs.
+        improvement: probability that a run is better than one without a regulariser; see
             `probability_of_improvement`.
-        needed: how many seeds would find a difference of `SMALL`; see `seeds_needed`. `None` over
-            all networks.
+        needed: number of seeds needed to find a difference of `SMALL`; see `seeds_needed`. `None`
+            for all networks.
     """
 
     network: str | None
@@ -42,18 +42,18 @@ class Difference(NamedTuple):
 
     @property
     def beyond_seeds(self) -> bool:
-        """Whether the interval leaves 0 out."""
+        """Whether the interval excludes 0."""
         return self.low > 0 or self.high < 0
 
 
 class PerSeed(NamedTuple):
-    """The choice of each seed alone, and the accuracy that it reached.
+    """The weight that each seed alone would choose, and its test accuracy.
 
     Attributes:
         network: the network.
         regulariser: the regulariser.
-        weights: the weight that its own validation accuracy chooses, per seed.
-        tests: the test accuracy of that run, per seed.
+        weights: per seed, the weight with the best validation accuracy of this seed.
+        tests: per seed, the test accuracy at this weight.
     """
 
     network: str
@@ -63,12 +63,12 @@ class PerSeed(NamedTuple):
 
 
 def has_seeds(table: Table) -> bool:
-    """Whether any choice is over more than one seed."""
+    """Return whether any choice averages over more than one seed."""
     return any(len(choice.seeds) > 1 for choice in table.choices.values())
 
 
 def spread(values: Sequence[float]) -> float | None:
-    """Standard deviation over seeds, with n - 1; `None` of fewer than two.
+    """Return the standard deviation over seeds, with n - 1; `None` for fewer than two.
 
     Example:
         >>> round(spread([0.88, 0.9]), 4)
@@ -80,11 +80,11 @@ def spread(values: Sequence[float]) -> float | None:
 def by_network_and_seed(
     table: Table,
 ) -> tuple[tuple[str, ...], tuple[tuple[str, int], ...], Float[np.ndarray, "rows columns"]]:
-    """Test accuracies of single runs, where every regulariser has one.
+    """Return test accuracies of single runs, for networks and seeds that every regulariser has.
 
     Returns:
-        The regularisers that have any choice, the networks and seeds for which each of them has a
-        run at its chosen weight, and the accuracies.
+        The regularisers with any choice; the networks and seeds for which each of them has a run at
+        its chosen weight; the accuracies.
     """
     rows = [name for name in table.regularisers if any(r == name for _, r in table.choices)]
     found = {cell: choice.tests for cell, choice in table.choices.items()}
@@ -100,9 +100,9 @@ def by_network_and_seed(
 
 
 def paired_differences(table: Table) -> list[Difference]:
-    """Every regulariser against none, per network and over all of them.
+    """Compare every regulariser with none, per network and over all networks.
 
-    Over all networks, only where each has pairs of the regulariser.
+    The difference over all networks is left out unless every network has pairs.
     """
     return [
         difference
@@ -144,7 +144,7 @@ def _of_regulariser(table: Table, name: str) -> list[Difference]:
 def t_interval(
     strata: Sequence[Float[np.ndarray, "_"]], confidence: float = CONFIDENCE
 ) -> tuple[float, float]:
-    r"""Student's interval of the mean of the strata's means.
+    r"""Return Student's interval of the mean of the strata's means.
 
     With $K$ strata of $n_k$ values, their means $m_k$ and variances $s_k^2$,
 
@@ -152,13 +152,13 @@ def t_interval(
        v_k = \frac{s_k^2}{n_k},\qquad
        \nu = \Bigl(\sum_k v_k\Bigr)^2 \Big/ \sum_k \frac{v_k^2}{n_k - 1}. $$
 
-    Of five values a nominal 95 % holds the mean in 95 % of all cases where they are normal or
-    differences of accuracies, and in 93 % where they are skewed; the percentiles of a bootstrap
-    hold it in 82 to 84 % (`python -m benchmarks.coverage`).
+    With five values, a nominal 95 % interval covers the mean in 95 % of all cases if they are
+    normal or differences of accuracies, and in 93 % if they are skewed; a percentile bootstrap
+    covers it in 82 to 84 % (`python -m benchmarks.coverage`).
 
     Args:
         strata: two or more values in each, as differences per seed on each network.
-        confidence: in (0, 1).
+        confidence: confidence level in (0, 1).
 
     Returns:
         Lower and upper end.
@@ -188,16 +188,16 @@ def seeds_needed(
     power: float = 0.8,
     confidence: float = CONFIDENCE,
 ) -> int:
-    """How many seeds a paired t-test needs to find a difference, by the spread of some seeds.
+    """Return how many seeds a paired t-test needs to find a difference, given the spread of some.
 
     Args:
-        differences: of two or more pairs of runs.
-        difference: to be found, in the same unit; not 0.
+        differences: differences of two or more pairs of runs.
+        difference: the difference to find, in the same unit; not 0.
         power: the probability to find it.
-        confidence: one minus the level of the test, which looks at both sides.
+        confidence: one minus the level of the two-sided test.
 
     Returns:
-        The least number of pairs, at least 2.
+        The smallest number of pairs, at least 2.
 
     Example:
         >>> seeds_needed(np.array([-0.01, 0.01]), 0.01)
@@ -223,7 +223,7 @@ def seeds_needed(
 
 
 def _power(effect: float, count: int, significance: float) -> float:
-    """Of the paired t-test, for a mean of so many standard deviations."""
+    """Return the power of the paired t-test for a mean of `effect` standard deviations."""
     border, shift = stats.t.ppf(1 - significance / 2, count - 1), effect * np.sqrt(count)
     return float(
         stats.nct.sf(border, count - 1, shift) + stats.nct.cdf(-border, count - 1, shift)
@@ -231,7 +231,7 @@ def _power(effect: float, count: int, significance: float) -> float:
 
 
 def interquartile_mean(values: Float[np.ndarray, "..."]) -> float:
-    """The mean of the middle half of all values, which single runs do not move far.
+    """Return the mean of the middle half of all values, which is robust to single runs.
 
     Example:
         >>> interquartile_mean(np.array([0.0, 1.0, 2.0, 100.0]))
@@ -245,7 +245,10 @@ def interquartile_mean(values: Float[np.ndarray, "..."]) -> float:
 
 
 def interquartile_means(table: Table) -> list[tuple[str, float]]:
-    """Of each regulariser's test accuracies, where every regulariser has one; best first."""
+    """Return each regulariser's interquartile mean of test accuracies, best first.
+
+    It is over the networks and seeds that every regulariser has.
+    """
     rows, columns, cells = by_network_and_seed(table)
     if not columns:
         return []
@@ -256,11 +259,11 @@ def interquartile_means(table: Table) -> list[tuple[str, float]]:
 def performance_profile(
     strata: Sequence[Float[np.ndarray, "_"]], thresholds: Float[np.ndarray, " t"]
 ) -> Float[np.ndarray, " t"]:
-    r"""The share of runs whose value is above each threshold.
+    r"""Return the share of runs whose value is above each threshold.
 
     $$ \frac1K \sum_k \frac1{n_k} \sum_i [x_{ki} > \tau] $$
 
-    over the $K$ networks, each of which counts the same.
+    over the $K$ networks, which have equal weights.
 
     Example:
         >>> runs = [np.array([0.7, 0.8]), np.array([0.9])]
@@ -277,10 +280,11 @@ def performance_profile(
 def performance_profiles(
     table: Table,
 ) -> dict[str, tuple[Float[np.ndarray, " t"], Float[np.ndarray, " t"]]]:
-    """Thresholds and shares of each regulariser's runs, where every regulariser has one.
+    """Return each regulariser's performance profile: thresholds and shares of runs.
 
-    The thresholds are the accuracies that any of them has, and one below: between two of them no
-    profile changes. Empty with fewer than three runs of each.
+    The runs are those of the networks and seeds that every regulariser has. The thresholds are all
+    accuracies, between which no profile changes, and one below them. The result is empty with fewer
+    than three runs of each regulariser.
     """
     rows, columns, cells = by_network_and_seed(table)
     if len(columns) < 3:
@@ -298,15 +302,15 @@ def performance_profiles(
 def probability_of_improvement(
     ours: Sequence[Float[np.ndarray, "_"]], theirs: Sequence[Float[np.ndarray, "_"]]
 ) -> float:
-    r"""The probability that a run of ours is better than one of theirs, a tie counting half.
+    r"""Return the probability that a run of ours is better than one of theirs; a tie counts half.
 
     $$ \frac1K \sum_k \Bigl(P(x_k > y_k) + \tfrac12 P(x_k = y_k)\Bigr) $$
 
-    over the $K$ networks, of all pairs of runs of a network.
+    over the $K$ networks; $P$ is over all pairs of runs of a network.
 
     Args:
         ours: the values of our runs, per network.
-        theirs: those of the others, in the same order.
+        theirs: the values of their runs, per network in the same order.
 
     Example:
         >>> probability_of_improvement([np.array([3.0, 1.0])], [np.array([2.0, 1.0])])
@@ -324,7 +328,7 @@ def probability_of_improvement(
 
 
 def choices_per_seed(table: Table) -> list[PerSeed]:
-    """The choices of each seed alone, for regularisers with more than one weight."""
+    """Return the choices of each seed alone, for regularisers with more than one weight."""
     found = []
     for network in table.networks:
         for name in table.regularisers:

@@ -15,20 +15,20 @@ from persist_jax.results.escape import printable
 from persist_jax.results.verdict import COLLAPSED, COMPLETED, DIVERGED, VERDICTS, WORSE, verdict
 from persist_jax.store import Record, SweepFolder
 
-# Accuracies are multiples of 1 / examples, stored as float32 or averaged over seeds: numbers that
-# differ by less than this are the same accuracy, and share a rank.
+# Accuracies are multiples of 1 / examples, stored as float32 or averaged over seeds: values that
+# differ by less than this are equal accuracies and share a rank.
 ROUNDING = 2e-7
 
 Cell = tuple[str, str]  # network, regulariser
 
 
 class Choice(NamedTuple):
-    """The weight that is best on the validation set, and what its runs reached.
+    """The weight with the best validation accuracy, and the results of its runs.
 
     `validation`, `validation_loss`, `test`, `initial_test`, `best_iteration` and `train` are means
-    over the completed seeds of the weight; `best` is its seed with the best validation accuracy,
-    `verdicts` says what became of each seed, `tests` is the test accuracy by seed, and `diverged`
-    is how many other seeds of the weight diverged.
+    over the completed seeds of the weight. `best` is the run with the best validation accuracy,
+    `verdicts` has the verdict on each seed, `tests` the test accuracy by seed, and `diverged` is
+    the number of other seeds of the weight that diverged.
     """
 
     weight: float
@@ -46,7 +46,7 @@ class Choice(NamedTuple):
 
     @property
     def gap(self) -> float:
-        """How much more accurate it is on the train examples than on the test examples."""
+        """Train accuracy minus test accuracy."""
         return self.train - self.test
 
     @property
@@ -56,12 +56,12 @@ class Choice(NamedTuple):
 
     @property
     def suspect(self) -> bool:
-        """Whether a seed of it collapsed or is worse than untrained."""
+        """Whether a seed collapsed or is worse than untrained."""
         return self.verdict in (COLLAPSED, WORSE)
 
     @property
     def verdict_in_words(self) -> str:
-        """The same with how many of several seeds it holds for; empty where nothing is wrong."""
+        """The verdict, with its number of seeds if there are several; "" if nothing is wrong."""
         if not self.suspect:
             return ""
         count, seeds = self.verdicts.count(self.verdict), len(self.seeds)
@@ -73,13 +73,13 @@ class Table:
     """Test accuracies of regularisers (rows) on networks (columns).
 
     Attributes:
-        title: what the table is about.
+        title: title of the table.
         regularisers: the rows.
         networks: the columns.
         choices: the best weight by (network, regulariser); missing where no run completed.
-        diverged: how many runs diverged, by (network, regulariser).
-        collapsed: how many runs collapsed, likewise.
-        worse: how many runs are worse than untrained, likewise.
+        diverged: number of diverged runs by (network, regulariser).
+        collapsed: number of collapsed runs, likewise.
+        worse: number of runs that are worse than untrained, likewise.
         records: all runs, likewise.
     """
 
@@ -93,7 +93,7 @@ class Table:
     records: dict[Cell, tuple[Record, ...]] = field(default_factory=dict)
 
     def accuracies(self) -> Float[np.ndarray, "rows columns"]:
-        """Test accuracies as fractions, NaN where no run completed."""
+        """Return test accuracies as fractions, NaN where no run completed."""
         cells = np.full((len(self.regularisers), len(self.networks)), np.nan)
         for (network, regulariser), choice in self.choices.items():
             row, column = self.regularisers.index(regulariser), self.networks.index(network)
@@ -101,21 +101,21 @@ class Table:
         return cells
 
     def fewer_seeds(self) -> set[Cell]:
-        """The cells whose mean lacks a seed that another regulariser has on the network."""
+        """Return the cells whose mean lacks a seed that another regulariser has on the network."""
         seeds: dict[str, set[int]] = {}
         for (network, _), choice in self.choices.items():
             seeds.setdefault(network, set()).update(choice.seeds)
         return {cell for cell, c in self.choices.items() if set(c.seeds) < seeds[cell[0]]}
 
     def comparable(self) -> Float[np.ndarray, "rows columns"]:
-        """The accuracies that may be ranked: NaN where a mean lacks seeds that others have."""
+        """Return the accuracies to rank: NaN where a mean lacks seeds that others have."""
         cells = without_rounding(self.accuracies())
         for network, regulariser in self.fewer_seeds():
             cells[self.regularisers.index(regulariser), self.networks.index(network)] = np.nan
         return cells
 
     def weight_wins(self) -> dict[str, dict[float, int]]:
-        """On how many networks each weight was the best, by regulariser."""
+        """Count, by regulariser, the networks on which each weight was the best."""
         wins: dict[str, Counter[float]] = {name: Counter() for name in self.regularisers}
         for (_, regulariser), choice in self.choices.items():
             wins[regulariser][choice.weight] += 1
@@ -123,10 +123,11 @@ class Table:
 
 
 def without_rounding(values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    """Accuracies, or differences of accuracies, with those that differ by rounding made equal.
+    """Make accuracies, or differences of accuracies, equal if they differ only by rounding.
 
-    Amounts closer than `ROUNDING` become the least of them, those closer than that to 0 become 0.
-    Rounding to decimals would not do: 1 / 256 lies between two numbers of seven decimals.
+    Absolute values closer than `ROUNDING` to each other become the smallest of them; those closer
+    than that to 0 become 0. Rounding to decimals would not do: 1 / 256 lies between two numbers of
+    seven decimals.
 
     Example:
         >>> without_rounding(np.array([0.9 - 0.8, 0.7 - 0.8, 0.1 + 0.2 - 0.3])).tolist()
@@ -142,17 +143,17 @@ def without_rounding(values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "...
 
 
 def choose(records: Sequence[Record]) -> Choice | None:
-    """Choose among the runs of one network and regulariser.
+    """Choose the weight for a network and regulariser.
 
-    The weight with the best validation accuracy, averaged over its completed seeds; on a tie the
-    one with the smaller validation loss, then the weight that is nearer to 0. Diverged runs
-    never count; those that collapsed do, as in the paper.
+    It is the weight with the best validation accuracy, averaged over its completed seeds; on a tie
+    the one with the smaller validation loss, then the one nearer to 0. Diverged runs do not count;
+    collapsed runs do, as in the paper.
 
     Args:
         records: runs that differ in weight and seed only.
 
     Returns:
-        The choice; None when no run completed.
+        The choice; None if no run completed.
     """
     by_weight: dict[float, list[Record]] = {}
     for record in sorted(records, key=lambda record: record.run):
@@ -174,7 +175,7 @@ def choose(records: Sequence[Record]) -> Choice | None:
 
 
 def tabulate(sweep: SweepFolder) -> Table:
-    """The table of one sweep."""
+    """Make the table of one sweep."""
     groups: dict[Cell, list[Record]] = {}
     for record in sweep.grid_records:
         groups.setdefault((record.network, record.regulariser), []).append(record)
@@ -192,7 +193,7 @@ def tabulate(sweep: SweepFolder) -> Table:
 
 
 def combine(tables: Sequence[Table]) -> Table:
-    """The tables side by side; a column is named `table/network`, rows come as first met."""
+    """Join tables side by side; columns are named `table/network`, rows keep their first order."""
     rows = dict.fromkeys(name for table in tables for name in table.regularisers)
 
     def joined(parts: Iterable[Mapping[Cell, Any]]) -> dict[Cell, Any]:

@@ -1,4 +1,4 @@
-"""Which regularisers differ: Friedman's test, pairwise tests, average ranks and groups."""
+"""Compare regularisers: average ranks, Friedman's test, pairwise tests and groups."""
 
 import math
 from collections.abc import Sequence
@@ -31,15 +31,15 @@ class Comparison:
 
     Attributes:
         options: the tests and their significance level.
-        regularisers: those compared, best average rank first.
-        networks: the columns that entered the tests.
-        left_out: in words, what did not enter and why.
+        regularisers: the compared regularisers, best average rank first.
+        networks: the networks in the tests.
+        left_out: rows and networks left out of the tests, each with the reason, as text.
         ranks: average ranks of `regularisers`; 1 is the best. Empty without a complete column.
-        friedman: Friedman's test; None when it cannot be computed.
-        p_values: pairwise, in the order of `regularisers`, corrected; None without tests.
+        friedman: Friedman's test; None if it cannot be computed.
+        p_values: corrected pairwise p-values, in the order of `regularisers`; None without tests.
         critical_distance: Nemenyi's critical distance; None for Wilcoxon or without tests.
-        groups: maximal sets, in the order of ranks, without a significant difference.
-        problem: why there are no tests, None when there are.
+        groups: maximal sets without a significant difference, in the order of ranks.
+        problem: why there are no tests; None if there are.
     """
 
     options: ReportOptions
@@ -62,15 +62,16 @@ class Comparison:
 def compare(table: Table, options: ReportOptions = DEFAULTS) -> Comparison:
     """Compare the regularisers over the networks that have an accuracy for each of them.
 
-    Ranks are taken on each network (1 is the best, ties share the average rank). The pairwise
-    tests follow a significant Friedman test; without one, all regularisers are one group.
+    Regularisers are ranked on each network (1 is the best, ties share the average rank). If
+    Friedman's test is significant, pairwise tests give the groups; otherwise all regularisers are
+    one group.
 
     Args:
         table: the accuracies.
         options: the tests and their significance level.
 
     Returns:
-        The comparison; `problem` says in words when the table is too small for a test.
+        The comparison; `problem` says why there is no test, if so.
 
     Reference:
         Demšar, Statistical comparisons of classifiers over multiple data sets, JMLR 7 (2006).
@@ -99,7 +100,7 @@ def _pairwise(
     ranks: Float[np.ndarray, " rows"],
     options: ReportOptions,
 ) -> tuple[Float[np.ndarray, "rows rows"], float | None, Bool[np.ndarray, "rows rows"]]:
-    """The p-values of pairs, the critical distance of Nemenyi's test, and who is alike."""
+    """Return pairwise p-values, Nemenyi's critical distance, and which pairs do not differ."""
     if options.test == "wilcoxon":
         p_values = wilcoxon_tests(cells, options.correction)
         return p_values, None, p_values >= options.significance
@@ -109,7 +110,7 @@ def _pairwise(
 
 
 def rank(accuracies: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, " rows"]:
-    """Average rank of every row; the highest value of a column has rank 1, ties share theirs.
+    """Return every row's average rank; a column's highest value has rank 1, ties share theirs.
 
     Example:
         >>> rank(np.array([[0.9, 0.8], [0.7, 0.8]])).tolist()
@@ -162,9 +163,9 @@ def wilcoxon_tests(
 
 
 def maximal_groups(alike: Bool[np.ndarray, "rows rows"]) -> list[tuple[int, ...]]:
-    """Maximal sets of rows in which every pair is alike; a set may skip a row.
+    """Return the maximal sets of rows in which every pair is alike; a set may skip a row.
 
-    Bron and Kerbosch's search for the maximal cliques of a graph.
+    It is Bron and Kerbosch's search for the maximal cliques of a graph.
 
     Example:
         >>> near = np.abs(np.subtract.outer([1, 2, 3, 9], [1, 2, 3, 9])) < 2
@@ -191,7 +192,7 @@ def maximal_groups(alike: Bool[np.ndarray, "rows rows"]) -> list[tuple[int, ...]
 def _complete_part(
     table: Table,
 ) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """The cells of the rows that have any value and the columns that have all of them."""
+    """Return the rows with any value and, of these, the columns without a gap."""
     cells, fewer = table.comparable(), table.fewer_seeds()
     row_kept = ~np.isnan(cells).all(axis=1)
     rows = tuple(name for name, kept in zip(table.regularisers, row_kept, strict=True) if kept)
@@ -232,7 +233,7 @@ def _are(count: int) -> str:
 
 
 def describe(comparison: Comparison) -> list[str]:
-    """The comparison in sentences."""
+    """Describe the comparison in sentences."""
     c = comparison
     sentences = [f"Left out of the tests: {reason}." for reason in c.left_out]
     if c.problem:

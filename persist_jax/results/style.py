@@ -1,4 +1,4 @@
-"""Colours and panels that the pictures share; the palette is Okabe and Ito's, safe for all eyes."""
+"""Colours and panels of all pictures; the palette is Okabe and Ito's, safe for colour blindness."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ GRID = "#d8dee4"
 PAPER = "#ffffff"
 BLUE = "#0072b2"
 PALE = "#9db4c8"
-# Without black and yellow: one is the text's, the other vanishes on white.
+# Without black, the colour of the text, and yellow, which is hard to see on white.
 PALETTE = (BLUE, "#56b4e9", "#009e73", "#d55e00", "#cc79a7", "#e69f00")
 DASHES = ("-", (0, (1, 1.3)), (0, (6, 1.5, 1, 1.5)), (0, (8, 3)))
 FONT = {
@@ -41,14 +41,14 @@ FONT = {
     "xtick.labelsize": 8,
     "ytick.labelsize": 8,
 }
-# Inches: around the axes of a panel, and left of and above all panels.
+# Inches around the axes of a panel, and (NAMES, LEGEND) left of and above all panels.
 LEFT, RIGHT, BOTTOM, TOP = 0.42, 0.12, 0.4, 0.27
 NAMES, LEGEND = 0.3, 0.45
 
 
 @contextmanager
 def own_style() -> Iterator[None]:
-    """Matplotlib's defaults and `FONT`, whatever a person's matplotlibrc sets."""
+    """Use Matplotlib's defaults and `FONT`, and ignore the user's matplotlibrc."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(FONT)
@@ -56,7 +56,7 @@ def own_style() -> Iterator[None]:
 
 
 def plain_numbers(axis: Axis) -> None:
-    """Label a logarithmic axis by 0.01 instead of a power of 10, which takes mathematical text."""
+    """Label a logarithmic axis by 0.01 instead of a power of 10, which needs mathematical text."""
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(LogFormatter())
 
@@ -72,7 +72,7 @@ NONE = Line(MUTED, (0, (4, 2)))
 
 
 def lines(regularisers: Sequence[str]) -> dict[str, Line]:
-    """Each regulariser's line, by its place in the order; `none` has its own wherever it stands.
+    """Return each regulariser's line, by its position; `none` always has the same line.
 
     Example:
         >>> [line.colour for line in lines(("t1", "none", "t2")).values()]
@@ -83,7 +83,7 @@ def lines(regularisers: Sequence[str]) -> dict[str, Line]:
 
 
 def keys(regularisers: Sequence[str]) -> list[Line2D]:
-    """The entries of a legend of the regularisers' lines."""
+    """Return legend entries for the regularisers' lines."""
     return [
         Line2D([], [], color=style.colour, ls=style.dashes, lw=1.5, label=name)
         for name, style in lines(regularisers).items()
@@ -95,9 +95,9 @@ class Panels:
     """A grid of panels of one size.
 
     Attributes:
-        figure: all of them, with a legend; for a file.
-        axes: each panel, by row and column.
-        size: of a panel with its labels, in inches.
+        figure: the figure of all panels, with a legend.
+        axes: the panels, by row and column.
+        size: size of a panel with its labels, in inches.
         keys: the entries of the legend.
     """
 
@@ -107,7 +107,7 @@ class Panels:
     keys: Sequence[Line2D]
 
     def window(self, cell: tuple[str, str]) -> tuple[float, float, float, float]:
-        """Left, top, width and height of a panel with its labels, in inches from the top left."""
+        """Return left, top, width and height of a panel with its labels, in inches."""
         left, bottom = self.axes[cell].get_position().p0 * self.figure.get_size_inches()
         width, height = self.size
         return left - LEFT, self.figure.get_figheight() - bottom + BOTTOM - height, width, height
@@ -121,14 +121,14 @@ def panels(
     size: tuple[float, float] = (1.9, 1.55),
     sharey: bool = False,
 ) -> Panels:
-    """A grid of panels, each with its column's name and labels, so that it can stand alone.
+    """Make a grid of panels, each with its column's name and its labels, to be shown alone too.
 
     Args:
-        rows: down the side.
-        columns: along the top.
+        rows: names of the rows.
+        columns: names of the columns.
         keys: the entries of the legend.
-        size: of a panel with its labels, in inches.
-        sharey: whether the panels of a row have one scale.
+        size: size of a panel with its labels, in inches.
+        sharey: whether the panels of a row share one scale.
     """
     width, height = size
     whole = (max(NAMES + width * len(columns), 6.0), LEGEND + height * len(rows))
@@ -156,7 +156,7 @@ def panels(
 
 
 def say(axes: Axes, text: str) -> None:
-    """Write why a panel is empty."""
+    """Write into a panel why it is empty."""
     axes.set_axis_off()
     axes.text(
         0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", size=8, color=MUTED,

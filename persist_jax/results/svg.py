@@ -1,4 +1,4 @@
-"""Panels as pieces of a page: they take its colours, light or dark, and flow with its width."""
+"""Turn figures into SVG panels that follow the page's colour theme and width."""
 
 import io
 import re
@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from persist_jax.results.style import BLUE, GRID, INK, MUTED, PAPER, Panels
 
 _SVG = "{http://www.w3.org/2000/svg}"
-# Colours of the pictures that the page's style sheet sets for either theme.
+# Colours of the pictures that the page's style sheet sets by theme.
 _VARIABLES = {INK: "ink", MUTED: "muted", GRID: "line", PAPER: "paper", BLUE: "blue"}
 _POINTS = 72  # an inch
 
@@ -22,13 +22,13 @@ Definitions = dict[str, Markup]
 
 
 class Picture(NamedTuple):
-    """A figure as the page shows it.
+    """A figure for the page.
 
     Attributes:
         rows: each row's name and panels.
-        width: of a panel, in pixels.
+        width: width of a panel, in pixels.
         keys: the legend's lines and labels.
-        definitions: of the glyphs, marks and clippings that the panels and lines refer to.
+        definitions: SVG definitions of glyphs, markers and clip paths that the panels use, by id.
     """
 
     rows: dict[str, list[Markup]]
@@ -38,11 +38,11 @@ class Picture(NamedTuple):
 
 
 def picture(panels: Panels, description: str) -> Picture:
-    """Take a figure apart.
+    """Split a figure into its panels and legend entries.
 
     Args:
         panels: the figure.
-        description: what a panel shows, for those who cannot see it.
+        description: the alternative text of a panel.
     """
     found = Picture({}, 96 * panels.size[0], [], {})
     groups = _groups(panels.figure, "axes_", found.definitions)
@@ -55,7 +55,7 @@ def picture(panels: Panels, description: str) -> Picture:
 
 
 def figure_file(figure: Figure, kind: str) -> bytes:
-    """The content of a file, "png", "svg" or "pdf"; the same figure gives the same."""
+    """Return the bytes of a "png", "svg" or "pdf" file; equal figures give equal bytes."""
     undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
     buffer = io.BytesIO()
     with rc_context({"svg.hashsalt": "persist_jax"}):
@@ -64,7 +64,7 @@ def figure_file(figure: Figure, kind: str) -> bytes:
 
 
 def _key(line: Line2D, definitions: Definitions) -> Markup:
-    """An entry's line with its mark in the middle; its label says the rest."""
+    """Return the SVG of a legend entry's line, with its marker in the middle."""
     size = (0.36, 0.14)
     figure = Figure(figsize=size)
     shown = Line2D([0.04, 0.5, 0.96], [0.5] * 3, transform=figure.transFigure, markevery=[1])
@@ -77,7 +77,7 @@ def _key(line: Line2D, definitions: Definitions) -> Markup:
 
 
 def _groups(figure: Figure, kind: str, definitions: Definitions) -> Iterator[str]:
-    """The groups of a kind, without their definitions, which the whole page shares."""
+    """Yield a figure's groups of a kind; collect their definitions for the whole page."""
     root = ElementTree.fromstring(figure_file(figure, "svg"))
     for parent in root.findall(f".//{_SVG}defs/.."):
         for defs in parent.findall(f"{_SVG}defs"):
@@ -88,12 +88,12 @@ def _groups(figure: Figure, kind: str, definitions: Definitions) -> Iterator[str
     drawing = root.find(f"{_SVG}g")
     groups = [group for group in drawing if group.attrib["id"].startswith(kind)]
     for group in drawing.iter(f"{_SVG}g"):
-        group.attrib.pop("id", None)  # other figures have the same
+        group.attrib.pop("id", None)  # other figures have the same ids
     return (re.sub(r"(\.\d{3})\d+", r"\1", _text(group)) for group in groups)
 
 
 def _text(element: ElementTree.Element) -> str:
-    """As a page holds it: without name spaces, in the page's colours."""
+    """Return an element's text for the page: without namespaces, in the page's colours."""
     text = ElementTree.tostring(element, encoding="unicode")
     text = re.sub(r' xmlns:?\w*="[^"]*"', "", text)
     text = re.sub(r"\bns\d:", "", text)
@@ -104,6 +104,6 @@ def _text(element: ElementTree.Element) -> str:
 
 
 def _svg(group: str, window: tuple[float, ...], attributes: str) -> Markup:
-    """A group seen through a window: left, top, width and height, in inches."""
+    """Return a group as an SVG cropped to a window: left, top, width and height, in inches."""
     box = " ".join(f"{_POINTS * side:.2f}" for side in window)
     return Markup(f'<svg viewBox="{box}" {attributes}>{group}</svg>')

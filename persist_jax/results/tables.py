@@ -1,4 +1,4 @@
-"""The accuracy table as CSV, Markdown and LaTeX, and the statistics as JSON."""
+"""Format the accuracy table as CSV, Markdown and LaTeX, and the statistics as JSON."""
 
 import csv
 import io
@@ -43,7 +43,7 @@ COLUMNS = (
 
 
 def csv_text(tables: Sequence[Table]) -> str:
-    """One row per sweep, network and regulariser, in full precision; empty where nothing is."""
+    """Return a CSV row per sweep, network and regulariser, in full precision; empty if unknown."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -61,7 +61,7 @@ def csv_text(tables: Sequence[Table]) -> str:
 
 
 def markdown_text(tables: Sequence[Table]) -> str:
-    """Test accuracies in percent, the best of every column in bold."""
+    """Return the tables in Markdown: test accuracies in percent, each column's best in bold."""
     parts = []
     for table in tables:
         header = ["regulariser", *(markdown(name) for name in table.networks)]
@@ -76,7 +76,7 @@ def markdown_text(tables: Sequence[Table]) -> str:
 
 
 def latex_text(tables: Sequence[Table]) -> str:
-    """The tables for `\\input`, with the rules of the package booktabs."""
+    """Return the tables for LaTeX's `\\input`; they need the package booktabs."""
     parts = ["% Needs \\usepackage{booktabs}."]
     for table in tables:
         parts.append(f"% Test accuracy in percent: {' '.join(table.title.split())}")
@@ -94,10 +94,10 @@ def latex_text(tables: Sequence[Table]) -> str:
 
 
 def percentages(table: Table) -> Iterator[tuple[str, list[tuple[str, bool]]]]:
-    """The rows of a table as text in percent, each cell with whether it is its column's best.
+    """Yield the rows of a table: cells of text in percent, and whether it is the column's best.
 
-    With several seeds a cell is their mean and standard deviation. A mean that lacks seeds has the
-    marks of `marks` and, where others of its network have these seeds, is never the best.
+    With several seeds a cell has their mean and standard deviation. A mean that lacks seeds has the
+    `marks`, and is never the best if another regulariser has these seeds on the network.
     """
     cells, ranked = (np.round(100 * part, 2) for part in (table.accuracies(), table.comparable()))
     best = np.max(ranked, axis=0, where=~np.isnan(ranked), initial=-1.0)
@@ -116,13 +116,13 @@ def percentages(table: Table) -> Iterator[tuple[str, list[tuple[str, bool]]]]:
 
 
 FOOTNOTES = {
-    "‡": "Mean over fewer seeds than others of its network: neither ranked nor the best.",
+    "‡": "Mean over fewer seeds than others on this network: not ranked, and never the best.",
     "§": "Other seeds of the chosen weight diverged.",
 }
 
 
 def marks(table: Table, cell: tuple[str, str]) -> str:
-    """The signs of `FOOTNOTES` that hold for a cell, and a space; "" if none does."""
+    """Return the signs of `FOOTNOTES` that apply to a cell, and a space; "" if none does."""
     choice = table.choices.get(cell)
     fewer = "‡" if cell in table.fewer_seeds() else ""
     signs = fewer + ("§" if choice is not None and choice.diverged else "")
@@ -130,7 +130,7 @@ def marks(table: Table, cell: tuple[str, str]) -> str:
 
 
 def footnotes(table: Table) -> list[str]:
-    """The lines that belong below a table of `percentages`."""
+    """Return the footnotes of a table of `percentages`."""
     used = {sign for cell in table.choices for sign in marks(table, cell)}
     return [f"{sign} {words}" for sign, words in FOOTNOTES.items() if sign in used]
 
@@ -147,12 +147,12 @@ def statistics_json(
     comparisons: Sequence[Comparison],
     matrices: Sequence[dict[str, Any] | None],
 ) -> str:
-    """Everything that the report says, as plain JSON: null where there is no number.
+    """Return all figures of the report as JSON, with null for a missing number.
 
     Args:
         tables: the tables.
-        comparisons: of each.
-        matrices: the `pairwise_matrix` of each.
+        comparisons: the comparison of each table.
+        matrices: the `pairwise_matrix` of each table.
     """
     entries = [_entry(*parts) for parts in zip(tables, comparisons, matrices, strict=True)]
     return json.dumps({"tables": entries}, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
@@ -220,7 +220,7 @@ def _pairs(matrix: dict[str, Any], options: ReportOptions) -> dict[str, Any]:
 
 
 def _numbers(choice: Choice) -> dict[str, float | None]:
-    """The numbers of a choice, by their columns' names."""
+    """Return the numbers of a choice by column."""
     numbers = {
         "weight": choice.weight,
         "validation_accuracy": choice.validation,
@@ -238,7 +238,7 @@ def _numbers(choice: Choice) -> dict[str, float | None]:
 
 
 def _counts(table: Table, cell: tuple[str, str]) -> dict[str, int]:
-    """How many runs of a cell went wrong, by their columns' names."""
+    """Return the numbers of bad runs of a cell by column."""
     return {
         "diverged": table.diverged[cell],
         "collapsed": table.collapsed[cell],

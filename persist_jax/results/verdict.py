@@ -1,4 +1,4 @@
-"""The verdict on a run's network from its record: sound, dead, or no better than before."""
+"""Judge a run by its record: completed, diverged, collapsed or worse than untrained."""
 
 import functools
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ DIVERGED, COLLAPSED, WORSE, COMPLETED = (
     "completed",
 )
 VERDICTS = (DIVERGED, COLLAPSED, WORSE, COMPLETED)  # the worst first
-# Of networks that only guess, the share whose accuracy is no higher than what counts as chance.
+# Share of guessing networks whose accuracy counts as chance.
 CONFIDENCE = 0.999
 
 
@@ -25,7 +25,7 @@ class Verdict(NamedTuple):
 
     Attributes:
         status: one of `VERDICTS`.
-        reasons: why, in words; of a run that completed, what could not be judged.
+        reasons: the reasons, as text; for a completed run, what could not be judged.
     """
 
     status: str
@@ -33,20 +33,20 @@ class Verdict(NamedTuple):
 
 
 def verdict(record: Record) -> Verdict:
-    """Judge a run by its record alone; what the record does not say is not held against it.
+    """Judge a run by its record alone; missing fields are never held against it.
 
-    A run that completed has collapsed if the accuracy of its best weights on the validation
-    examples is at most chance (see `highest_guess`), or if under them more than half of the
-    sampled neurons are constant, and more than before training. It is worse than untrained if
-    that accuracy is below the one of the initial weights. Where guessing may reach 100 %, nothing
-    is compared with chance, and a reason says so.
+    A completed run has collapsed if the validation accuracy of its best weights is at most chance
+    (see `highest_guess`), or if with these weights more than half of the sampled neurons are
+    constant, and more than before training. It is worse than untrained if its validation accuracy
+    is below that of the initial weights. If guessing may reach 100 %, the accuracy is not compared
+    with chance, and a reason says so.
 
     Args:
-        record: of the run. A continued run began with trained weights, so that it is never worse
+        record: the run's record. A continued run starts from trained weights, so it is never worse
             than untrained.
 
     Returns:
-        The worst of the verdicts that hold, with the reasons of all.
+        The worst verdict that applies, with the reasons of all that apply.
     """
     if record.status == "diverged":
         return Verdict(DIVERGED, (record.reason,) if record.reason else ())
@@ -57,10 +57,10 @@ def verdict(record: Record) -> Verdict:
 
 
 def highest_guess(chance: Chance) -> float:
-    """The accuracy that a network which does not look at the examples hardly exceeds.
+    """Return the accuracy that a guessing network exceeds with a probability of 0.1 % at most.
 
-    A guess that is right with the share of the most common class is right on a binomial number of
-    the examples; this is that number's 99.9 % quantile, over the number of examples.
+    The number of right guesses is binomial, with the share of the most common class as its
+    probability; the result is its 99.9 % quantile over the number of examples.
 
     Example:
         >>> round(highest_guess(Chance(share=0.1, examples=12000)), 4)
@@ -70,12 +70,12 @@ def highest_guess(chance: Chance) -> float:
 
 
 def judged(record: Record) -> bool:
-    """Whether the record, which before version 0.2 could not, says all that a verdict needs."""
+    """Return whether the record has all fields that a verdict needs; before 0.2, none had."""
     return record.chance is not None and record.redundancy is not None
 
 
 def notice(records: Iterable[Record]) -> str | None:
-    """A line that says how many runs of the grid collapsed or are worse than untrained, if any."""
+    """Return a line on the runs of the grid that collapsed or are worse than untrained, if any."""
     found = [verdict(record).status for record in records if not record.continued]
     bad = sum(status in (COLLAPSED, WORSE) for status in found)
     if not bad:
@@ -98,7 +98,7 @@ def _at_chance(record: Record) -> Iterator[str]:
 
 
 def _untold(chance: Chance) -> bool:
-    """Whether guessing may be right on every example, so that no accuracy is above chance."""
+    """Return whether guessing may be right on every example: no accuracy is then above chance."""
     return _quantile(chance.share, chance.examples) >= chance.examples
 
 

@@ -1,4 +1,4 @@
-"""The accuracy of every weight, with its spread over seeds and the one that was chosen."""
+"""Plot the accuracy of every weight, its spread over seeds, and the chosen weight."""
 
 from collections.abc import Sequence
 
@@ -13,18 +13,18 @@ from persist_jax.results.style import BLUE, MUTED, PALE, Panels, panels, plain_n
 from persist_jax.store import Record
 
 WRONG = "#d55e00"
-# Accuracy, in percent, that a panel shows below what it always shows: a network at chance would
-# press all others into a line.
+# Percentage points that a panel shows below the accuracies that it must show: with a network at
+# chance in view, all other points would lie on one line.
 _DEPTH = 3.0
 
 
 def plot_weights(table: Table) -> Panels | None:
-    """Validation and test accuracy against the weight: mean and standard deviation over seeds.
+    """Plot validation and test accuracy against the weight: mean and deviation over seeds.
 
     Every panel shows the accuracies of the chosen weight and the test accuracy of `none`.
 
     Returns:
-        A panel per network and regulariser; `None` where no run of a regulariser has ended.
+        A panel per network and regulariser; `None` if no regulariser has a finished run.
     """
     names = [name for name in table.regularisers if name != BASELINE and _has_weights(table, name)]
     if not names:
@@ -38,7 +38,7 @@ def plot_weights(table: Table) -> Panels | None:
 
 
 def at_the_edge(table: Table) -> list[str]:
-    """A sentence each for chosen weights that are the smallest and the largest of those tried."""
+    """Return a sentence on chosen weights that are the smallest tried, and one on the largest."""
     sentences = []
     for end, which, beyond in ((min, "smallest", "smaller"), (max, "largest", "larger")):
         found: dict[str, list[str]] = {}
@@ -51,8 +51,8 @@ def at_the_edge(table: Table) -> list[str]:
                 f"{name} on {', '.join(networks)}" for name, networks in found.items()
             )
             sentences.append(
-                f"At the edge of the grid: the chosen weight is the {which} that was tried of "
-                f"{where}. A {beyond} one may be more accurate."
+                f"At the edge of the grid: the chosen weight is the {which} tried for {where}. A "
+                f"{beyond} one may be more accurate."
             )
     return sentences
 
@@ -87,7 +87,7 @@ def _draw(panel: Axes, table: Table, cell: tuple[str, str]) -> None:
 
 
 def _scale(panel: Axes, weights: Sequence[float]) -> None:
-    """A logarithmic axis of weights; where some are not above 0, of both signs with 0 between."""
+    """Use a logarithmic axis of weights; a symmetric one if a weight is not above 0."""
     if weights[0] <= 0:
         panel.set_xscale("symlog", linthresh=min((abs(w) for w in weights if w), default=1.0))
         ticks = [weights[0], 0.0, max(weights[-1], 0.0)]
@@ -108,7 +108,7 @@ def _points(
     colour: str,
     shift: float,
 ) -> None:
-    """Means and spreads of the completed runs; a little aside, so that two do not cover another."""
+    """Draw means and spreads of the completed runs, shifted so that two series do not overlap."""
     found = [
         (shift * weight, values)
         for weight, group in zip(weights, by_weight, strict=True)
@@ -126,7 +126,7 @@ def _counts(record: Record) -> bool:
 
 
 def _limit(table: Table, network: str, row: Sequence[Axes]) -> None:
-    """Down to a little below all that is always shown, with a mark for what lies deeper."""
+    """Limit a row's axis to a little below what it must show, and mark the points below."""
     chosen = [choice for (place, _), choice in table.choices.items() if place == network]
     always = [100 * level for choice in chosen for level in (choice.test, choice.validation)]
     lines = [(panel, line) for panel in row for line in panel.lines if line.get_marker() == "o"]

@@ -133,8 +133,8 @@ def test_weights_at_the_edge_of_the_grid_are_said(tmp_path, sweeps):
     # The largest weight is an edge of what was tried although its runs diverge.
     sweeps.run(tmp_path, sweeps.record("a", "l2", 1.0, status="diverged", reason="loss"))
     smallest, largest = at_the_edge(tabulate(read_sweep(tmp_path)))
-    assert "the smallest that was tried of l1 on a; l2 on a. A smaller one" in smallest
-    assert "the largest that was tried of t1 on a, b. A larger one" in largest
+    assert "the smallest tried for l1 on a; l2 on a. A smaller one" in smallest
+    assert "the largest tried for t1 on a, b. A larger one" in largest
     assert largest in " ".join(write_report(tmp_path).read_text().split())
 
 

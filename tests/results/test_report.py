@@ -244,7 +244,7 @@ def test_what_is_redundant_is_a_table(tmp_path, sweeps):
     sweeps.run(tmp_path, sweeps.record("mlp_0", "t2", 0.1))  # of an older version
     text = write_report(tmp_path).read_text()
     assert "joined by |corr|\N{NO-BREAK SPACE}≥\N{NO-BREAK SPACE}0.9," in Page(text).text
-    section = text[text.index("What is redundant") : text.index("All runs")]
+    section = text[text.index("Redundant neurons") : text.index("All runs")]
     rows = [re.findall("<td[^>]*>([^<]*)</td>", row) for row in section.split("<tr>")[2:]]
     shared = ["2", "7"], ["0.200", "0.300", "0.400", "1.000", "0.250"]
     assert rows == [
@@ -280,7 +280,7 @@ def test_a_notice_stands_on_a_banner_of_its_own(tmp_path, sweeps):
 
 def test_without_a_notice_there_is_no_banner_and_without_counts_no_table_of_them(report):
     text = (report / "index.html").read_text()
-    assert 'class="banner"' not in text and "What is redundant" not in text
+    assert 'class="banner"' not in text and "Redundant neurons" not in text
 
 
 @pytest.mark.slow
@@ -320,7 +320,7 @@ def test_several_sweeps_are_shown_one_by_one_and_combined(tmp_path, sweeps):
     assert [entry["title"] for entry in entries] == ["mnist", "pgdl", "mnist + pgdl"]
     assert entries[2]["networks"] == ["mnist/mlp_0", "mnist/mlp_1", "pgdl/model_20"]
     page = Page(index.read_text())
-    assert f"This report lies in {tmp_path / 'both'}" in page.text
+    assert f"This report is in {tmp_path / 'both'}" in page.text
     assert entries[2]["friedman"]["statistic"] > entries[0]["friedman"]["statistic"]
     rows = list(csv.DictReader(io.StringIO((index.parent / "accuracies.csv").read_text())))
     assert len(rows) == 3 * 3

@@ -40,7 +40,7 @@ def sweep(tmp_path_factory, sweeps):
 
 def test_the_first_line_says_how_many_runs_are_missing(sweep):
     page = _text(write_report(sweep).read_text())
-    assert "22 of 24 runs have ended, 2 of them diverged" in page
+    assert "22 of 24 runs finished, 2 of them diverged" in page
 
 
 def test_a_mean_over_fewer_seeds_is_marked_and_never_the_best(sweep):
@@ -51,7 +51,7 @@ def test_a_mean_over_fewer_seeds_is_marked_and_never_the_best(sweep):
     latex = (folder / "accuracies.tex").read_text()
     assert r"t1 & \ddag{}\S{} 90.00 & \textbf" in latex and "‡" not in latex
     for text in (page, rows):
-        assert "‡ Mean over fewer seeds than others of its network: neither ranked" in text
+        assert "‡ Mean over fewer seeds than others on this network: not ranked" in text
         assert "§ Other seeds of the chosen weight diverged." in text
     assert "1 of 3" in page
 

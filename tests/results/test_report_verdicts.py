@@ -92,8 +92,8 @@ def test_a_chosen_weight_that_collapsed_is_marked_where_it_is_chosen(page, colla
     test = dict(_rows(page, ">Test accuracy<", ">Chosen weights<"))
     assert test == {"none": "80.00", "t1": "† 79.00", "t2": "80.00", "l1": "–", "l2": "† 40.00"}
     text = _text(page)
-    assert "2 of the networks chosen so collapsed or are worse than untrained" in text
-    assert "small because neurons died, which says nothing about decorrelation" in text
+    assert "2 networks collapsed or are worse than untrained" in text
+    assert "small because neurons died, not because they are decorrelated" in text
     assert "t1_living or t2_living (docs/weights.md)" in text
 
 
@@ -121,6 +121,6 @@ def test_records_of_an_older_version_are_reported_and_said_to_be_unjudged(tmp_pa
         sweeps.run(tmp_path, sweeps.record(weight=weight))
     sweeps.run(tmp_path, sweeps.record(weight=9.0, status="diverged", reason="the loss"))
     page = write_report(tmp_path).read_text()
-    assert "The records of 2 completed runs, as those of versions before 0.2" in _text(page)
+    assert "It is not known whether 2 of the completed runs collapsed" in _text(page)
     assert "3 runs, 1 of them diverged, 0 collapsed; " in _text(page)
     assert "†" not in page

@@ -105,7 +105,7 @@ def test_differences_pair_runs_of_one_seed(table):
     assert [d.improvement for d in found] == [0.75, 0.25, 0.5]
     assert found[0].needed == seeds_needed(np.array([0.01, 0.03]), 0.005)
     assert found[2].needed is None
-    assert "beyond the seeds: none of them" in seed_sentences(found)[1]
+    assert "above 0: none of them" in seed_sentences(found)[1]
 
 
 def test_a_single_seed_is_no_difference(table):
