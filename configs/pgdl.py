@@ -47,7 +47,7 @@ EMBEDDED = dict(
     networks=("model_20", "model_148"),
     weights=(1e-3, 1e-1),
     train=dict(
-        # 1204 examples are 28 batches of 43: no smaller last batch, whose step would compile too.
+        # 1204 examples are 28 batches of 43: a smaller last batch would compile another step.
         batch_size=43,
         epochs=10,
         optimiser=dict(learning_rate=0.02),

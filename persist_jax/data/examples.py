@@ -73,7 +73,7 @@ def _check_shapes(part: str, split: Split, shape: tuple[int, ...]) -> None:
     if len(x) == 0:
         raise ValueError(f"no {part} examples")
     if x.shape[1:] != shape or x.size == 0:
-        raise ValueError(f"{part} examples of shape {x.shape[1:]}, those to train on have {shape}")
+        raise ValueError(f"{part} examples of shape {x.shape[1:]}, but train examples have {shape}")
     if y.shape != x.shape[:1]:
         raise ValueError(f"{len(x)} {part} examples, but labels of shape {y.shape}")
     if x.dtype.kind not in "fiub":

@@ -23,7 +23,7 @@ def write_pgdl_task(folder: Path, shards: dict[str, list[str]]) -> None:
         for shard in shards[part]:
             for record, (image, label) in enumerate(_examples(shard)):
                 if x and image.shape != x[0].shape:
-                    shapes = f"{image.shape}, the others have {x[0].shape}"
+                    shapes = f"{image.shape}, but the first one has {x[0].shape}"
                     raise ValueError(f"{shard}: record {record}: an example of shape {shapes}")
                 x.append(image)
                 y.append(label)

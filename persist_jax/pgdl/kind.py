@@ -110,7 +110,7 @@ def keras(
     if network.input_shape != input_shape:
         raise ValueError(
             f"{path}: takes examples of shape {network.input_shape}, "
-            f"those of the data set have {input_shape}"
+            f"but the data set has {input_shape}"
         )
     if len(logits) != 1 or logits[0] < classes:
         raise ValueError(f"{path}: gives logits of shape {logits} for {classes} classes")

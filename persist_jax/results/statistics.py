@@ -212,7 +212,7 @@ def _complete_part(
         if none:
             left_out.append(f"{network}: no completed run of {', '.join(none)}")
         if short:
-            left_out.append(f"{network}: fewer seeds than others of {', '.join(short)}")
+            left_out.append(f"{network}: fewer seeds of {', '.join(short)} than of others")
     networks = tuple(n for n, kept in zip(table.networks, column_kept, strict=True) if kept)
     return cells[:, column_kept], rows, networks, tuple(left_out)
 

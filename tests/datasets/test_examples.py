@@ -83,7 +83,7 @@ def test_a_data_set_may_say_how_many_classes_it_has():
 
 def test_other_shapes_and_integer_pixels():
     other = Split(np.zeros((3, 3, 2), np.float32), np.arange(3))
-    with pytest.raises(ValueError, match=r"some: test examples of shape \(3, 2\), those to train"):
+    with pytest.raises(ValueError, match=r"some: test examples of shape \(3, 2\), but train"):
         Dataset("some", **GOOD | {"test": other})
     bytes_ = {part: _split([0, 1, 2], dtype=np.uint8) for part in GOOD}
     assert Dataset("some", **bytes_).num_classes == 3

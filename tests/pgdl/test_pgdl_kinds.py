@@ -121,7 +121,7 @@ def test_building_reads_no_array(folder, monkeypatch):
     [
         (
             {"input_shape": (8, 8, 1)},
-            r"takes examples of shape \(12, 12, 3\), those of .*\(8, 8, 1",
+            r"takes examples of shape \(12, 12, 3\), but the data set has \(8, 8, 1",
         ),
         ({"classes": 11}, r"gives logits of shape \(10,\) for 11 classes$"),
         ({"weights": "none.hdf5"}, r"none.hdf5: no such file$"),
