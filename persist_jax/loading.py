@@ -52,7 +52,7 @@ def load_run(
 
 
 def load_runs(workdir: str | os.PathLike[str]) -> "pandas.DataFrame":
-    """Read the finished runs of a sweep as a table, one run a row.
+    """Read the finished runs of a sweep as a table, one run per row.
 
     Args:
         workdir: the sweep's folder.

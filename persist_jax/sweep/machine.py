@@ -17,7 +17,7 @@ _FLAG = "xla_force_host_platform_device_count"
 
 
 def use_cores(config: Configuration) -> None:
-    """Split the CPU into as many devices as a configuration has lanes; call it before any array.
+    """Split the CPU into one device per lane, at most one per core; call it before any array.
 
     One lane leaves most cores idle: its steps are short, and only their matrix products run in
     parallel. The cores are those that this process may use, by its affinity and container. It does

@@ -1,4 +1,4 @@
-"""Write epoch lines and event files of a group in training; if a write fails, it trains on."""
+"""Write epoch lines and event files of a group in training; a failed write does not stop it."""
 
 import math
 import sys

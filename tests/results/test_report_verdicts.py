@@ -92,7 +92,7 @@ def test_a_chosen_weight_that_collapsed_is_marked_where_it_is_chosen(page, colla
     test = dict(_rows(page, ">Test accuracy<", ">Chosen weights<"))
     assert test == {"none": "80.00", "t1": "† 79.00", "t2": "80.00", "l1": "–", "l2": "† 40.00"}
     text = _text(page)
-    assert "2 networks collapsed or are worse than untrained" in text
+    assert "2 of the trained networks collapsed or are worse than untrained" in text
     assert "small because neurons died, not because they are decorrelated" in text
     assert "t1_living or t2_living (docs/weights.md)" in text
 
