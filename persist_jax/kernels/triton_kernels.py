@@ -123,7 +123,7 @@ def nearest_outside(
 
 @triton.jit
 @no_type_check
-def _joined(best, component, component_ptr, vertex, there):
+def _joined(best, component_ptr, vertex, there):
     """The root that every component joins, given the first edge out of each."""
     joins = there & (best != _NO_EDGE)
     ends = best.to(tl.int32)
@@ -185,7 +185,7 @@ def first_join(
     best = tl.load(_wide(found_ptr) + lane * N + vertex, mask=there, other=_NO_EDGE)
     tl.store(index_ptr + vertex, vertex, mask=there)
     tl.debug_barrier()
-    target, ends, moved = _joined(best, vertex, index_ptr, vertex, there)
+    target, ends, moved = _joined(best, index_ptr, vertex, there)
     tl.store(edge_ptr + lane * N + vertex, tl.where(moved, ends, -1), mask=there)
     _keep(
         target, sizes_ptr + lane * N, component_ptr + lane * N, state_ptr + lane * 2, vertex,
@@ -217,7 +217,7 @@ def join(
         tl.atomic_min(best_ptr + component, found, mask=offers, sem="relaxed")
         tl.debug_barrier()
         best = tl.load(best_ptr + vertex, mask=there, other=_NO_EDGE, cache_modifier=".cg")
-        target, ends, moved = _joined(best, component, old_component_ptr, vertex, there)
+        target, ends, moved = _joined(best, old_component_ptr, vertex, there)
         edge = tl.where(moved, ends, edge)
         component = tl.gather(target, component, 0)
         _keep(
