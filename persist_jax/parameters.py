@@ -4,12 +4,17 @@ A registered function annotates its parameters with them; a wrong value raises a
 """
 
 import struct
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
 INT32_MAX = 2**31 - 1
 FLOAT32_MIN, FLOAT32_MAX = 2.0**-126, (2 - 2.0**-23) * 2.0**127  # smallest normal, and largest
+
+
+def as_list(value: Any) -> Any:
+    """Wrap a single value, as a command line gives it, in a list."""
+    return [value] if isinstance(value, str | int | float) else value
 
 
 def _not_one(value: float) -> float:

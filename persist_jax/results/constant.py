@@ -11,10 +11,10 @@ def plot_constant(table: Table, histories: Histories) -> Panels | None:
     """Plot the share of sampled neurons that are constant on a batch, per epoch of the best runs.
 
     Returns:
-        A panel per network; `None` if no run has counts.
+        A panel per network; `None` if no run has counts, or none of its neurons is constant.
     """
     shares = {cell: _share(table, histories, cell) for cell in table.choices}
-    if all(share is None for share in shares.values()):
+    if not any(share is not None and share.any() for share in shares.values()):
         return None
     grid = panels([""], table.networks, keys(table.regularisers), size=(2.6, 1.9), sharey=True)
     for (_, network), panel in grid.axes.items():

@@ -21,11 +21,11 @@ TABLES = {
         "validation_at_loss": "validation % at the loss",
     },
     "Confidence": {
-        "log_loss": "negative log-likelihood",
-        "calibration_error": "calibration error %",
+        "log_loss": "NLL",
+        "calibration_error": "ECE %",
         "temperature": "temperature",
-        "scaled_log_loss": "negative log-likelihood, tempered",
-        "scaled_calibration_error": "calibration error, tempered %",
+        "scaled_log_loss": "NLL, tempered",
+        "scaled_calibration_error": "ECE %, tempered",
     },
     "Robustness": {"noise": "noise on pixels %", "dropped": "neurons dropped %"},
     "Hidden neurons": {
@@ -176,13 +176,10 @@ def evaluation_tables(table: Table) -> list[dict[str, Any]]:
 def _tables_with_pruning(measures: set[str]) -> dict[str, dict[str, str]]:
     """Return `TABLES` with a column for every share of neurons that pruning kept."""
     pruned = sorted((name for name in measures if name.startswith("pruned_")), key=_kept)
-    names = {name: f"{_kept(name)[0]:.0%} of the neurons kept" for name in pruned}
-    names = {
-        name: f"{words}{', fitted' if name.endswith('_fitted') else ''}"
-        for name, words in names.items()
+    shares = [(name, *_kept(name)) for name in pruned]
+    return TABLES | {
+        "Pruned": {name: f"{share:.0%} kept{', fitted' * fitted}" for name, share, fitted in shares}
     }
-    robust = TABLES["Robustness"] | names
-    return TABLES | {"Robustness": robust}
 
 
 def _kept(name: str) -> tuple[float, bool]:

@@ -12,7 +12,6 @@ class Row(NamedTuple):
 
     network: str
     weights: str
-    trained: bool
     counts: RedundantCounts | None
 
 
@@ -45,6 +44,6 @@ def _of_network(table: Table, network: str) -> Iterator[Row]:
     }
     for seed, counts in sorted(untrained.items()):
         which = f", seed {seed}" if len(untrained) > 1 else ""
-        yield Row(network, f"untrained{which}", False, counts)
+        yield Row(network, f"untrained{which}", counts)
     for name, record in best.items():
-        yield Row(network, name, True, record.redundancy and record.redundancy.trained)
+        yield Row(network, name, record.redundancy and record.redundancy.trained)

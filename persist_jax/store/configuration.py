@@ -18,21 +18,16 @@ from persist_jax._plumbing.validation import (
     flatten,
     shortened,
 )
-from persist_jax.parameters import Count, NotZero, Share, Size
+from persist_jax.parameters import Count, NotZero, Share, Size, as_list
 from persist_jax.store.files import discard_unfinished, read_json, replace_json
 from persist_jax.store.run import Run, is_folder_name, runs_folder
 
 CONFIG_FILE = "config.json"
 
 
-def _listed(value: Any) -> Any:
-    """Wrap a single value, as a command line gives it, in a list."""
-    return [value] if isinstance(value, str | int | float) else value
-
-
 def as_names(value: Any) -> Any:
     """Split `a,b` into names; a name may be a number, as `20` for `model_20`."""
-    value = _listed(value)
+    value = as_list(value)
     if not isinstance(value, list | tuple) or not all(isinstance(v, str | int) for v in value):
         return value
     return [name.strip() for entry in value for name in str(entry).split(",")]
@@ -65,8 +60,8 @@ Section = dict[str, Any]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 _Several = (Field(min_length=1), AfterValidator(_differ))
 Names = Annotated[tuple[str, ...], *_Several, BeforeValidator(as_names)]
-Weights = Annotated[tuple[NotZero, ...], *_Several, BeforeValidator(_listed)]
-Seeds = Annotated[tuple[Seed, ...], *_Several, BeforeValidator(_listed)]
+Weights = Annotated[tuple[NotZero, ...], *_Several, BeforeValidator(as_list)]
+Seeds = Annotated[tuple[Seed, ...], *_Several, BeforeValidator(as_list)]
 
 
 class ReportOptions(Given):

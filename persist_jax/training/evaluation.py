@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
+from pydantic import BeforeValidator
 
 from persist_jax._plumbing.validation import Given
 from persist_jax.data.dataset import Drawn, Split
@@ -24,7 +25,7 @@ from persist_jax.models.layers import (
 from persist_jax.models.model import Model, Variables
 from persist_jax.models.network import Network, layer_name
 from persist_jax.models.precision import unwrapped
-from persist_jax.parameters import NotNegative, Part, Positive, Rate
+from persist_jax.parameters import NotNegative, Part, Positive, Rate, as_list
 from persist_jax.redundancy import prune
 from persist_jax.terms import Term, measures
 from persist_jax.training.epoch import own_share, take
@@ -73,7 +74,7 @@ class Evaluate(Given):
     measures: bool = False
     noise: NotNegative = 0.0
     dropped: Rate = 0.0
-    pruning: tuple[Part, ...] = ()
+    pruning: Annotated[tuple[Part, ...], BeforeValidator(as_list)] = ()
 
 
 def make_evaluation(

@@ -152,6 +152,10 @@ def test_pruned_weights_compute_what_the_smaller_network_does(chain, repair):
     assert not np.allclose(found, network.apply(variables, x)[0], atol=1e-2)
 
 
+def test_one_share_stands_for_a_list_of_one():
+    assert Evaluate.read({"pruning": 0.5}).pruning == (0.5,)
+
+
 def test_networks_that_neurons_may_be_taken_out_of(perceptron, convolutional):
     names = ("layer_01", "layer_03", "layer_05")
     assert chain_of(perceptron) == chain_of(at_precision(perceptron, "highest")) == names
