@@ -23,7 +23,7 @@ def test_killed_at_any_moment_it_ends_the_same(expected, tmp_path):
 
 
 def test_killed_at_any_change_of_the_disk_it_ends_the_same(expected, tmp_path):
-    assert set(kills.at_changes(30, tmp_path, expected)) == {"identical"}
+    assert set(kills.at_changes(60, tmp_path, expected)) == {"identical"}
 
 
 @pytest.mark.parametrize("most, executor", [(2_000, "local"), (10_000, "processes")])

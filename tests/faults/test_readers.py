@@ -77,7 +77,7 @@ def test_a_crash_is_a_finding_and_the_next_seed_goes_on(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_the_table_of_all_readers():
-    command = [sys.executable, "-m", "tests.faults.readers", "--inputs", "40"]
+    command = [sys.executable, "-m", "tests.faults.readers", "--inputs", "15"]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(done.stdout.splitlines()) == 2 + len(SUBJECTS)

@@ -102,7 +102,7 @@ fields.train.update(batch_size=600, epochs=1, snapshot_every=0)
 config, _ = read_configuration(fields)
 experiment = load_experiment(config)
 programs = experiment.programs("mlp_0", "t1")
-for lanes in (8, 4, 2, 1):
+for lanes in (8, 4):
     programs.compile(lanes)
 size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (size + int(sys.argv[2]) * 2**20,) * 2)

@@ -39,8 +39,6 @@ CASES = {
     "t1 reused": {"regulariser": "t1", "options": PARTIAL.replace(term_every=2)},
     "t2": {"options": PARTIAL, "parallel": "batch", "devices": 2},
     "min_corr": {"options": OPTIONS},
-    "l1": {"options": OPTIONS},
-    "none": {"options": OPTIONS},
 }
 
 
