@@ -9,6 +9,7 @@ from scikit_posthocs import critical_difference_diagram
 
 from persist_jax.results.statistics import Comparison
 from persist_jax.results.style import BLUE, BOTTOM, INK, LEFT, RIGHT, TOP, Panels, panels
+from persist_jax.store import ReportOptions
 
 _AXIS = 2.4  # inches between the first and the last rank
 _LEVEL = 0.22  # inches between bars, and between labels
@@ -44,6 +45,23 @@ def draw(comparisons: Sequence[tuple[str, Comparison]]) -> Panels | None:
         axes.set_xlim(1 - (beside - LEFT) * inch, last + (beside - RIGHT) * inch)
         axes.set_ylim(-below, _ABOVE)
     return grid
+
+
+def latex_figure(options: ReportOptions) -> str:
+    """Return a LaTeX figure of the diagram's PDF, with a caption, for `\\input`.
+
+    Example:
+        >>> print(latex_figure(ReportOptions()).splitlines()[2])
+        \\includegraphics{critical_difference.pdf}
+    """
+    test = options.test.capitalize()
+    return rf"""% Needs \usepackage{{graphicx}}.
+\begin{{figure}}\centering
+\includegraphics{{critical_difference.pdf}}
+\caption{{Average ranks; 1 is the best. The regularisers at the dots of one bar are not
+significantly different ({test}'s test, $\alpha = {options.significance:g}$).}}
+\end{{figure}}
+"""
 
 
 def _below(comparison: Comparison) -> float:

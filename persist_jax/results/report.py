@@ -15,7 +15,7 @@ from persist_jax.results.animation import animate_deaths
 from persist_jax.results.conclusions import counted, pairwise_matrix, seed_sentences
 from persist_jax.results.constant import plot_constant
 from persist_jax.results.cost import step_times
-from persist_jax.results.diagram import draw
+from persist_jax.results.diagram import draw, latex_figure
 from persist_jax.results.escape import html_text
 from persist_jax.results.evaluated import evaluation_tables, losses
 from persist_jax.results.grid import missing_runs
@@ -104,6 +104,8 @@ def write_report(
             sweeps, shown, comparisons, matrices[-1], pictures, animation, folder, histories
         )
         files = _texts(tables, shown, comparisons, matrices) | _files(pictures)
+    if "critical_difference" in pictures:
+        files["critical_difference.tex"] = latex_figure(options).encode()
     if animation is not None:
         files["deaths.gif"] = animation
     for name, content in files.items():

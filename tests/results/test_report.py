@@ -22,8 +22,9 @@ from tests.commands import run_command
 
 TABLES = {"index.html", "accuracies.csv", "accuracies.md", "accuracies.tex", "statistics.json"}
 FILES = TABLES | {
-    "critical_difference.png", "critical_difference.svg", "critical_difference.pdf", "losses.png",
-    "deaths.png", "deaths.gif", "weights.png", "profiles.png",
+    "critical_difference.png", "critical_difference.svg", "critical_difference.pdf",
+    "critical_difference.tex", "losses.png", "deaths.png", "deaths.gif", "weights.png",
+    "profiles.png",
 }  # fmt: skip
 
 
@@ -69,6 +70,8 @@ def test_every_file_is_there_and_nothing_else(sweep, report):
     assert report == sweep / "report"
     assert {path.name for path in report.iterdir()} == FILES
     assert (report / "critical_difference.svg").read_text().startswith("<?xml")
+    figure = (report / "critical_difference.tex").read_text()
+    assert "{critical_difference.pdf}" in figure and figure.count("{") == figure.count("}")
     for name in ("losses.png", "deaths.png", "critical_difference.png"):
         assert (report / name).read_bytes().startswith(b"\x89PNG")
 
