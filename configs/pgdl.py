@@ -50,7 +50,7 @@ EMBEDDED = dict(
         # 1204 examples are 28 batches of 43: a smaller last batch would compile another step.
         batch_size=43,
         epochs=10,
-        optimiser=dict(learning_rate=0.02),
+        optimiser=dict(learning_rate=0.05),
         sampling=0.05,
         snapshot_every=10,
     ),

@@ -18,7 +18,7 @@ try:
     from absl import app, flags, logging
 except ModuleNotFoundError as error:
     # Without absl, `fail` does not work yet.
-    print(f'{error.name}: not installed; pip install -e ".[experiment,prepare]"', file=sys.stderr)
+    print(f'{error.name}: not installed; pip install "persist_jax[experiment]"', file=sys.stderr)
     sys.exit(2)
 
 from .configuration_file import ConfigurationError, without_file

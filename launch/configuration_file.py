@@ -152,7 +152,9 @@ def _not_there(path: str) -> str:
 
 def _function(path: str, given: tuple[str, ...]) -> Any:
     """Return the function `get_config` of a file; it must accept the given arguments."""
-    name = "config_config"  # as ml_collections calls it
+    name, folder = "config_config", str(Path(path).resolve().parent)  # as ml_collections calls it
+    if folder not in sys.path:  # last: a file beside it must not hide a package
+        sys.path.append(folder)
     spec = importlib.util.spec_from_loader(name, SourceFileLoader(name, path))
     sys.modules[name] = module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -182,5 +184,5 @@ def _line(path: str, error: BaseException) -> str:
     if isinstance(error, ValueError):  # the file refuses its argument
         return f"{place}: {words}"
     missing = isinstance(error, ModuleNotFoundError)
-    todo = "install it, or start in its folder" if missing else "correct the file"
+    todo = "install it, or put its file beside this one" if missing else "correct the file"
     return f"{place}: {type(error).__name__}: {words}; {todo}"

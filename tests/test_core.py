@@ -90,5 +90,5 @@ def test_the_rest_says_in_one_line_what_to_install(result):
         f"persist_jax.sweep needs ml_collections: {experiment}",
         f"persist_jax.results needs jinja2: {experiment}",
     ]
-    last = 'ml_collections: not installed; pip install -e ".[experiment,prepare]"'
+    last = 'ml_collections: not installed; pip install "persist_jax[experiment]"'
     assert result.stderr.splitlines() == [last]

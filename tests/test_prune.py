@@ -123,6 +123,7 @@ def test_errors_name_what_does_not_fit():
         (layers, hidden[::-1], {"keep": 0.5}, "activations: layer 0 has shape (60, 6), but its"),
         (layers[:1] + layers[2:], hidden[:1], {"keep": 0.5}, "layers: number 1 takes 6 inputs"),
         ([(np.ones((2, 3)), np.ones(2))], [], {"keep": 0.5}, "layers: 0 has a kernel (2, 3) and"),
+        (layers, {"h": hidden[0]}, {"keep": 0.5}, "activations: a mapping; give a list of arrays"),
         ({"a": {"scale": 1}}, [], {"keep": 0.5}, "layers: 'a' is not a kernel and a bias"),
     ]:
         with pytest.raises(ValueError) as error:

@@ -69,7 +69,7 @@ def test_a_term_has_its_parameters_bound():
         ("t2", {"beta": 0.5}, "terms.t2.beta: unknown field; known are alpha"),
         ("t1", {"alpha": 0.5}, "terms.t1.alpha: unknown field; known are reduce"),
         ("t1", {"reduce": "max"}, "terms.t1.reduce: 'max' is not one of sum, mean"),
-        ("l1", {"alpha": 0.5}, "terms.l1.alpha: unknown field; known are none"),
+        ("l1", {"alpha": 0.5}, "terms.l1.alpha: unknown field; there are no fields here"),
     ],
 )
 def test_a_wrong_parameter_is_one_line(name, parameters, message):

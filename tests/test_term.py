@@ -320,6 +320,15 @@ def test_wrong_choices_are_one_line_before_any_step(name, options, words):
     assert str(error.value).startswith(words)
 
 
+def test_a_term_of_ones_own_gives_one_number():
+    REGULARISERS.register("each_death")(lambda deaths: deaths)
+    try:
+        with pytest.raises(ValueError, match=r"^each_death: gives shape \(2,\), not one number$"):
+            pj.make_term("each_death")([jnp.eye(4)[:, :3]])
+    finally:
+        del REGULARISERS["each_death"]
+
+
 def test_a_term_of_parameters_needs_them():
     with pytest.raises(ValueError, match=r"^params: missing; l1 is a term .*\(activations, params"):
         pj.make_term("l1")(_activations())

@@ -280,7 +280,8 @@ def unknown_field(name: str, known: Iterable[str], where: str = "") -> str:
     if meant:
         return f"{path}: unknown field; did you mean {dotted((meant,), where)}?"
     known = [field for field in known if "." not in field]
-    return f"{path}: unknown field; known are {', '.join(known) or 'none'}"
+    choices = f"known are {', '.join(known)}" if known else "there are no fields here"
+    return f"{path}: unknown field; {choices}"
 
 
 def not_one_of(field: str, name: Any, choices: Iterable[str]) -> str:

@@ -97,6 +97,8 @@ def prune(
         Least squares after pruning: He, Zhang and Sun, Channel pruning for accelerating very deep
         neural networks, ICCV 2017.
     """
+    if isinstance(activations, Mapping):
+        raise ValueError("activations: a mapping; give a list of arrays in the order of the layers")
     chain = _chain(layers)
     hidden = [np.asarray(layer, np.float64) for layer in activations]
     _check(chain, hidden, keep, threshold)

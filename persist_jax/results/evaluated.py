@@ -1,5 +1,6 @@
 """Evaluations of trained networks by regulariser and weight, and their differences to no term."""
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -200,8 +201,8 @@ def _cell(found: Measured | None, column: str) -> tuple[Measured | None, str]:
     digits = 3 if factor == 1 and abs(found.mean) < 3 else digits
     if found.difference is None:
         return found, f"{factor * found.mean:.{digits}f}"
-    half = factor * (found.high - found.low) / 2
-    return found, f"{factor * found.difference:+.{digits}f} ± {half:.{digits}f}"
+    text, half = f"{factor * found.difference:+.{digits}f}", factor * (found.high - found.low) / 2
+    return found, text if math.isnan(half) else f"{text} ± {half:.{digits}f}"
 
 
 def losses(table: Table) -> list[float]:

@@ -1,5 +1,6 @@
 """Statistics over seeds: spread, paired differences with intervals, and choices per seed."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ BASELINE = "none"
 CONFIDENCE = 0.95
 # The smallest difference of interest, half a percentage point, as a fraction of 1.
 SMALL = 0.005
+_EQUAL = 1e-6  # relative; measures are float32
 
 
 class Difference(NamedTuple):
@@ -161,7 +163,8 @@ def t_interval(
         confidence: confidence level in (0, 1).
 
     Returns:
-        Lower and upper end.
+        Lower and upper end; NaN if the values of every stratum are equal up to rounding, which says
+        nothing of their spread.
 
     Example:
         >>> [round(end, 3) for end in t_interval([np.array([1.0, 2.0, 3.0])])]
@@ -172,9 +175,9 @@ def t_interval(
         are involved, Biometrika 34 (1947).
     """
     mean = float(np.mean([values.mean() for values in strata]))
+    if all(np.ptp(values) <= _EQUAL * np.abs(values).max() for values in strata):
+        return math.nan, math.nan
     parts = np.array([values.var(ddof=1) / len(values) for values in strata])
-    if not parts.any():
-        return mean, mean
     beyond_one = np.array([len(values) - 1 for values in strata])
     freedom = parts.sum() ** 2 / np.sum(parts**2 / beyond_one)
     half = stats.t.ppf((1 + confidence) / 2, freedom) * np.sqrt(parts.sum()) / len(strata)
@@ -187,7 +190,7 @@ def seeds_needed(
     *,
     power: float = 0.8,
     confidence: float = CONFIDENCE,
-) -> int:
+) -> int | None:
     """Return how many seeds a paired t-test needs to find a difference, given the spread of some.
 
     Args:
@@ -197,7 +200,7 @@ def seeds_needed(
         confidence: one minus the level of the two-sided test.
 
     Returns:
-        The smallest number of pairs, at least 2.
+        The smallest number of pairs, at least 2; None if all differences are equal.
 
     Example:
         >>> seeds_needed(np.array([-0.01, 0.01]), 0.01)
@@ -208,7 +211,7 @@ def seeds_needed(
     """
     deviation = float(np.std(differences, ddof=1))
     if not deviation:
-        return 2
+        return None
     enough = 2
     while _power(abs(difference) / deviation, enough, 1 - confidence) < power:
         enough *= 2

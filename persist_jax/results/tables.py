@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from persist_jax.results.escape import csv_cell, latex, markdown
-from persist_jax.results.evaluated import measured
+from persist_jax.results.evaluated import Measured, measured
 from persist_jax.results.seeds import (
+    Difference,
     choices_per_seed,
     interquartile_means,
     paired_differences,
@@ -193,17 +194,22 @@ def _entry(
         "p_values": None if c.p_values is None else _named_matrix(c.regularisers, c.p_values),
         "critical_distance": c.critical_distance,
         "groups": [list(group) for group in c.groups],
-        "paired_differences": [difference._asdict() for difference in paired_differences(table)],
+        "paired_differences": [_plain(difference) for difference in paired_differences(table)],
         "performance_profiles": {
             name: {"thresholds": thresholds.tolist(), "shares": shares.tolist()}
             for name, (thresholds, shares) in performance_profiles(table).items()
         },
-        "evaluation": [found._asdict() for found in measured(table)],
+        "evaluation": [_plain(found) for found in measured(table)],
         "interquartile_means": dict(interquartile_means(table)),
         "choices_per_seed": [choice._asdict() for choice in choices_per_seed(table)],
         "pairs": matrix and _pairs(matrix, c.options),
         "sentences": describe(c),
     }
+
+
+def _plain(row: Difference | Measured) -> dict[str, Any]:
+    """Return a row's fields, None in place of a NaN."""
+    return {name: None if value != value else value for name, value in row._asdict().items()}
 
 
 def _pairs(matrix: dict[str, Any], options: ReportOptions) -> dict[str, Any]:

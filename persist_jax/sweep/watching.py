@@ -97,13 +97,13 @@ def in_words(costs: Sequence[Mapping[str, float]], seconds: float) -> str:
     Example:
         >>> cost = {"seconds": 9.0, "training": 5.0, "waiting": 3.0}
         >>> in_words([cost, cost], 20.0)
-        'Seconds: 20.0 in all, 18.0 for 2 groups: 10.0 training, 6.0 waiting for programs, 2.0 else'
+        'Seconds: 20.0 in all, 18.0 for 2 groups: 10.0 training, 6.0 awaiting compilation, 2.0 else'
     """
     names = ("seconds", "training", "waiting")
     groups, training, waiting = (sum(cost.get(name, 0.0) for cost in costs) for name in names)
     return (
         f"Seconds: {seconds:.1f} in all, {groups:.1f} for {len(costs)} groups: {training:.1f} "
-        f"training, {waiting:.1f} waiting for programs, "
+        f"training, {waiting:.1f} awaiting compilation, "
         f"{max(0.0, groups - training - waiting):.1f} else"
     )
 

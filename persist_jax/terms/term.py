@@ -8,6 +8,7 @@ from types import EllipsisType
 from typing import Any, Literal, get_args
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from persist_jax.kernels import Distance, Geometry, cloud_deaths
@@ -82,9 +83,16 @@ class Term:
             params: the network's parameters, for a term of parameters.
             mask: which examples or tokens count; see `sample_neurons`.
         """
-        value = functools.partial(REGULARISERS[self.name].function, **dict(self.parameters))
+        function = functools.partial(REGULARISERS[self.name].function, **dict(self.parameters))
         if not self.adds:
-            return value()
+            return function()
+
+        def value(subject):
+            number = function(subject)
+            if jnp.shape(number):
+                raise ValueError(f"{self.name}: gives shape {jnp.shape(number)}, not one number")
+            return number
+
         if self.of == "params":
             if params is None:
                 raise ValueError(

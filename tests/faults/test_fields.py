@@ -1,5 +1,7 @@
 """Wrong values of fields, a sample of them here and all where there is time; see `fields`."""
 
+import sys
+
 import pytest
 
 from launch.configuration_file import ConfigurationError, load_config
@@ -72,6 +74,14 @@ def test_a_configuration_file_that_does_not_hold_is_one_line(tmp_path, text, wor
     with pytest.raises(ConfigurationError, match="^[^\n]*$") as error:
         load_config(str(path))
     assert words in str(error.value)
+
+
+def test_a_file_may_import_what_lies_beside_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    (tmp_path / "beside_it.py").write_text("NAME = 'mine'")
+    path = tmp_path / "mine.py"
+    path.write_text("from beside_it import NAME\n\ndef get_config():\n    return {'name': NAME}")
+    assert load_config(str(path)).name == "mine"
 
 
 @pytest.mark.parametrize("path", ["", ".", "nowhere.py", "x" * 5000])

@@ -46,7 +46,7 @@ def one_epoch(tmp_path_factory):
         (["--config.train.epochs=abc"], "--config.train.epochs: 'abc' is not a whole number"),
         (["--config.train.optimiser=sdg"], "train.optimiser.name: 'sdg' is not one of sgd, adam"),
         (["--config.weights=abc"], "weights[1]: 'abc' is not a number"),
-        (["--config.terms.l1.beta=1"], "--config.terms.l1.beta: unknown field; known are none"),
+        (["--config.terms.l1.beta=1"], "terms.l1.beta: unknown field; there are no fi"),
         (["--config.networks=mlp_7"], "networks: 'mlp_7' is not one of cnn, mlp_0, mlp_1"),
         (["--config.report.test=anova"], "test: 'anova' is not one of nemenyi, wilcoxon"),
         (["--steps=3"], "Unknown command line flag 'steps'"),

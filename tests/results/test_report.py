@@ -152,11 +152,12 @@ def test_a_difference_says_whether_it_is_better_or_worse(tmp_path, sweeps):
     sweeps.config(tmp_path, networks=["a"], regularisers=["none", "t1", "l1"])
     for seed in range(4):
         for name, test in (("none", 0.8), ("t1", 0.9), ("l1", 0.7)):
-            fields = sweeps.record("a", name, 0.1, seed, test=test + 0.001 * seed)
+            test += 0.001 * seed * (name != "none")
+            fields = sweeps.record("a", name, 0.1, seed, test=test)
             sweeps.run(tmp_path, fields)
     text = write_report(tmp_path).read_text()
     found = re.findall(r'<td class="(better|worse)">(. [+-][\d.]+)</td>', text)
-    assert found == [("better", "▲ +10.00"), ("worse", "▼ -10.00")]
+    assert found == [("better", "▲ +10.15"), ("worse", "▼ -9.85")]
 
 
 def test_every_pair_is_a_row_once(report):

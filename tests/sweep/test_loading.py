@@ -1,5 +1,6 @@
 """A run loaded from its folder is what the training left, and everything else is one line."""
 
+import json
 import re
 import shutil
 
@@ -104,6 +105,16 @@ def test_its_last_weights_are_there_unless_its_folder_is_old(run, workdir, tmp_p
     assert loaded.last is None
     with pytest.raises(ValueError, match="^weights: version 0.2, which trained this run, saved no"):
         loaded.activations(x, "last")
+
+
+def test_a_regulariser_of_ones_own_is_not_needed(run, workdir, tmp_path):
+    """Its code may be in a file that nobody has imported here."""
+    other = shutil.copytree(workdir, tmp_path / "other")
+    config = json.loads((other / "config.json").read_text())
+    config["regularisers"] += ["of_mine"]
+    (other / "config.json").write_text(json.dumps(config))
+    loaded = pj.load_run(other, "mlp", "l2", 0.1, 3)
+    jax.tree.map(np.testing.assert_array_equal, loaded.trained, run.trained)
 
 
 def test_a_diverged_run_has_what_it_had(workdir):

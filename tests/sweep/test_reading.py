@@ -200,7 +200,7 @@ def test_embedded_data_brings_its_sizes_and_its_notice(monkeypatch, tmp_path):
     assert "embedded sample" in config.notice and notices == (config.notice,)
     assert config.networks == ("model_20", "model_148")
     assert config.train["epochs"] == 3 and config.train["batch_size"] == 43
-    assert config.train["optimiser"]["learning_rate"] == 0.01
+    assert config.train["optimiser"]["learning_rate"] == 0.05
     assert config.train["optimiser"]["momentum"] == 0.9
     assert not list(tmp_path.iterdir())  # reading writes nothing
 
