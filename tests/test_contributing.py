@@ -22,18 +22,29 @@ def swept(tmp_path_factory):
     folder = tmp_path_factory.mktemp("contributing")
     text = (ROOT / "docs" / "adding.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    (folder / "additions.py").write_text("\n".join(blocks[:-1]), encoding="utf-8")
-    (folder / "mine.py").write_text(blocks[-1], encoding="utf-8")
-    (command,) = re.findall(r"^python -m launch\.sweep --config=mine\.py.*$", text, re.MULTILINE)
+    digits, mine = [block for block in blocks if "def get_config" in block]
+    additions = [block for block in blocks if block not in (digits, mine)]
+    files = {"additions": "\n".join(additions), "on_digits": digits, "mine": mine}
+    for name, code in files.items():
+        (folder / f"{name}.py").write_text(code, encoding="utf-8")
+    plan, command = re.findall(r"^python -m launch\.sweep --config=FOLDER/.*$", text, re.MULTILINE)
+    planned, swept = _started(folder, f"{plan} --dry_run"), _started(folder, command)
+    assert "small: 5 of 5 runs to train" in planned
+    return folder / "elsewhere" / "runs" / "mine", swept
+
+
+def _started(folder, command):
+    """What a command of the page prints, started elsewhere than in the folder of its files."""
+    (folder / "elsewhere").mkdir(exist_ok=True)
     result = subprocess.run(
-        [sys.executable, *command.split()[1:], "--config.devices=1"],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{folder}"},
+        [sys.executable, *command.replace("FOLDER", str(folder)).split()[1:], "--config.devices=1"],
+        cwd=folder / "elsewhere",
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
     )
     assert result.returncode == 0, result.stderr
-    return folder / "runs" / "mine", result.stdout
+    return result.stdout
 
 
 def test_every_run_has_its_result_and_its_term(swept):
