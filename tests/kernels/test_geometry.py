@@ -227,3 +227,15 @@ def test_errors_name_the_argument_and_the_choices():
     ]:
         with pytest.raises(ValueError, match=wrong and message):
             pj.cloud_deaths(points, **wrong)
+
+
+def test_euclidean_bounds_are_below_the_gaps_and_near_them():
+    geometry = Geometry("euclidean")
+    rows = geometry.rows(np.random.default_rng(3).normal(5, 1, (40, 30)).astype(np.float32))
+    bounds = np.asarray(geometry.lower_bounds(rows, rows), np.float64)
+    exact = np.asarray(rows, np.float64)[:, :-2]
+    exact = np.square(exact[:, None] - exact[None]).sum(2) / 2
+    half = np.square(np.asarray(rows, np.float64)[:, :-2]).sum(1) / 2
+    slack = 4 * 32 * np.finfo(np.float32).eps * (half[:, None] + half[None])
+    pairs = ~np.eye(40, dtype=bool)
+    assert (bounds <= exact)[pairs].all() and (bounds >= exact - slack)[pairs].all()
