@@ -188,7 +188,7 @@ def test_square_points_are_no_distances(function):
     words = r"must be symmetric, got \S+ from point 0 to point \d and \S+ back"
     # The gap is larger than the largest number of its type.
     far = jnp.array([[0, 6e4], [-6e4, 0]], jnp.float16)
-    for given in (upper, upper.T, far):
+    for given in (upper, upper.T, 1e-6 * upper, far):
         with pytest.raises(ValueError, match=words):
             function(given)
 
