@@ -231,7 +231,8 @@ def test_errors_name_the_argument_and_the_choices():
 
 def test_euclidean_bounds_are_below_the_gaps_and_near_them():
     geometry = Geometry("euclidean")
-    rows = geometry.rows(np.random.default_rng(3).normal(5, 1, (40, 30)).astype(np.float32))
+    points = np.random.default_rng(3).normal(5, 1, (40, 30))
+    rows = geometry.rows(jnp.asarray(points, jnp.float32))
     bounds = np.asarray(geometry.lower_bounds(rows, rows), np.float64)
     exact = np.asarray(rows, np.float64)[:, :-2]
     exact = np.square(exact[:, None] - exact[None]).sum(2) / 2
