@@ -18,6 +18,8 @@ TABLES = {
         "test": "test %",
         "train": "train %",
         "memorised": "wrong labels memorised %",
+    },
+    "Speed of fitting": {
         "epochs_to_loss": "epochs to the loss",
         "validation_at_loss": "validation % at the loss",
     },
@@ -25,9 +27,8 @@ TABLES = {
         "log_loss": "NLL",
         "calibration_error": "ECE %",
         "temperature": "temperature",
-        "scaled_log_loss": "NLL, tempered",
-        "scaled_calibration_error": "ECE %, tempered",
     },
+    "Confidence, tempered": {"scaled_log_loss": "NLL", "scaled_calibration_error": "ECE %"},
     "Robustness": {"noise": "noise on pixels %", "dropped": "neurons dropped %"},
     "Hidden neurons": {
         "effective_rank": "effective rank",
@@ -179,7 +180,8 @@ def _tables_with_pruning(measures: set[str]) -> dict[str, dict[str, str]]:
     pruned = sorted((name for name in measures if name.startswith("pruned_")), key=_kept)
     shares = [(name, *_kept(name)) for name in pruned]
     return TABLES | {
-        "Pruned": {name: f"{share:.0%} kept{', fitted' * fitted}" for name, share, fitted in shares}
+        title: {name: f"{share:.0%} kept" for name, share, fitted in shares if fitted == wanted}
+        for title, wanted in (("Pruned", False), ("Pruned and fitted", True))
     }
 
 

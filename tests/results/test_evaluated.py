@@ -97,20 +97,21 @@ def test_differences_are_paired_by_seed_with_students_interval(folder, table):
 
 
 def test_tables_have_a_row_for_every_weight_and_a_column_for_both_sets(table):
-    accuracy, confidence, neurons, pruned = evaluation_tables(table)
+    accuracy, speed, confidence, neurons, pruned, fitted = evaluation_tables(table)
     assert [name for name, _ in accuracy["rows"]] == ["none", "t1 -1", "t1 1", "l2 0.5"]
     assert accuracy["columns"][:2] == [("test %", "best"), ("test %", "last")]
     names = ["epochs to the loss", "validation % at the loss"]
-    assert accuracy["columns"][-2:] == [(name, "") for name in names]
+    assert speed["columns"] == [(name, "") for name in names]
     shares = [name for name, moment in pruned["columns"] if moment == "best"]
-    assert shares == ["35% kept", "35% kept, fitted", "75% kept"]
+    assert shares == ["35% kept", "75% kept"]
+    assert fitted["columns"] == [("35% kept", "best"), ("35% kept", "last")]
     by_name = {m[1:5]: m for m in measured(table)}
     best = by_name["t1", 1.0, "best", "test"]
     half = 100 * (best.high - best.low) / 2
     assert dict(accuracy["rows"])["t1 1"][0][1] == f"{100 * best.difference:+.2f} ± {half:.2f}"
     none = by_name["none", 0.0, "last", "effective_rank"]
     assert dict(neurons["rows"])["none"][1][1] == f"{none.mean:.1f}"
-    assert dict(accuracy["rows"])["l2 0.5"][-1] == (None, "–")
+    assert dict(speed["rows"])["l2 0.5"][-1] == (None, "–")
     assert confidence["columns"] == [("NLL", "best"), ("NLL", "last")]
 
 
