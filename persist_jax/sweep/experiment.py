@@ -17,7 +17,7 @@ from persist_jax.sweep.diagnosis import Diagnosis
 from persist_jax.sweep.machine import compilers, cores_that_fit
 from persist_jax.sweep.reading import evaluate_of, model_section, options_of
 from persist_jax.training.layout import Layout
-from persist_jax.training.memory import footprint
+from persist_jax.training.memory import activations_and_points, footprint
 from persist_jax.training.options import Options
 from persist_jax.training.programs import Evaluation, Programs
 from persist_jax.training.state import Data
@@ -99,14 +99,8 @@ class Experiment:
 
     def points(self, network: str) -> int:
         """Return the number of neurons in the point cloud."""
-        model, options = self.models[network], self.options(network)
-
-        # In one trace: a dict of activations would lose its order as an output.
-        def points(x):
-            variables = model.init(jax.random.key(0), x)
-            return options.term().points(model.apply(variables, x, train=False)[1])
-
-        return jax.eval_shape(points, _two_examples(self.dataset)).shape[0]
+        of = self.models[network], self.dataset, self.options(network)
+        return activations_and_points(*of)[1]
 
 
 def load_experiment(config: Configuration) -> Experiment:

@@ -51,8 +51,8 @@ def footprint(model: Model, dataset: Dataset, options: Options, layout: Layout) 
     state = jax.eval_shape(lambda: _initial(model, dataset, options))
     examples = options.batch_size
     shared = examples // len(layout.devices) if layout.axis_name else examples
-    activations, points = _of_a_batch(model, dataset, options)
-    n = points.shape[0]
+    shapes, n = activations_and_points(model, dataset, options)
+    activations = sum(map(math.prod, shapes))
     matrix = n * n * 4
     term = matrix * _MATRICES if matrix <= LARGEST_MATRIX else n * examples * 4 * _PER_POINT
     step = _bytes(state.params) + shared * activations * 4 * _PER_ACTIVATION + term
@@ -67,10 +67,10 @@ def _initial(model: Model, dataset: Dataset, options: Options):
     return initial_state(variables, optimiser, options, 0, with_term=True)
 
 
-def _of_a_batch(
+def activations_and_points(
     model: Model, dataset: Dataset, options: Options
-) -> tuple[int, jax.ShapeDtypeStruct]:
-    """The number of activations per example, and the shape of the points."""
+) -> tuple[list[tuple[int, ...]], int]:
+    """The shapes of an example's activations, layer by layer, and the number of sampled neurons."""
     x = jax.ShapeDtypeStruct((2, *dataset.input_shape), jnp.float32)
 
     # In one trace: activations by name would lose their order if returned from it.
@@ -79,8 +79,7 @@ def _of_a_batch(
         return activations, options.term().points(activations)
 
     activations, points = jax.eval_shape(outputs, x)
-    shapes = [leaf.shape[1:] for leaf in jax.tree.leaves(activations)]
-    return sum(map(math.prod, shapes)), points
+    return [leaf.shape[1:] for leaf in jax.tree.leaves(activations)], points.shape[0]
 
 
 def _bytes(tree) -> int:

@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from persist_jax.data.dataset import Dataset
@@ -17,6 +15,7 @@ from persist_jax.terms import REGULARISERS
 from persist_jax.training.cohort import PARTS, Cohort, Row, outcome
 from persist_jax.training.evaluation import Evaluate
 from persist_jax.training.layout import Layout, make_layout
+from persist_jax.training.memory import activations_and_points
 from persist_jax.training.options import Options
 from persist_jax.training.programs import Evaluation, Programs
 from persist_jax.training.step import check_dropout
@@ -105,12 +104,13 @@ def layout_of(
     devices: int | None,
 ) -> Layout:
     """The placement of a network's runs on devices; see `assemble`."""
+    shapes, _ = activations_and_points(model, dataset, options)
     return make_layout(
         parallel=parallel,
         lane_strategy=lane_strategy,
         devices=devices,
         batch_size=options.batch_size,
-        convolutional=any(len(shape) > 2 for shape in _activations(model, dataset)),
+        convolutional=any(len(shape) > 1 for shape in shapes),
     )
 
 
@@ -197,10 +197,3 @@ def train(
 def _joined(rows: list[Row]) -> dict[str, np.ndarray]:
     names = rows[0].history
     return {name: np.concatenate([row.history[name] for row in rows]) for name in names}
-
-
-def _activations(model: Model, dataset: Dataset) -> list[tuple[int, ...]]:
-    """Shapes of the activations of two examples."""
-    x = jax.ShapeDtypeStruct((2, *dataset.input_shape), jnp.float32)
-    shapes = jax.eval_shape(lambda x: model.apply(model.init(jax.random.key(0), x), x)[1], x)
-    return [leaf.shape for leaf in jax.tree.leaves(shapes)]
