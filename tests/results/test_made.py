@@ -152,3 +152,5 @@ def test_the_share_of_constant_neurons_is_of_the_cloud(folder):
     histories = {("a", "t1"): {"constant_neurons": np.array([1, 2, 5])}, ("a", "none"): {}}
     (line,) = plot_constant(table, histories).axes["", "a"].lines
     np.testing.assert_allclose(line.get_xydata(), [[1, 2.0], [2, 4.0], [3, 10.0]])
+    histories["a", "t1"]["constant_neurons"] = np.zeros(3)
+    assert plot_constant(table, histories) is None
