@@ -103,7 +103,7 @@ def read_run(
     if not has_result(folder):
         raise ValueError(_why_not(run, config, workdir))
     _check_code(config, network)
-    # A term is not needed: one of a person's own may not be registered here.
+    # Without terms: a user's own regulariser may not be registered in this process.
     experiment = load_experiment(config.replace(networks=[network], regularisers=["none"]))
     model, dataset = experiment.models[network], experiment.dataset
     initial = initial_variables(model, dataset.input_shape, seed)
