@@ -93,30 +93,43 @@ from pathlib import Path
 from configs import mnist
 from persist_jax.sweep import load_experiment, run_sweep
 from persist_jax.sweep.reading import read_configuration
+from persist_jax.training.programs import Programs
 
 fields = mnist.get_config("digits")
 fields.networks, fields.regularisers, fields.devices = ("mlp_0",), ("t1",), 1
-fields.weights, fields.lane_strategy = tuple(i / 1000 for i in range(1, 9)), "vmap"
-fields.models.mlp_0.hidden = (1500, 1500)
+fields.weights, fields.lane_strategy = (1e-3, 1e-2, 0.1, 0.2), "vmap"
+fields.models.mlp_0.hidden = (3000,)
 fields.train.update(batch_size=600, epochs=1, snapshot_every=0)
 config, _ = read_configuration(fields)
-experiment = load_experiment(config)
-programs = experiment.programs("mlp_0", "t1")
-for lanes in (8, 4):
-    programs.compile(lanes)
-size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (size + int(sys.argv[2]) * 2**20,) * 2)
-print(run_sweep(experiment, Path(sys.argv[1])))
+complete = Programs.train_epoch
+
+
+def train_epoch(self, lanes, wanted, epoch):
+    run = complete(self, lanes, wanted, epoch)
+
+    def limited():
+        pages = int(open("/proc/self/statm").read().split()[0])
+        room = pages * resource.getpagesize() + 2**26 if len(wanted) > 2 else -1
+        resource.setrlimit(resource.RLIMIT_AS, (room, -1))
+        return run()
+
+    return limited
+
+
+Programs.train_epoch = train_epoch
+print(run_sweep(load_experiment(config), Path(sys.argv[1])))
 """
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(resource, "RLIMIT_AS"), reason="no limit of the address space")
 def test_a_machine_without_the_memory(tmp_path):
-    """Eight lanes of n = 3010 take 8 x 36 MB for correlations alone."""
+    """Four lanes of n = 3010 take 4 x 36 MB for correlations alone: 64 MB are left for them.
+
+    Only the program of four lanes runs under the limit: LLVM ends a process that compiles under it.
+    """
     done = subprocess.run(
-        [sys.executable, "-c", LIMITED, tmp_path, "700"], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-c", LIMITED, tmp_path], cwd=ROOT, capture_output=True, text=True
     )
     assert done.stdout.splitlines()[-1] == "True", done.stderr
-    assert "mlp_0 t1: out of memory; retrying with 4 lanes" in done.stderr.splitlines()
-    assert len(read_results(tmp_path)) == 8
+    assert "mlp_0 t1: out of memory; retrying with 2 lanes" in done.stderr.splitlines()
+    assert len(read_results(tmp_path)) == 4
