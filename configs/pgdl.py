@@ -7,7 +7,7 @@ Data: the public data of the competition "Predicting Generalization in Deep Lear
 2020). DIR, or the environment variable PGDL_ROOT, is the folder that holds
 `input_data/task1_v4/model_*/` and `input_data/task1_v4/dataset_1/`. If neither is set, the sweep
 trains on the embedded sample, scikit-learn's digits in the same layout: two small networks and a
-small grid, a few minutes on two cores, in `runs/pgdl_sample`.
+small grid, about a minute on two cores, in `runs/pgdl_sample`.
 
 Runs: 8 networks x (1 + 5 regularisers x 10 weights) = 408, of n = 2630 points (models 20, 22, 148
 and 150) or n = 5252 (models 21, 23, 149 and 151), at most 1200 epochs. A finished run keeps its

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from persist_jax._plumbing.extras import needed_by
 from persist_jax.data.cache import Conversion, entry
 from persist_jax.data.digits import digits
+from persist_jax.models.network import Network
 from persist_jax.pgdl.keras_config import network_from_config
 from persist_jax.pgdl.keras_weights import write_weights
 
@@ -32,32 +34,15 @@ def _dense(units: int, **arguments: str) -> dict[str, Any]:
     return {"layer_name": "Dense", "units": float(units), **arguments}
 
 
-_POOL = {"layer_name": "MaxPooling2D", "pool_size": [2, 2]}
-_DROPOUT = {"layer_name": "Dropout", "rate": 0.5}
-_FLATTEN = {"layer_name": "Flatten"}
-
-SAMPLE_MODELS: dict[str, list[dict[str, Any]]] = {
-    "20": [
-        _convolution(16),
-        _convolution(16),
-        _POOL,
-        _FLATTEN,
-        _dense(32, activation="relu"),
-        _dense(10),
-    ],
-    "148": [
-        _convolution(16),
-        _POOL,
-        _convolution(32),
-        _POOL,
-        _DROPOUT,
-        _FLATTEN,
-        _dense(32, activation="relu"),
-        _DROPOUT,
-        _dense(32, activation="relu"),
-        _dense(10),
-    ],
-}
+_LAYERS = [
+    _convolution(16),
+    {"layer_name": "MaxPooling2D", "pool_size": [2, 2]},
+    {"layer_name": "Flatten"},
+    _dense(32, activation="relu"),
+    _dense(10),
+]
+# Networks of one architecture share compiled programs, which take most of the sample's time.
+SAMPLE_MODELS: dict[str, list[dict[str, Any]]] = {"20": _LAYERS, "148": _LAYERS}
 
 
 SAMPLE = Conversion(
@@ -98,15 +83,30 @@ def write_pgdl_sample(folder: Path) -> None:
 
 
 def _write_model(folder: Path, model: str) -> None:
-    import jax
-
     folder.mkdir(parents=True)
     config = {"model_config": SAMPLE_MODELS[model], "input_shape": [8, 8, 1]}
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     network = network_from_config(config)
-    variables = network.init(jax.random.key(int(model)), np.zeros((1, 8, 8, 1), np.float32))
+    variables = _initial_weights(network, int(model))
     for name in ("weights_init.hdf5", "weights.hdf5"):
         write_weights(folder / name, network, variables)
+
+
+def _initial_weights(network: Network, seed: int) -> Any:
+    """Draw weights as Keras does, uniform by Glorot, by NumPy: XLA would compile for seconds."""
+    import jax
+
+    rng = np.random.default_rng(seed)
+
+    def draw(shape: jax.ShapeDtypeStruct) -> np.ndarray:
+        if len(shape.shape) == 1:  # a bias
+            return np.zeros(shape.shape, np.float32)
+        *window, inputs, outputs = shape.shape
+        bound = np.sqrt(6 / (prod(window) * (inputs + outputs)))
+        return rng.uniform(-bound, bound, shape.shape).astype(np.float32)
+
+    image = np.zeros((1, 8, 8, 1), np.float32)
+    return jax.tree.map(draw, jax.eval_shape(network.init, jax.random.key(0), image))
 
 
 def _write_shards(folder: Path, x: np.ndarray, y: np.ndarray) -> None:
@@ -124,10 +124,13 @@ def _records(x: np.ndarray, y: np.ndarray) -> Iterator[bytes]:
     import tensorflow as tf
 
     for image, label in zip(x, y, strict=True):
-        tensors = {"inputs": tf.constant(image, tf.float32), "output": tf.constant(label, tf.int32)}
+        tensors = {
+            "inputs": tf.make_tensor_proto(image, tf.float32),
+            "output": tf.make_tensor_proto(label, tf.int32),
+        }
         feature = {
             name: tf.train.Feature(
-                bytes_list=tf.train.BytesList(value=[tf.io.serialize_tensor(tensor).numpy()])
+                bytes_list=tf.train.BytesList(value=[tensor.SerializeToString()])
             )
             for name, tensor in tensors.items()
         }
