@@ -53,8 +53,7 @@ from persist_jax.store import (
 from persist_jax.store.files import discard_unfinished, replace_file
 from persist_jax.store.locks import locked_folder
 from persist_jax.store.notes import read_commands
-from persist_jax.store.record import RESULT_FILE
-from persist_jax.store.run import runs_folder
+from persist_jax.store.record import result_files
 
 # Alternative texts of the pictures' panels.
 DESCRIPTIONS = {
@@ -121,7 +120,7 @@ def refresh_report(workdir: Path, options: ReportOptions, since: float) -> list[
     """
     path = report_folder(workdir) / "index.html"
     with locked_folder(workdir):
-        newest = max(file.stat().st_mtime for file in runs_folder(workdir).rglob(RESULT_FILE))
+        newest = max(file.stat().st_mtime for file in result_files(workdir))
         if not path.exists() or path.stat().st_mtime < max(newest, since):
             discard_unfinished(path.parent, ".+")
             path = write_report([workdir], options=options)

@@ -74,7 +74,10 @@ def save(folder: Path, tree: PyTree, fields: Mapping[str, Any] | None = None) ->
             _checkpointer().save(temporary, args=arguments)
         except Exception as error:  # TensorStore has no classes for the errors of a disk
             found = re.search(r"os_error_code='(\d+)'|Errno (\d+)", str(error))
-            number = int(found[1] or found[2]) if found else errno.EIO
+            if found is None:
+                reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+                raise OSError(errno.EIO, reason, str(folder)) from None
+            number = int(found[1] or found[2])
             raise OSError(number, os.strerror(number), str(folder)) from None
     if fields is not None:
         replace_json(temporary / _FIELDS, dict(fields))
@@ -109,7 +112,8 @@ def load(folder: Path, like: PyTree) -> PyTree:
     except Exception as error:  # from TensorStore, its JSON metadata, or a wrong shape
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{folder}: cannot be read ({reason})") from None
-    return flax.serialization.from_state_dict(like, jax.tree.map(np.asarray, plain))
+    loaded = flax.serialization.from_state_dict(like, jax.tree.map(np.asarray, plain))
+    return jax.tree.map(lambda leaf, own: leaf if np.size(own) else np.asarray(own), loaded, like)
 
 
 def copy(folder: Path, to: Path) -> None:
@@ -164,5 +168,12 @@ def _one_error() -> Iterator[None]:
 
 
 def _plain(tree: PyTree) -> PyTree:
-    """Convert to nested dicts of arrays: a checkpoint must not depend on our classes."""
-    return jax.tree.map(np.asarray, flax.serialization.to_state_dict(tree))
+    """Convert to nested dicts of arrays: a checkpoint must not depend on our classes.
+
+    Orbax refuses empty arrays, such as the deaths of no snapshot: one zero stands for each.
+    """
+
+    def stored(leaf: Any) -> np.ndarray:
+        return np.asarray(leaf) if np.size(leaf) else np.zeros(1, np.asarray(leaf).dtype)
+
+    return jax.tree.map(stored, flax.serialization.to_state_dict(tree))

@@ -3,7 +3,7 @@
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -265,6 +265,15 @@ def has_result(folder: str | os.PathLike[str]) -> bool:
     return (Path(folder) / RESULT_FILE).exists() and read_result(folder) is not None
 
 
+def result_files(workdir: str | os.PathLike[str]) -> Iterator[Path]:
+    """Find the result files of a sweep, also while it is training.
+
+    A search of all folders (`**`) fails if a checkpoint in them is deleted meanwhile.
+    """
+    for name in (RESULT_FILE, f"{CONTINUED}/{RESULT_FILE}"):
+        yield from runs_folder(workdir).glob(f"*/*/*/*/{name}")
+
+
 def read_results(workdir: str | os.PathLike[str]) -> list[Record]:
     """Read the records of all finished runs of a sweep.
 
@@ -275,7 +284,7 @@ def read_results(workdir: str | os.PathLike[str]) -> list[Record]:
         ValueError: a file is wrong or in the wrong folder; one line that names it.
     """
     records = []
-    for path in runs_folder(workdir).rglob(RESULT_FILE):
+    for path in result_files(workdir):
         record = read_result(path.parent)
         folder = record.run.folder(workdir)
         if path.parent not in (folder, folder / CONTINUED):

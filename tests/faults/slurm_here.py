@@ -119,7 +119,8 @@ def _start(workdir: Path, *flags: str) -> subprocess.Popen:
 
 def _until_all_train(workdir: Path, runs: int) -> None:
     def training() -> int:
-        return len([path for path in workdir.rglob("epochs.jsonl") if path.stat().st_size])
+        found = workdir.glob("runs/*/*/*/*/epochs.jsonl")
+        return len([path for path in found if path.stat().st_size])
 
     _wait(lambda: training() >= runs, 200, f"{workdir}: fewer than {runs} runs in training")
 

@@ -32,7 +32,9 @@ def same(ours, theirs):
 
 def trained(workdir):
     """Epochs of every run so far."""
-    return {f: f.read_text().count("\n") for f in workdir.rglob("epochs.jsonl")}
+    # Not `**`: a search of all folders fails where one is deleted meanwhile.
+    found = workdir.glob("runs/*/*/*/*/epochs.jsonl")
+    return {file: file.read_text().count("\n") for file in found}
 
 
 def until_both_train(process, workdir):

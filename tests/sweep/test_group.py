@@ -140,6 +140,19 @@ def test_its_lines_are_what_its_history_says(uninterrupted):
             np.testing.assert_allclose([line[name] for line in lines], means, rtol=1e-6)
 
 
+def test_without_snapshots_it_goes_on_from_its_checkpoint(small, uninterrupted, tmp_path):
+    none = load_experiment(small(**NOISE, **{"train.snapshot_every": 0}))
+    assert not train_in(none, tmp_path, must_stop=stop_after(2))
+    assert numbered(_group_folder(tmp_path)) == [2]
+    assert train_in(none, tmp_path)
+    ours, theirs = _results(tmp_path), _results(uninterrupted)
+    for weight in WEIGHTS:
+        record, history = ours[weight]
+        assert history["deaths"].shape == (0, 19) and history["deaths_iteration"].shape == (0,)
+        assert record.accuracy == theirs[weight][0].accuracy
+        np.testing.assert_array_equal(history["train_loss"], theirs[weight][1]["train_loss"])
+
+
 def test_a_run_that_ended_after_the_checkpoint_keeps_its_lines(train, tmp_path):
     assert not train(tmp_path, must_stop=stop_after(2))
     ended = _run(1e38).folder(tmp_path) / "epochs.jsonl"
