@@ -30,12 +30,15 @@ def test_the_study_has_the_runs_that_it_says(examples, runs):
         assert {run.weight for run in grid(config) if run.regulariser == name} == set(weights)
 
 
-@pytest.mark.parametrize("wrong", ["40", "0", "20"])
-def test_the_study_of_wrong_labels_has_the_runs_that_it_says(wrong):
-    config, _ = read_configuration(study.get_config(wrong))
-    assert len(grid(config)) == 100 and len({run.seed for run in grid(config)}) == 10
+@pytest.mark.parametrize(
+    ("which", "wrong", "runs"),
+    [("40", 0.4, 100), ("0", 0.0, 100), ("20", 0.2, 100), ("cnn", 0.4, 60)],
+)
+def test_the_study_of_wrong_labels_has_the_runs_that_it_says(which, wrong, runs):
+    config, _ = read_configuration(study.get_config(which))
+    assert len(grid(config)) == runs and len({run.seed for run in grid(config)}) == 10
     assert config.dataset["draw"] == "per_seed"
-    assert config.dataset["label_noise"] == int(wrong) / 100
+    assert config.dataset["label_noise"] == wrong
     assert evaluate_of(config).pruning == (0.75, 0.5, 0.35)
 
 
