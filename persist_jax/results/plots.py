@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
@@ -200,11 +201,13 @@ def _draw_ridges(axes: Axes, history: dict) -> None:
     deaths = history["deaths"]
     chosen = np.unique(np.linspace(0, len(deaths) - 1, RIDGES).round().astype(int))
     densities = np.stack([death_density(deaths[i]) for i in chosen])
-    tallest = max(densities.max(), 1e-9)
-    for index, density in enumerate(densities):
-        share = index / max(len(chosen) - 1, 1)
-        base = 1 - share if len(chosen) > 1 else 0.0
-        curve = base + 0.45 * density / tallest
-        around = {"fc": COLOURS(share), "ec": PAPER, "lw": 0.7, "zorder": index + 3}
-        axes.fill(np.r_[0, PLACES, 1], np.r_[base, curve, base], **around)
+    shares = np.arange(len(chosen)) / max(len(chosen) - 1, 1)
+    bases = 1 - shares if len(chosen) > 1 else np.zeros(1)
+    curves = bases[:, None] + 0.45 * densities / max(densities.max(), 1e-9)
+    ridges = [
+        np.column_stack([np.r_[0, PLACES, 1], np.r_[base, curve, base]])
+        for base, curve in zip(bases, curves, strict=True)
+    ]
+    style = {"facecolors": COLOURS(shares), "edgecolors": PAPER, "linewidths": 0.7, "zorder": 3}
+    axes.add_collection(PolyCollection(ridges, **style), autolim=False)
     axes.set_ylim(-0.02, 1.5)

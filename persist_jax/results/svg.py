@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 from xml.etree import ElementTree
 
@@ -50,7 +50,7 @@ def picture(panels: Panels, description: str) -> Picture:
         named = escape(": ".join(part for part in (description, row, column) if part))
         shown = _svg(group, panels.window((row, column)), f'role="img" aria-label="{named}"')
         found.rows.setdefault(row, []).append(shown)
-    found.keys.extend((_key(key, found.definitions), key.get_label()) for key in panels.keys)
+    found.keys.extend(_keys(panels.keys, found.definitions))
     return found
 
 
@@ -63,17 +63,23 @@ def figure_file(figure: Figure, kind: str) -> bytes:
     return buffer.getvalue()
 
 
-def _key(line: Line2D, definitions: Definitions) -> Markup:
-    """Return the SVG of a legend entry's line, with its marker in the middle."""
-    size = (0.36, 0.14)
-    figure = Figure(figsize=size)
-    shown = Line2D([0.04, 0.5, 0.96], [0.5] * 3, transform=figure.transFigure, markevery=[1])
-    place, every = shown.get_transform(), shown.get_markevery()
-    shown.update_from(line)
-    shown.set(transform=place, markevery=every)
-    figure.add_artist(shown)
-    (group,) = _groups(figure, "line2d_", definitions)
-    return _svg(group, (0.0, 0.0, *size), 'aria-hidden="true"')
+def _keys(lines: Sequence[Line2D], definitions: Definitions) -> Iterator[tuple[Markup, str]]:
+    """Yield each legend entry's line as SVG, with its marker in the middle, and its label."""
+    if not lines:
+        return
+    width, height = 0.36, 0.14
+    figure = Figure(figsize=(width, height * len(lines)))
+    for row, line in enumerate(lines):
+        middle = 1 - (row + 0.5) / len(lines)
+        shown = Line2D([0.04, 0.5, 0.96], [middle] * 3, transform=figure.transFigure, markevery=[1])
+        place, every = shown.get_transform(), shown.get_markevery()
+        shown.update_from(line)
+        shown.set(transform=place, markevery=every)
+        figure.add_artist(shown)
+    groups = _groups(figure, "line2d_", definitions)
+    for row, (line, group) in enumerate(zip(lines, groups, strict=True)):
+        window = (0.0, row * height, width, height)
+        yield _svg(group, window, 'aria-hidden="true"'), line.get_label()
 
 
 def _groups(figure: Figure, kind: str, definitions: Definitions) -> Iterator[str]:
