@@ -115,7 +115,9 @@ def test_layers_of_constant_neurons_keep_one():
 def test_errors_name_what_does_not_fit():
     layers = chain_with_copies()
     hidden = forward(layers, X)[:-1]
+    infinite = [hidden[0], np.where(hidden[1] > hidden[1].mean(), np.inf, hidden[1])]
     for chain, values, how, words in [
+        (layers, infinite, {"keep": 0.5}, "activations: layer 1 has values that are not finite"),
         (layers, hidden, {}, "keep, threshold: give exactly one"),
         (layers, hidden, {"keep": 0.5, "threshold": 0.5}, "keep, threshold: give exactly one"),
         (layers, hidden, {"keep": 0.0}, "keep: 0.0 is not in (0, 1]"),

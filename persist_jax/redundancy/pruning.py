@@ -222,6 +222,8 @@ def _check(
                 f"activations: layer {k} has shape {values.shape}, but its kernel makes "
                 f"{chain[k].kernel.shape[-1]} neurons"
             )
+        if not np.isfinite(values).all():
+            raise ValueError(f"activations: layer {k} has values that are not finite")
         receives = chain[k + 1].kernel.shape[-2]
         convolution = chain[k + 1].kernel.ndim > 2
         if receives != values.shape[-1] and (convolution or receives % values.shape[-1]):

@@ -277,8 +277,10 @@ def pruned(
     *,
     repair: bool,
     apply: Callable | None = None,
-) -> Variables:
+) -> Variables | None:
     """Prune a network with `persist_jax.prune`; return weights of the original shapes.
+
+    Returns `None` if activations are not finite, as after a run that diverged.
 
     Args:
         model: a network with a `chain_of`.
@@ -290,8 +292,11 @@ def pruned(
     """
     chain, params = chain_of(model), dict(variables["params"])
     activations = (apply or model.apply)(variables, x)[1]
+    hidden = [np.asarray(layer) for layer in activations][:-1]
+    if not all(np.isfinite(layer).all() for layer in hidden):
+        return None
     layers = {name: params[name] for name in chain}
-    smaller, kept = prune(layers, [*activations][:-1], keep=keep, repair=repair)
+    smaller, kept = prune(layers, hidden, keep=keep, repair=repair)
     for k, name in enumerate(chain):
         kernel, bias = (np.zeros_like(params[name][part]) for part in ("kernel", "bias"))
         stays = kept[k] if k < len(kept) else np.arange(len(bias))

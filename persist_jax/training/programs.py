@@ -90,7 +90,7 @@ class Evaluation:
     def of_pruned(
         self, variables: Variables, lanes: Lane, wanted: np.ndarray
     ) -> dict[str, np.ndarray]:
-        """Test accuracy of the wanted lanes' weights after pruning."""
+        """Test accuracy of the wanted lanes' weights after pruning; NaN if it is impossible."""
         if not chain_of(self._model) or not self.evaluate.pruning:
             return {}
         host, seeds = self.layout.fetch((variables, lanes.state.seed))
@@ -102,12 +102,14 @@ class Evaluation:
         for name, keep, repair in pruning_names(self.evaluate):
             smaller = [jax.tree.map(lambda leaf, lane=lane: leaf[lane], host)
                        for lane in range(len(wanted))]  # fmt: skip
+            impossible = np.zeros(len(wanted), bool)
             for lane, x in examples.items():
-                smaller[lane] = pruned(
-                    self._model, smaller[lane], x, keep, repair=repair, apply=self._apply
-                )
+                one = pruned(self._model, smaller[lane], x, keep, repair=repair, apply=self._apply)
+                impossible[lane] = one is None
+                smaller[lane] = smaller[lane] if one is None else one
             placed = self.layout.place(smaller), self.layout.place(list(wanted)), self.data
-            found[name] = self.layout.fetch(self._test(*placed))
+            accuracy = self.layout.fetch(self._test(*placed))
+            found[name] = np.where(impossible, np.float32(np.nan), accuracy)
         return found
 
     def compile(self, lanes: int) -> Callable:

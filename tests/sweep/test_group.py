@@ -153,6 +153,17 @@ def test_without_snapshots_it_goes_on_from_its_checkpoint(small, uninterrupted, 
         np.testing.assert_array_equal(history["train_loss"], theirs[weight][1]["train_loss"])
 
 
+def test_a_run_that_explodes_is_not_pruned_and_the_others_are(small, tmp_path):
+    """Its last weights are finite, its activations are not."""
+    deep = {"kind": "mlp", "hidden": [12, 8, 8, 8]}
+    changes = {"models": {"mlp": deep}, "weights": [1e-3, 200.0], "evaluate": {"pruning": [0.5]}}
+    assert train_in(load_experiment(small(**changes)), tmp_path)
+    fine, exploded = (read_result(_run(weight).folder(tmp_path)) for weight in (1e-3, 200.0))
+    assert (fine.status, exploded.status) == ("completed", "diverged")
+    for name in ("pruned_0.5", "pruned_0.5_fitted"):
+        assert 0 <= fine.evaluation.last[name] <= 1 and exploded.evaluation.last[name] is None
+
+
 def test_a_run_that_ended_after_the_checkpoint_keeps_its_lines(train, tmp_path):
     assert not train(tmp_path, must_stop=stop_after(2))
     ended = _run(1e38).folder(tmp_path) / "epochs.jsonl"
