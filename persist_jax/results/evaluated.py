@@ -29,15 +29,18 @@ TABLES = {
         "temperature": "temperature",
     },
     "Confidence, tempered": {"scaled_log_loss": "NLL", "scaled_calibration_error": "ECE %"},
-    "Robustness": {"noise": "noise on pixels %", "dropped": "neurons dropped %"},
+    "Robustness": {},
     "Hidden neurons": {
         "effective_rank": "effective rank",
         "mean_correlation": "mean |corr|",
         "constant": "constant %",
     },
+    "Pruned": {},
+    "Pruned and fitted": {},
 }
 # Measures of a run as a whole, not of its best or last weights.
 _OF_RUNS = ("epochs_to_loss", "validation_at_loss")
+_Pair = tuple[int, float]
 
 
 class Measured(NamedTuple):
@@ -48,8 +51,8 @@ class Measured(NamedTuple):
         regulariser: the regulariser.
         weight: the regularisation weight.
         weights: "best" or "last": the epoch whose weights were measured.
-        measure: a name of `persist_jax.store.record.NUMBERS`, `pruned_...`, `epochs_to_loss` or
-            `validation_at_loss`.
+        measure: a name of `persist_jax.store.record.NUMBERS`, `noise_...`, `dropped_...`,
+            `pruned_...`, `epochs_to_loss` or `validation_at_loss`.
         seeds: number of runs that have the measure.
         mean: mean over these runs.
         difference: mean difference to no term, paired by seed; None with fewer than two pairs.
@@ -98,28 +101,33 @@ def _against(
     weight: float,
     moment: Moment,
     measure: str,
-    ours: Mapping[int, float],
-    theirs: Mapping[int, float],
+    ours: Mapping[_Pair, float],
+    theirs: Mapping[_Pair, float],
 ) -> Measured:
-    seeds = sorted(ours.keys() & theirs.keys())
+    both = sorted(ours.keys() & theirs.keys())
     difference = low = high = None
-    if len(seeds) > 1:
-        pairs = np.array([ours[seed] - theirs[seed] for seed in seeds])
+    if len(both) > 1:
+        pairs = np.array([ours[pair] - theirs[pair] for pair in both])
         difference, (low, high) = float(pairs.mean()), t_interval([pairs])
     mean = float(np.mean([*ours.values()]))
     return Measured(
-        network, name, weight, moment, measure, len(ours), mean, difference, low, high, len(seeds)
+        network, name, weight, moment, measure, len(ours), mean, difference, low, high, len(both)
     )
 
 
-def _by_measure(records: tuple[Record, ...] | list[Record]) -> dict[tuple, dict[int, float]]:
-    """Return, by "best" or "last" and measure, the known numbers of completed runs by seed."""
-    found: dict[tuple, dict[int, float]] = {}
+def _by_measure(records: tuple[Record, ...] | list[Record]) -> dict[tuple, dict[_Pair, float]]:
+    """Return the known numbers of completed runs, by "best" or "last" and measure.
+
+    Each has its seed and, if it is a measure at a training loss, this loss: only numbers that agree
+    in both are compared.
+    """
+    found: dict[tuple, dict[_Pair, float]] = {}
     for record in records:
         if record.status == "completed" and record.evaluation is not None:
             for key, value in _numbers(record).items():
                 if value is not None:
-                    found.setdefault(key, {})[record.seed] = float(value)
+                    loss = record.evaluation.loss.level if key[1] in _OF_RUNS else 0.0
+                    found.setdefault(key, {})[record.seed, loss] = float(value)
     return found
 
 
@@ -149,7 +157,7 @@ def evaluation_tables(table: Table) -> list[dict[str, Any]]:
         own = {key[1:]: m for key, m in found.items() if key[0] == network}
         rows = list(dict.fromkeys(key[:2] for key in own))
         measures = {key[3] for key in own}
-        for title, names in _tables_with_pruning(measures).items():
+        for title, names in _tables(measures).items():
             columns = [
                 (name, moment)
                 for name in names
@@ -175,19 +183,26 @@ def evaluation_tables(table: Table) -> list[dict[str, Any]]:
     return tables
 
 
-def _tables_with_pruning(measures: set[str]) -> dict[str, dict[str, str]]:
-    """Return `TABLES` with a column for every share of neurons that pruning kept."""
-    pruned = sorted((name for name in measures if name.startswith("pruned_")), key=_kept)
-    shares = [(name, *_kept(name)) for name in pruned]
-    return TABLES | {
-        title: {name: f"{share:.0%} kept" for name, share, fitted in shares if fitted == wanted}
-        for title, wanted in (("Pruned", False), ("Pruned and fitted", True))
-    }
+def _tables(measures: set[str]) -> dict[str, dict[str, str]]:
+    """Return `TABLES` with a column for every strength of noise, and share dropped or kept."""
+    found = {title: dict(names) for title, names in TABLES.items()}
+    changed = (name for name in measures if name.startswith(("noise", "dropped", "pruned_")))
+    for name in sorted(changed, key=_change):
+        kind, level, fitted = _change(name)
+        share = f"{100 * level:g}% " if level else ""
+        if kind == "pruned":
+            found["Pruned and fitted" if fitted else "Pruned"][name] = f"{share}kept"
+        elif kind == "dropped":
+            found["Robustness"][name] = f"{share}neurons dropped %"
+        else:
+            found["Robustness"][name] = f"noise {level:g} on pixels %" if level else "noise %"
+    return found
 
 
-def _kept(name: str) -> tuple[float, bool]:
-    share = name.removeprefix("pruned_").removesuffix("_fitted")
-    return float(share), name.endswith("_fitted")
+def _change(name: str) -> tuple[str, float, bool]:
+    """Split a name such as `pruned_0.5_fitted` into its kind, level and whether it is fitted."""
+    kind, _, level = name.removesuffix("_fitted").partition("_")
+    return kind, float(level or 0), name.endswith("_fitted")
 
 
 def _label(regulariser: str, weight: float) -> str:

@@ -17,9 +17,10 @@ from persist_jax.store.run import CONTINUED, Run, runs_folder
 
 RESULT_FILE = "result.json"
 _NOT_IN_ALL = ("points", "chance", "redundancy", "examples", "evaluation", "origins")
-# Measures of a set of weights, on the test examples unless others are named. In addition,
-# `pruned_<share>` and `pruned_<share>_fitted` are the accuracy with this share of each hidden
-# layer's neurons, without and with a least-squares fit.
+# Measures of a set of weights, on the test examples unless others are named. Further accuracies have
+# their level in the name: `noise_<deviation>` under normal noise on the pixels, `dropped_<share>`
+# without this share of the hidden neurons, and `pruned_<share>` and `pruned_<share>_fitted` with
+# only this share of each hidden layer's neurons, without and with a least-squares fit.
 NUMBERS = {
     "train": "accuracy on the labels trained on",
     "validation": "accuracy on the validation examples",
@@ -33,10 +34,9 @@ NUMBERS = {
     "effective_rank": "effective rank of the hidden layers, on validation examples",
     "mean_correlation": "mean |corr| of their neurons",
     "constant": "share of constant neurons",
-    "noise": "accuracy under noise on the pixels",
-    "dropped": "accuracy without some of the hidden neurons",
 }
-_PRUNED = re.compile(r"pruned_[0-9.e-]+(_fitted)?")
+# In some folders, noise and dropped have no number.
+_CHANGED = re.compile(r"(noise|dropped)(_[0-9.e+-]+)?|pruned_[0-9.e-]+(_fitted)?")
 
 
 class Accuracy(Fields):
@@ -125,8 +125,9 @@ class Evaluation(Fields):
     @classmethod
     def _are_known(cls, numbers: dict[str, float | None]) -> dict[str, float | None]:
         for name in numbers:
-            if name not in NUMBERS and not _PRUNED.fullmatch(name):
-                raise ValueError(f"{name!r} is not one of {', '.join(NUMBERS)}, pruned_...")
+            if name not in NUMBERS and not _CHANGED.fullmatch(name):
+                known = ", ".join((*NUMBERS, "noise_...", "dropped_...", "pruned_..."))
+                raise ValueError(f"{name!r} is not one of {known}")
         return numbers
 
 

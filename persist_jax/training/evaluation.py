@@ -116,7 +116,8 @@ def make_evaluation(
         key = jax.random.key(seed)
         if evaluate.noise:
             noise = _noise(jax.random.fold_in(key, _NOISE), evaluate.noise)
-            numbers["noise"] = accuracy(logits("test", change=noise), labels["test"])
+            noisy = accuracy(logits("test", change=noise), labels["test"])
+            numbers[f"noise_{evaluate.noise:g}"] = noisy
         if evaluate.dropped and chain:
 
             def with_few(key):
@@ -124,7 +125,7 @@ def make_evaluation(
                 return accuracy(logits("test", {**variables, "params": params}), labels["test"])
 
             keys = jax.random.split(jax.random.fold_in(key, _DROPPED), _MASKS)
-            numbers["dropped"] = jnp.mean(jax.lax.map(with_few, keys))
+            numbers[f"dropped_{evaluate.dropped:g}"] = jnp.mean(jax.lax.map(with_few, keys))
         return numbers
 
     return evaluation

@@ -115,6 +115,27 @@ def test_tables_have_a_row_for_every_weight_and_a_column_for_both_sets(table):
     assert confidence["columns"] == [("NLL", "best"), ("NLL", "last")]
 
 
+def test_numbers_of_other_levels_are_not_compared(tmp_path, sweeps):
+    """Between two commands on one folder, the fields of `evaluate` may change."""
+    sweeps.config(tmp_path, "study", networks=["a"], regularisers=["none", "t1"])
+    for name, weight, level, loss in (("none", 0.0, 0.1, 0.9), ("t1", 1.0, 3.0, 0.5)):
+        for seed in SEEDS:
+            fields = sweeps.record("a", name, weight, seed)
+            numbers = {f"noise_{level:g}": 0.5, "pruned_0.001": 0.4, "dropped": 0.3}
+            reached = {"level": loss, "epochs": 3 + seed, "validation_accuracy": 0.5}
+            fields["evaluation"] = {"best": numbers, "last": numbers, "loss": reached}
+            sweeps.run(tmp_path, fields)
+    table = tabulate(read_sweep(tmp_path))
+    pairs = {m.measure: m.pairs for m in measured(table) if m.regulariser == "t1"}
+    assert pairs == {
+        "noise_3": 0, "pruned_0.001": 5, "dropped": 5, "epochs_to_loss": 0, "validation_at_loss": 0
+    }  # fmt: skip
+    columns = {part["title"]: part["columns"][::2] for part in evaluation_tables(table)}
+    shown = ["neurons dropped %", "noise 0.1 on pixels %", "noise 3 on pixels %"]
+    assert [name for name, _ in columns["Robustness"]] == shown
+    assert columns["Pruned"] == [("0.1% kept", "best")]
+
+
 def test_the_page_and_the_statistics_have_them(table):
     parts = evaluation_tables(table)
     environment = report._template().environment

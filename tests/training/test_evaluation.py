@@ -226,8 +226,9 @@ def test_all_numbers_of_a_run(runs, noisy, which):
     rank = np.exp(-np.sum(shares * np.log(shares)))
     assert found["effective_rank"] == pytest.approx(rank, rel=1e-2)
     # Fewer neurons and noise cost accuracy, but leave more than chance.
-    assert 0.1 < found["dropped"] < found["test"] and 0.1 < found["noise"] < found["test"]
-    others = {"temperature", "constant", "mean_correlation", "effective_rank", "dropped", "noise"}
+    assert 0.1 < found["dropped_0.25"] < found["test"] and 0.1 < found["noise_0.5"] < found["test"]
+    others = {"temperature", "constant", "mean_correlation", "effective_rank"}
+    others |= {"dropped_0.25", "noise_0.5"}
     assert found.keys() == wanted.keys() | others
 
 
