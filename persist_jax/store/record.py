@@ -17,8 +17,8 @@ from persist_jax.store.run import CONTINUED, Run, runs_folder
 
 RESULT_FILE = "result.json"
 _NOT_IN_ALL = ("points", "chance", "redundancy", "examples", "evaluation", "origins")
-# Measures of a set of weights, on the test examples unless others are named. Further accuracies have
-# their level in the name: `noise_<deviation>` under normal noise on the pixels, `dropped_<share>`
+# Measures of a set of weights, on the test examples unless others are named. Further accuracies
+# have their level in the name: `noise_<deviation>` under normal noise, `dropped_<share>`
 # without this share of the hidden neurons, and `pruned_<share>` and `pruned_<share>_fitted` with
 # only this share of each hidden layer's neurons, without and with a least-squares fit.
 NUMBERS = {
