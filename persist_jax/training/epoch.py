@@ -46,6 +46,11 @@ class EpochPlan(NamedTuple):
         return math.ceil(self.examples / self.batch_size)
 
     @property
+    def ends_with_one(self) -> bool:
+        """Whether the last batch is a single example, on which every neuron is constant."""
+        return self.examples % self.batch_size == 1
+
+    @property
     def snapshots(self) -> int:
         """The largest number of snapshots that any epoch takes."""
         return math.ceil(self.steps / self.snapshot_every) if self.snapshot_every else 0
@@ -61,7 +66,7 @@ class EpochPlan(NamedTuple):
         """Iterations of an epoch (0-based) at which the deaths are recorded."""
         if not self.snapshot_every:
             return []
-        iterations = range(epoch * self.steps, (epoch + 1) * self.steps)
+        iterations = range(epoch * self.steps, (epoch + 1) * self.steps - self.ends_with_one)
         return [i for i in iterations if i % self.snapshot_every == 0]
 
 
@@ -103,10 +108,11 @@ def make_epoch(
     shared, shared_term = model.sharing(axis_name), replace(term, axis_name=axis_name)
     shared_added = [(replace(one, axis_name=axis_name), weight) for one, weight in added]
     step = _recorded(shared, shared_term, optimiser, options, shared_added)
-    # The last, partial batch need not divide over the devices, so each device takes it whole. With
-    # a single example every neuron is constant, so a term of activations is left out.
+    # The last, partial batch need not divide over the devices, so each device takes it whole. On a
+    # single example, a term of activations and the deaths would be those of constant neurons.
     last_term, last_added = term, added
-    if examples % options.batch_size == 1:
+    if plan.ends_with_one:
+        options = options.replace(snapshot_every=0)
         last_term = options.term("none") if term.of in ("deaths", "points") else term
         last_added = [pair for pair in added if pair[0].of not in ("deaths", "points")]
     last_step = _recorded(model, last_term, optimiser, options, last_added)
@@ -157,8 +163,6 @@ def evaluate(
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Mean cross-entropy and accuracy of a network on a split, in inference mode."""
     examples = split.y.shape[0]
-    steps = math.ceil(examples / batch_size)
-    positions = jnp.arange(steps * batch_size).reshape(steps, batch_size)
 
     def body(sums, indices):
         indices = own_share(indices, axis_name)
@@ -173,11 +177,24 @@ def evaluate(
             correct + jnp.sum(counted & right, dtype=jnp.int32),
         ), None
 
+    positions = in_batches(examples, batch_size, axis_name)
     sums, _ = jax.lax.scan(body, (jnp.float32(0), jnp.int32(0)), positions)
     if axis_name is not None:
         sums = jax.lax.psum(sums, axis_name)
     loss, correct = sums
     return loss / examples, correct.astype(loss.dtype) / examples
+
+
+def in_batches(
+    examples: int, batch_size: int, axis_name: str | None
+) -> Int[Array, "batches size"]:
+    """Positions of all examples in batches; the last batch is filled up with positions beyond.
+
+    No batch is larger than the examples need: a `batch_size` may be meant as "all at once".
+    """
+    devices = 1 if axis_name is None else jax.lax.axis_size(axis_name)
+    size = min(batch_size, math.ceil(examples / devices) * devices)
+    return jnp.arange(math.ceil(examples / size) * size).reshape(-1, size)
 
 
 def watch(

@@ -28,7 +28,7 @@ from persist_jax.models.precision import unwrapped
 from persist_jax.parameters import NotNegative, Part, Positive, Rate, as_list
 from persist_jax.redundancy import prune
 from persist_jax.terms import Term, measures
-from persist_jax.training.epoch import own_share, take
+from persist_jax.training.epoch import in_batches, own_share, take
 from persist_jax.training.state import Data
 
 BINS = 15  # bins of confidence for the calibration error
@@ -165,8 +165,6 @@ def logits_of(
         change: `change(x, indices)` returns the inputs to use in place of the examples `x`.
     """
     examples = (split if drawn is None else drawn).y.shape[0]
-    steps = math.ceil(examples / batch_size)
-    positions = jnp.arange(steps * batch_size).reshape(steps, batch_size)
 
     def body(_, indices):
         indices = jnp.minimum(own_share(indices, axis_name), examples - 1)
@@ -174,7 +172,7 @@ def logits_of(
         x = x if change is None else change(x, indices)
         return None, model.apply(variables, x, train=False)[0]
 
-    _, logits = jax.lax.scan(body, None, positions)
+    _, logits = jax.lax.scan(body, None, in_batches(examples, batch_size, axis_name))
     if axis_name is not None:
         logits = jax.lax.all_gather(logits, axis_name, axis=1, tiled=True)
     return logits.reshape(-1, logits.shape[-1])[:examples]

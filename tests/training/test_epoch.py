@@ -244,6 +244,10 @@ def test_an_epoch_is_cut_into_batches_and_a_rest():
     assert batches.shape == (2, 32) and plan.steps == 3 and plan.snapshots == 0
     assert plan.snapshot_iterations(3) == []
     assert EpochPlan(64, 32, 3).snapshots == 1 and EpochPlan(64, 32, 3).steps == 2
+    # On a last batch of one example, all deaths would be 1.
+    assert EpochPlan(65, 32, 1).snapshot_iterations(1) == [3, 4]
+    assert EpochPlan(66, 32, 1).snapshot_iterations(1) == [3, 4, 5]
+    assert EpochPlan(1, 32, 1).snapshot_iterations(0) == []
 
 
 @pytest.mark.parametrize(
