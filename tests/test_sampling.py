@@ -161,3 +161,17 @@ ARRAY = jnp.ones((4, 3))
 def test_what_is_no_list_of_layers_is_one_line(activations, words):
     with pytest.raises(ValueError, match=f"^activations: {words}[^\n]*$"):
         pj.sample_neurons(activations, 1.0)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_activity_and_means_of_half_precision_are_those_in_float32(dtype):
+    images = jnp.asarray(5 + np.random.default_rng(0).normal(size=(64, 8, 8, 6)), dtype)
+    as_float32 = images.astype(jnp.float32)
+    half, whole = (pj.sample_neurons([x], 1.0, neurons="channels") for x in (images, as_float32))
+    np.testing.assert_array_equal(half, whole)
+    dense = as_float32.reshape(64, -1) - 5
+    found, wanted = (
+        pj.sample_neurons([x], 0.25, whole=None, return_labels=True)[1].index
+        for x in (dense.astype(dtype), dense.astype(dtype).astype(jnp.float32))
+    )
+    np.testing.assert_array_equal(found, wanted)

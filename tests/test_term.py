@@ -246,6 +246,35 @@ def test_padded_tokens_change_nothing(name, fraction):
         assert (np.asarray(gradient)[~mask] == 0).all()
 
 
+def test_a_constant_neuron_is_constant_under_any_mask():
+    """Plain sums round: the mean of ten times 0.1 is not 0.1 in float32."""
+    hidden = np.concatenate([RNG.normal(size=(60, 3)), np.full((60, 3), [0.1, 0.7, 1 / 3])], 1)
+    hidden = jnp.asarray(hidden, jnp.float32)
+
+    @jax.jit
+    def masked(x, mask):
+        term = pj.make_term("t1")
+        value = term.deaths([x], mask=mask), pj.measures([x], mask=mask)["constant"]
+        return *value, jax.grad(lambda x: term([x], mask=mask))(x)
+
+    for count in range(2, 60):
+        deaths, constant, gradient = masked(hidden, np.arange(60) < count)
+        expected = pj.correlation_deaths(hidden[:count].T)
+        np.testing.assert_allclose(deaths, expected, atol=1e-5)
+        assert constant == 0.5 and (gradient[:, 3:] == 0).all()
+
+
+@pytest.mark.parametrize("name", ["t1_living", "t2_living"])
+def test_living_neurons_are_active_on_examples_that_count(name):
+    """Each of the first four is active on 5 % of the examples, and on none that does not count."""
+    hidden = np.concatenate([np.eye(20, 4), RNG.normal(size=(20, 3))], 1).astype(np.float32)
+    padded = np.concatenate([hidden, np.full((80, 7), 9.0, np.float32)])
+    term = pj.make_term(name)
+    value = term([padded], mask=np.arange(100) < 20)
+    np.testing.assert_allclose(value, term([hidden]), rtol=1e-5)
+    assert abs(value - pj.make_term(name, active=0.01)([hidden])) > 1e-3
+
+
 @pytest.mark.needs_devices(4)
 def test_devices_that_share_a_batch_share_its_mask():
     hidden = RNG.normal(size=(8, 3, 5)).astype(np.float32)

@@ -29,7 +29,9 @@ def constant_neurons(points: Float[Array, "n b"]) -> Bool[Array, " n"]:
     return is_constant(standardise(points))
 
 
-def living_neurons(points: Float[Array, "n b"], active: float = 0.2) -> Bool[Array, " n"]:
+def living_neurons(
+    points: Float[Array, "n b"], active: float = 0.2, counted: Bool[Array, " b"] | None = None
+) -> Bool[Array, " n"]:
     r"""Which neurons are active on enough of the batch.
 
     A neuron is active on an example if its activation differs from its own least activation; for
@@ -41,6 +43,8 @@ def living_neurons(points: Float[Array, "n b"], active: float = 0.2) -> Bool[Arr
         points: one row per neuron, its activations over a batch of `b` examples.
         active: the least share of the batch, in [0, 1]. At 0 all but the constant neurons live;
             at 1 none lives.
+        counted: which examples count, all by default. No neuron may have its least activation on
+            another example alone.
 
     Returns:
         A boolean per neuron, without gradient.
@@ -56,14 +60,19 @@ def living_neurons(points: Float[Array, "n b"], active: float = 0.2) -> Bool[Arr
     if not 0 <= active <= 1:
         raise ValueError(f"active: {active} is not in [0, 1]")
     points = jax.lax.stop_gradient(points)
+    on = points != points.min(1, keepdims=True)
     # The binary product may come to just above a whole number: 0.07 * 100 is 7.000000000000001.
-    least = max(math.ceil(round(active * points.shape[1], 9)), 1)
-    count = (points != points.min(1, keepdims=True)).sum(1)
+    if counted is None:
+        least = max(math.ceil(round(active * points.shape[1], 9)), 1)
+    else:
+        on &= counted[None]
+        least = jnp.maximum(jnp.ceil(jnp.round(active * counted.sum(), 3)), 1)
+    count = on.sum(1)
     return (count >= least) | ~jnp.isfinite(points).all(1)
 
 
 def living_deaths(
-    points: Float[Array, "n b"], active: float = 0.2
+    points: Float[Array, "n b"], active: float = 0.2, counted: Bool[Array, " b"] | None = None
 ) -> tuple[Float[Array, "n-1"], Bool[Array, " n-1"]]:
     r"""The deaths of the `k` living neurons among `n`, ascending, then `inf`.
 
@@ -73,6 +82,7 @@ def living_deaths(
         points: one row per neuron, its activations over a batch of `b` examples.
         active: the least share of the batch on which a living neuron is active; see
             `living_neurons`.
+        counted: which examples count; see `living_neurons`.
 
     Returns:
         The `n - 1` deaths, and a mask of the first `k - 1`, to pass as `where` to `t1` and `t2`.
@@ -86,6 +96,6 @@ def living_deaths(
         >>> deaths.tolist(), where.tolist()
         ([0.0, inf], [True, False])
     """
-    living = living_neurons(points, active)
+    living = living_neurons(points, active, counted)
     deaths = correlation_deaths(points, mask=living)
     return deaths, jnp.arange(deaths.shape[0]) < living.sum() - 1

@@ -139,18 +139,26 @@ def l2(params: PyTree) -> Float[Array, ""]:
 
 
 def t1_living(
-    points: Float[Array, "n b"], *, active: Rate = 0.2, reduce: Reduction = "mean"
+    points: Float[Array, "n b"],
+    *,
+    active: Rate = 0.2,
+    reduce: Reduction = "mean",
+    counted: Bool[Array, " b"] | None = None,
 ) -> Float[Array, ""]:
     """`t1` of the deaths of the living neurons; see `living_deaths`."""
-    deaths, where = living_deaths(points, active)
+    deaths, where = living_deaths(points, active, counted)
     return t1(deaths, reduce=reduce, where=where)
 
 
 def t2_living(
-    points: Float[Array, "n b"], *, active: Rate = 0.2, alpha: Share = 0.5
+    points: Float[Array, "n b"],
+    *,
+    active: Rate = 0.2,
+    alpha: Share = 0.5,
+    counted: Bool[Array, " b"] | None = None,
 ) -> Float[Array, ""]:
     """`t2` of the deaths of the living neurons; see `living_deaths`."""
-    deaths, where = living_deaths(points, active)
+    deaths, where = living_deaths(points, active, counted)
     return t2(deaths, alpha, where=where)
 
 
@@ -167,10 +175,14 @@ class Kind:
             term, but is compared with terms: its weight is the probability of dropping a value
             after each hidden layer in training.
         ordered: whether the term needs ascending deaths; unordered deaths are faster.
+        counts: whether a term of points also takes `counted`, which examples count under a mask. To
+            other terms of points, an example that does not count is one on which every neuron has
+            its mean.
     """
 
     of: Subject = "deaths"
     ordered: bool = True
+    counts: bool = False
 
     @property
     def adds(self) -> bool:
@@ -206,8 +218,9 @@ register("t2", ordered=False, parameters={"alpha": Share})(t2)
 register("min_corr", of="points")(mean_correlation)
 register("l1", of="params")(l1)
 register("l2", of="params")(l2)
-register("t1_living", of="points")(t1_living)
-register("t2_living", of="points")(t2_living)
+for _living, _own in ((t1_living, {"reduce": Reduction}), (t2_living, {"alpha": Share})):
+    _parameters = {"active": Rate} | _own
+    register(_living.__name__, of="points", counts=True, parameters=_parameters)(_living)
 
 
 @register("dropout", of="dropout")

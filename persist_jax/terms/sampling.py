@@ -67,10 +67,17 @@ class Labels(NamedTuple):
 
 
 class Sampled(NamedTuple):
-    """The kept neurons of one layer, one per column, and their indices; `None` if all are kept."""
+    """The kept neurons of one layer, one per column.
+
+    Attributes:
+        values: their activations.
+        indices: their flat indices in the layer; `None` if all are kept.
+        counted: which examples count; `None` if all do.
+    """
 
     values: Float[Array, "b kept"]
     indices: Int32[Array, " kept"] | None
+    counted: Bool[Array, " b"] | None
 
     @property
     def places(self) -> Int32[Array, " kept"]:
@@ -138,7 +145,8 @@ def sample_neurons(
             columns of the whole batch, in the order of the devices, and is the same on every
             device.
         mask: which examples count, boolean `(b,)`; with "tokens", which positions count, shaped
-            like a layer without its channels. On every other example a neuron gets the mean of its
+            like a layer without its channels. If fewer than two count, every neuron is constant.
+            On every other example a neuron gets the mean of its
             activations over the examples that count, so that example affects no correlation,
             whatever it holds.
         return_labels: whether to return also which neuron every row is.
@@ -234,7 +242,7 @@ def _labels(layers: list[Sampled]) -> Labels:
 
 def _flat(layer: Float[Array, "b ..."], neurons: Neurons) -> Float[Array, "examples m"]:
     if neurons == "channels" and layer.ndim > 2:
-        layer = layer.mean(axis=range(1, layer.ndim - 1))
+        layer = _at_least_float32(layer).mean(axis=range(1, layer.ndim - 1))
     # On an explicit mesh, layers may be sharded in different ways; a tree needs all points.
     layer = replicated(layer)
     if neurons == "tokens":
@@ -294,16 +302,26 @@ def _most_active(
         return values if axis_name is None else reduce(values, axis_name)
 
     if counted is not None:
-        layer = layer.astype(jnp.promote_types(layer.dtype, jnp.float32))
-        layer = jnp.where(counted[:, None], layer, 0)
+        layer = jnp.where(counted[:, None], _at_least_float32(layer), 0)
     # The binary product may fall just short of a whole number: 0.29 * 100 is 28.999999999999996.
     kept, indices = math.floor(round(fraction * layer.shape[1], 9)), None
     if kept not in (0, layer.shape[1]):
-        activity = jnp.mean(jnp.abs(jax.lax.stop_gradient(layer)), axis=0)
+        activity = jnp.mean(jnp.abs(_at_least_float32(jax.lax.stop_gradient(layer))), axis=0)
         _, indices = jax.lax.top_k(over_devices(jax.lax.pmean, activity), kept)
     values = layer[:, :kept] if indices is None else layer[:, indices]
     if counted is not None:
-        total, count = over_devices(jax.lax.psum, (values.sum(0), counted.sum()))
-        mean = total / jnp.maximum(count, 1).astype(values.dtype)
-        values = jnp.where(counted[:, None], values, mean)
-    return Sampled(values, indices)
+        # The mean of what lies below the maximum is exactly 0 for a constant neuron, which must
+        # stay constant; the mean of its values may be rounded to another value.
+        rows = counted[:, None]
+        largest = jnp.where(rows, jax.lax.stop_gradient(values), -jnp.inf).max(0, keepdims=True)
+        largest = over_devices(jax.lax.pmax, largest)
+        largest = jnp.where(largest == -jnp.inf, 0, largest)  # no example counts
+        below = jnp.where(rows, values - largest, 0).sum(0, keepdims=True)
+        below, count = over_devices(jax.lax.psum, (below, counted.sum()))
+        mean = largest + below / jnp.maximum(count, 1).astype(values.dtype)
+        values = jnp.where(rows, values, mean)
+    return Sampled(values, indices, counted)
+
+
+def _at_least_float32(layer: Float[Array, "..."]) -> Float[Array, "..."]:
+    return layer.astype(jnp.promote_types(layer.dtype, jnp.float32))

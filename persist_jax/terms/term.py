@@ -101,6 +101,11 @@ class Term:
                 )
             return value(params)
         layers = self._sampled(activations, mask)
+        if mask is not None and REGULARISERS[self.name].properties.counts:
+            counted = next(iter(layers.values())).counted
+            if self.axis_name is not None:
+                counted = jax.lax.all_gather(counted, self.axis_name, tiled=True)
+            function = functools.partial(function, counted=counted)
         if self.layer_weights is None:
             return value(self._subject(list(layers.values())))
         if len(layers) != len(self.layer_weights):
