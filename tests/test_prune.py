@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import persist_jax as pj
+from persist_jax.redundancy import pruning
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 5))
@@ -111,6 +112,36 @@ def test_layers_of_constant_neurons_keep_one():
         np.testing.assert_allclose(forward(smaller.layers, X)[-1], expected, atol=1e-9)
 
 
+def test_a_fit_on_some_rows_sees_every_position(monkeypatch):
+    """Every fourth row of maps of 4 x 4 would be their left border alone."""
+    images = np.maximum(RNG.normal(size=(300, 4, 4, 6)) + np.arange(4.0).reshape(4, 1) * 2 - 3, 0)
+    images[..., 3:] = np.sqrt(images[..., :3]) + 0.05 * RNG.normal(size=(300, 4, 4, 3))
+    layers = [(np.zeros((3, 3, 2, 6)), np.zeros(6)), (RNG.normal(size=(96, 2)), np.zeros(2))]
+    wanted = images.reshape(300, -1) @ layers[1][0]
+
+    def error():
+        (_, (kernel, bias)), (stays,) = pj.prune(layers, [images], keep=0.5)
+        return np.std(images[..., stays].reshape(300, -1) @ kernel + bias - wanted)
+
+    whole = error()
+    monkeypatch.setattr(pruning, "_MOST_ROWS", 1200)
+    assert whole < error() < 1.05 * whole
+
+
+@pytest.mark.parametrize(("offset", "scale"), [(1e6, 1e-3), (0.0, 1e-50), (0.0, 1e50)])
+def test_copies_are_found_whatever_the_mean_and_the_scale(offset, scale):
+    hidden = RNG.normal(size=(500, 5))
+    hidden = offset + scale * np.c_[hidden, hidden[:, :1], np.full(500, 1 / 3)]
+    layers = [(np.eye(5, 7), np.zeros(7)), (np.eye(7, 3), np.zeros(3))]
+    assert pj.prune(layers, [hidden], threshold=0.9).kept[0].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_whole_numbers_become_fractions():
+    layers = [(np.ones((2, 3), int), np.zeros(3, int)), (np.ones((3, 1), int), np.zeros(1, int))]
+    smaller = pj.prune(layers, [RNG.normal(size=(9, 3))], keep=0.7)
+    assert all(part.dtype == np.float64 for layer in smaller.layers for part in layer)
+
+
 @pytest.mark.usefixtures("unchecked_types")
 def test_errors_name_what_does_not_fit():
     layers = chain_with_copies()
@@ -121,6 +152,7 @@ def test_errors_name_what_does_not_fit():
         (layers, hidden, {}, "keep, threshold: give exactly one"),
         (layers, hidden, {"keep": 0.5, "threshold": 0.5}, "keep, threshold: give exactly one"),
         (layers, hidden, {"keep": 0.0}, "keep: 0.0 is not in (0, 1]"),
+        (layers, [h[:0] for h in hidden], {"keep": 0.5}, "activations: layer 0 has shape (0, 8)"),
         (layers, hidden[:1], {"keep": 0.5}, "activations: 1 layers, expected 2: every layer but"),
         (layers, hidden[::-1], {"keep": 0.5}, "activations: layer 0 has shape (60, 6), but its"),
         (layers[:1] + layers[2:], hidden[:1], {"keep": 0.5}, "layers: number 1 takes 6 inputs"),

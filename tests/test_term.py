@@ -339,6 +339,7 @@ def test_a_term_is_a_value():
         ("t1", {"layers": ["a"], "layer_weights": [1, 2]}, "layer_weights: 2 weights for 1 lay"),
         ("t1", {"layer_weights": ["a"]}, "layer_weights: 'a' is not a finite number"),
         ("t1", {"layer_weights": {"a": np.nan}}, "layer_weights: nan is not a finite number"),
+        ("t1", {"layer_weights": [jnp.ones(())]}, "layer_weights: Array(1., dtype=float32) is not"),
         ("t1", {"layer_weights": 0.5}, "layer_weights: 0.5 is not a list or a mapping"),
     ],
 )
@@ -378,3 +379,14 @@ def test_layers_that_are_not_there_are_one_line(options, words):
     with pytest.raises(ValueError) as error:
         pj.make_term(**options)(_activations())
     assert str(error.value) == words
+
+
+@pytest.mark.usefixtures("unchecked_types")
+def test_numbers_of_numpy_are_numbers():
+    layers = [jnp.asarray(RNG.normal(size=(9, m)), jnp.float32) for m in (3, 4)]
+    ours = pj.make_term(layers=list(np.arange(2)), layer_weights=[np.float32(0.5), np.int64(2)])
+    theirs = pj.make_term(layers=[0, 1], layer_weights=[0.5, 2])
+    assert ours(layers) == theirs(layers)
+    np.testing.assert_array_equal(
+        pj.sample_neurons(layers, 0.5, whole=np.int64(-1)), pj.sample_neurons(layers, 0.5, whole=-1)
+    )

@@ -102,6 +102,9 @@ def _zeroth_deaths(distances, mask, algorithm):
     return jnp.where(comparable, jnp.sort(deaths), jnp.nan)
 
 
+_MOST_CONDENSED = 46_340  # with more points, n * n exceeds int32
+
+
 def matrix_of_condensed(condensed: Float[Array, " m"]) -> Float[Array, "n n"]:
     """Return the symmetric matrix, with a zero diagonal, of a condensed vector.
 
@@ -109,6 +112,11 @@ def matrix_of_condensed(condensed: Float[Array, " m"]) -> Float[Array, "n n"]:
     scattering single entries.
     """
     n = number_of_points(condensed.shape[0])
+    if n > _MOST_CONDENSED:
+        raise ValueError(
+            f"distances: a condensed vector of {n} points, at most {_MOST_CONDENSED}; give the "
+            "matrix, or the points to cloud_deaths"
+        )
     index = jnp.arange(n, dtype=jnp.int32)
     # Entry (i, 0) would lie at `_place(i, 0)`, which is -1 for the first row.
     padded = jnp.pad(condensed, (1, 0))

@@ -93,8 +93,6 @@ def redundancy(
         for index in np.asarray(layer.places).tolist()
     )
     points = points_of(list(sampled.values()))
-    if not rows:
-        raise ValueError(f"fraction: {fraction} keeps no neuron of any layer")
     unit = geometry.rows(points)
     _finite(unit, rows)
     constant = np.asarray(is_constant(unit))

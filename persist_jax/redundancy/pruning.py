@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 
 from persist_jax.redundancy.find import redundancy
 
-# Examples times positions that a fit uses. More would cost memory without changing the fit.
+# Examples times positions that a fit uses. More would cost memory and hardly change the fit.
 _MOST_ROWS = 200_000
 
 
@@ -134,8 +134,11 @@ def _most_important(values, outgoing, keep):
 
 def _one_of_each(values, threshold):
     """Remove the constant neurons and, from each cluster, all neurons but one."""
-    found = redundancy([values.astype(np.float32)], threshold=threshold, top=0)
     stand_in, means = {}, values.mean(0)
+    # Scaled before it is rounded to float32: correlations are the same whatever mean and scale.
+    centred = np.where(np.ptp(values, axis=0) == 0, 0, values - means)
+    centred /= np.maximum(np.abs(centred).max(0), np.finfo(float).tiny)
+    found = redundancy([centred.astype(np.float32)], threshold=threshold, top=0)
     for cluster in found.clusters:
         columns = [neuron.index for neuron in cluster]
         likeness = np.abs(np.corrcoef(values[:, columns].T)).sum(0)
@@ -165,7 +168,10 @@ def _fit(
     values: Float[np.ndarray, "rows m"], stays: Int[np.ndarray, " k"], goes: Int[np.ndarray, " g"]
 ) -> tuple[Float[np.ndarray, "k g"], Float[np.ndarray, " g"]]:
     """The least-squares fit of the removed neurons by the kept neurons, and its offset."""
-    rows = values[:: -(-len(values) // _MOST_ROWS)]
+    rows = values
+    if len(values) > _MOST_ROWS:  # at random: every k-th row may be one border of all feature maps
+        chosen = np.random.default_rng(0).choice(len(values), _MOST_ROWS, replace=False)
+        rows = values[np.sort(chosen)]
     mean = rows.mean(0)
     centred = rows - mean
     matrix = np.linalg.lstsq(centred[:, stays], centred[:, goes], rcond=None)[0]
@@ -189,7 +195,7 @@ def _chain(layers: Any) -> list[_Layer]:
         if isinstance(layer, Mapping) and {"kernel", "bias"} <= layer.keys():
             layer = layer["kernel"], layer["bias"]
         if isinstance(layer, Mapping) or len(layer) != 2:
-            raise ValueError(f"layers: {name!r} is not a kernel and a bias")
+            raise ValueError(f"layers: {name!r} is not a kernel and a bias, which may be zeros")
         kernel, bias = (np.asarray(part, np.float64) for part in layer)
         if kernel.ndim < 2 or bias.shape != kernel.shape[-1:]:
             raise ValueError(
@@ -217,7 +223,7 @@ def _check(
             "last"
         )
     for k, values in enumerate(hidden):
-        if values.ndim < 2 or values.shape[-1] != chain[k].kernel.shape[-1]:
+        if values.ndim < 2 or not len(values) or values.shape[-1] != chain[k].kernel.shape[-1]:
             raise ValueError(
                 f"activations: layer {k} has shape {values.shape}, but its kernel makes "
                 f"{chain[k].kernel.shape[-1]} neurons"
@@ -233,13 +239,19 @@ def _check(
             )
 
 
+def _kept_type(kernel: Any) -> np.dtype:
+    """The type of a kernel, or float64 for whole numbers, which a fit would not leave whole."""
+    dtype = np.asarray(kernel).dtype
+    return np.dtype(np.float64) if dtype.kind in "iub" else dtype
+
+
 def _as_given(layers: Any, chain: list[_Layer]) -> Any:
     given = [
         layer.values() if isinstance(layer, Mapping) else layer
         for layer in (layers.values() if isinstance(layers, Mapping) else layers)
     ]
     arrays = [
-        tuple(part.astype(np.asarray(next(iter(old))).dtype) for part in new)
+        tuple(part.astype(_kept_type(next(iter(old)))) for part in new)
         for old, new in zip(given, chain, strict=True)
     ]
     if not isinstance(layers, Mapping):

@@ -147,6 +147,7 @@ def positions(
 def listed(wanted: Layer | Sequence[Layer], argument: str = "layers") -> tuple[Layer, ...]:
     """Return one or several layers as a tuple, or raise `ValueError`."""
     layers = wanted if isinstance(wanted, Sequence) and not isinstance(wanted, str) else [wanted]
+    layers = [int(layer) if isinstance(layer, np.integer) else layer for layer in layers]
     for layer in layers:
         if not isinstance(layer, str | int) or isinstance(layer, bool):
             raise ValueError(f"{argument}: {layer!r} is neither a layer's name nor a position")

@@ -124,8 +124,6 @@ def measures(
     every = sample_layers(activations, 1.0, None, neurons, axis_name, layers)
     kept = sample_layers(activations, fraction, whole, neurons, axis_name, layers, mask)
     sizes = tuple(layer.values.shape[1] for layer in kept.values())
-    if not sum(sizes):
-        raise ValueError(f"fraction: {fraction} keeps no neuron of any layer")
     return _measures(
         points_of(list(kept.values()), axis_name),
         [layer.values for layer in every.values()],

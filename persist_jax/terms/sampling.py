@@ -157,7 +157,7 @@ def sample_neurons(
 
     Raises:
         ValueError: one line, if the activations are not layers `(b, ...)` of one batch, `fraction`
-            is outside [0, 1], `neurons` is unknown, or `mask` has another shape.
+            is outside [0, 1] or keeps no neuron, `neurons` is unknown, or `mask` has another shape.
 
     Warns:
         UserWarning: if "positions" turns feature maps or tokens into a million neurons or more.
@@ -198,10 +198,13 @@ def sample_layers(
     rows = {name: _flat(layer, neurons) for name, layer in arrays.items()}
     _check_tokens(rows)
     counted = _flat_mask(mask, arrays, neurons)
-    return {
+    sampled = {
         name: _most_active(layer, counted, 1 if name == kept_whole else fraction, axis_name)
         for name, layer in rows.items()
     }
+    if not any(layer.values.shape[1] for layer in sampled.values()):
+        raise ValueError(f"fraction: {fraction} keeps no neuron of any layer")
+    return sampled
 
 
 def check_sampling(fraction: float, neurons: str) -> None:

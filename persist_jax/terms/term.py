@@ -2,6 +2,7 @@
 
 import functools
 import math
+import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import EllipsisType
@@ -278,8 +279,11 @@ def _weighted(
     if isinstance(weights, str) or not isinstance(weights, Sequence):
         raise ValueError(f"layer_weights: {weights!r} is not a list or a mapping of numbers")
     for weight in weights:
-        if not isinstance(weight, int | float) or not math.isfinite(weight):
-            raise ValueError(f"layer_weights: {weight!r} is not a finite number")
+        if not isinstance(weight, numbers.Real) or not math.isfinite(weight):
+            raise ValueError(
+                f"layer_weights: {weight!r} is not a finite number of Python or NumPy; for "
+                "learnable weights, add a term for each layer"
+            )
     if chosen is not None and len(weights) != len(chosen):
         raise ValueError(f"layer_weights: {len(weights)} weights for {len(chosen)} layers")
     return chosen, tuple(map(float, weights))

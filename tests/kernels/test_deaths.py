@@ -34,6 +34,14 @@ ALGORITHMS = (*DENSE, "matrix_free")
 ROUNDING = 1e-6
 
 
+def test_a_condensed_vector_too_long_for_its_indices_is_refused():
+    vector = jax.ShapeDtypeStruct((46_341 * 46_340 // 2,), jnp.float32)
+    with pytest.raises(ValueError, match="a condensed vector of 46341 points, at most 46340; give"):
+        jax.eval_shape(zeroth_deaths, vector)
+    longest = jax.ShapeDtypeStruct((46_340 * 46_339 // 2,), jnp.float32)
+    assert jax.eval_shape(zeroth_deaths, longest).shape == (46_339,)
+
+
 def finite_sum(deaths):
     return jnp.where(jnp.isfinite(deaths), deaths, 0).sum()
 
