@@ -25,6 +25,9 @@ def form_groups(
     groups.discard_remains(workdir)
     left = _to_continue(config, workdir) if continued else _to_train(config, workdir)
     kind = [g for g in groups.read_groups(workdir) if (g.continued_at is not None) == continued]
+    of_groups = {run.folder(workdir): run for group in kind for run in group.runs}
+    for run in left:
+        _check_weight(run, of_groups.get(run.folder(workdir), run))
     idle = [group for group in kind if not _is_under_way(group, workdir)]
     for group in kind:
         if retry:
@@ -89,7 +92,22 @@ def missing_runs(config: Configuration, workdir: Path) -> list[str]:
 
 
 def _to_train(config: Configuration, workdir: Path) -> dict[Run, int | None]:
-    return {run: None for run in grid(config) if not has_result(run.folder(workdir))}
+    left: dict[Run, int | None] = {}
+    for run in grid(config):
+        if not has_result(run.folder(workdir)):
+            left[run] = None
+        else:
+            _check_weight(run, read_result(run.folder(workdir)).run)
+    return left
+
+
+def _check_weight(run: Run, other: Run) -> None:
+    """Raise `ValueError` if the run that has a run's folder is one of another weight."""
+    if run.weight != other.weight:
+        raise ValueError(
+            f"weights: {run.weight!r} has the folder of {other.weight!r}, which was trained there; "
+            "weights must differ in their first six digits"
+        )
 
 
 def _to_continue(config: Configuration, workdir: Path) -> dict[Run, int | None]:

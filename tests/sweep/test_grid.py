@@ -92,6 +92,17 @@ def test_a_group_that_has_begun_stays_and_new_runs_form_their_own(config, tmp_pa
     assert open_groups(config.replace(weights=[5.0]), tmp_path) == [new]
 
 
+def test_a_weight_that_has_the_folder_of_another_is_refused(small, tmp_path):
+    words = "^weights: 0.1000000001 has the folder of 0.1, which was trained there; weights must"
+    near = small(weights=[0.1000000001])
+    form_groups(small(weights=[0.1]), tmp_path)
+    with pytest.raises(ValueError, match=words):
+        form_groups(near, tmp_path)
+    finish(Run("mlp", "l2", 0.1, 0), tmp_path)
+    with pytest.raises(ValueError, match=words):
+        form_groups(near, tmp_path)
+
+
 def test_a_group_that_another_process_has_claimed_stays(config, tmp_path):
     config = config.replace(networks=["mlp"], regularisers=["t1"])
     (claimed,) = groups_of(config, tmp_path)
