@@ -1,6 +1,6 @@
 """The tables of docs/study.md and docs/finding.md, from the runs of `configs/study.py`.
 
-    python -m docs.study runs/study_40 runs/study_0
+    python -m docs.study runs/study_40 runs/study_0 runs/study_20 runs/study_cnn
 
 prints them, and draws `finding.png` of the first folder beside itself. Every figure is a mean over
 seeds; after it the difference to no term, paired by seed, with Student's interval of 95 %. It reads
