@@ -257,14 +257,16 @@ def test_a_constant_neuron_is_constant_under_any_mask():
         value = term.deaths([x], mask=mask), pj.measures([x], mask=mask)["constant"]
         return *value, jax.grad(lambda x: term([x], mask=mask))(x)
 
-    for count in range(2, 60):
+    for count in (7, 10, 11, 49):  # wrong for all but the first, were it the plain mean
         deaths, constant, gradient = masked(hidden, np.arange(60) < count)
         expected = pj.correlation_deaths(hidden[:count].T)
         np.testing.assert_allclose(deaths, expected, atol=1e-5)
         assert constant == 0.5 and (gradient[:, 3:] == 0).all()
 
 
-@pytest.mark.parametrize("name", ["t1_living", "t2_living"])
+@pytest.mark.parametrize(
+    "name", ["t1_living", pytest.param("t2_living", marks=pytest.mark.slow)]
+)
 def test_living_neurons_are_active_on_examples_that_count(name):
     """Each of the first four is active on 5 % of the examples, and on none that does not count."""
     hidden = np.concatenate([np.eye(20, 4), RNG.normal(size=(20, 3))], 1).astype(np.float32)

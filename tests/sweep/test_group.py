@@ -153,6 +153,7 @@ def test_without_snapshots_it_goes_on_from_its_checkpoint(small, uninterrupted, 
         np.testing.assert_array_equal(history["train_loss"], theirs[weight][1]["train_loss"])
 
 
+@pytest.mark.slow
 def test_a_run_that_explodes_is_not_pruned_and_the_others_are(small, tmp_path):
     """Its last weights are finite, its activations are not."""
     deep = {"kind": "mlp", "hidden": [12, 8, 8, 8]}
