@@ -9,7 +9,7 @@ import pytest
 import persist_jax as pj
 from persist_jax import models
 from persist_jax.data.dataset import Split
-from persist_jax.training.epoch import EpochPlan, _order, _stop_early, evaluate, watch
+from persist_jax.training.epoch import EpochPlan, _order, _stop_early, evaluate, in_batches, watch
 from persist_jax.training.optimisers import make_optimiser
 from persist_jax.training.options import Options
 from persist_jax.training.state import VALIDATION, Lane, initial_state
@@ -275,3 +275,10 @@ def test_options_survive_a_file_and_an_option_left_out_is_the_papers(options):
     assert Options.read(fields) == options
     del fields["epochs"]
     assert Options.read(fields) == options.replace(epochs=1200)
+
+
+def test_a_batch_is_not_larger_than_its_examples():
+    for examples, size, shape in [(70, 32, (3, 32)), (70, 2_000_000, (1, 70)), (64, 32, (2, 32))]:
+        positions = np.asarray(in_batches(examples, size, None))
+        assert positions.shape == shape
+        np.testing.assert_array_equal(positions.ravel(), np.arange(positions.size))
