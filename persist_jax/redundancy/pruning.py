@@ -195,7 +195,7 @@ def _chain(layers: Any) -> list[_Layer]:
         if isinstance(layer, Mapping) and {"kernel", "bias"} <= layer.keys():
             layer = layer["kernel"], layer["bias"]
         if isinstance(layer, Mapping) or len(layer) != 2:
-            raise ValueError(f"layers: {name!r} is not a kernel and a bias, which may be zeros")
+            raise ValueError(f"layers: {name!r} is not a kernel and a bias (give zeros for none)")
         kernel, bias = (np.asarray(part, np.float64) for part in layer)
         if kernel.ndim < 2 or bias.shape != kernel.shape[-1:]:
             raise ValueError(

@@ -40,7 +40,7 @@ TABLES = {
 }
 # Measures of a run as a whole, not of its best or last weights.
 _OF_RUNS = ("epochs_to_loss", "validation_at_loss")
-_Pair = tuple[int, float]
+_Pair = tuple[int, float]  # what two numbers must share to be compared: the seed and a loss
 
 
 class Measured(NamedTuple):

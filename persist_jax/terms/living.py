@@ -43,8 +43,8 @@ def living_neurons(
         points: one row per neuron, its activations over a batch of `b` examples.
         active: the least share of the batch, in [0, 1]. At 0 all but the constant neurons live;
             at 1 none lives.
-        counted: which examples count, all by default. No neuron may have its least activation on
-            another example alone.
+        counted: which examples count, all by default. On the others, no activation may be below
+            the neuron's least one, as is true of the means that `sample_neurons` fills in.
 
     Returns:
         A boolean per neuron, without gradient.

@@ -145,10 +145,9 @@ def sample_neurons(
             columns of the whole batch, in the order of the devices, and is the same on every
             device.
         mask: which examples count, boolean `(b,)`; with "tokens", which positions count, shaped
-            like a layer without its channels. If fewer than two count, every neuron is constant.
-            On every other example a neuron gets the mean of its
+            like a layer without its channels. On every other example a neuron gets the mean of its
             activations over the examples that count, so that example affects no correlation,
-            whatever it holds.
+            whatever it holds. If fewer than two count, every neuron is constant.
         return_labels: whether to return also which neuron every row is.
 
     Returns:
