@@ -8,7 +8,7 @@ from persist_jax.store.checkpoints import earlier_checkpoint, numbered
 from persist_jax.store.configuration import Configuration, grid
 from persist_jax.store.groups import Group
 from persist_jax.store.locks import Locked, locked
-from persist_jax.store.record import has_result, read_result
+from persist_jax.store.record import RESULT_FILE, has_result, read_result
 from persist_jax.store.run import CONTINUED, Run
 
 
@@ -94,10 +94,11 @@ def missing_runs(config: Configuration, workdir: Path) -> list[str]:
 def _to_train(config: Configuration, workdir: Path) -> dict[Run, int | None]:
     left: dict[Run, int | None] = {}
     for run in grid(config):
-        if not has_result(run.folder(workdir)):
-            left[run] = None
+        folder = run.folder(workdir)
+        if (folder / RESULT_FILE).exists():
+            _check_weight(run, read_result(folder).run)
         else:
-            _check_weight(run, read_result(run.folder(workdir)).run)
+            left[run] = None
     return left
 
 
